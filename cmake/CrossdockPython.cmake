@@ -1,0 +1,41 @@
+# The extension modules crossdock.proxy._native and crossdock.ep._native, and the facts of the build.
+find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
+execute_process(
+    COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
+    OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE nanobind_ROOT COMMAND_ERROR_IS_FATAL ANY)
+find_package(nanobind CONFIG REQUIRED)
+
+add_custom_target(stubs)
+
+# add_native_module(<part>): <part>/csrc/bindings.cc becomes crossdock/<part>/_native. The target
+# `stubs` writes build/.../stubs/<part>/_native.pyi; the copy in the source tree is committed, so
+# that type checkers need no build.
+function(add_native_module part)
+    set(bindings "${PROJECT_SOURCE_DIR}/${part}/csrc/bindings.cc")
+    if(NOT EXISTS "${bindings}")
+        message(STATUS "crossdock: no ${part}/csrc/bindings.cc, so no crossdock.${part}._native")
+        return()
+    endif()
+    set(target crossdock_${part}_native)
+    nanobind_add_module(${target} NB_STATIC "${bindings}")
+    set_target_properties(${target} PROPERTIES
+        OUTPUT_NAME _native LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/modules/${part}")
+    target_link_libraries(${target} PRIVATE crossdock_${part})
+    install(TARGETS ${target} LIBRARY DESTINATION crossdock/${part})
+    nanobind_add_stub(${target}_stub
+        MODULE _native OUTPUT "${PROJECT_BINARY_DIR}/stubs/${part}/_native.pyi"
+        PYTHON_PATH "${PROJECT_BINARY_DIR}/modules/${part}" DEPENDS ${target} EXCLUDE_FROM_ALL)
+    add_dependencies(stubs ${target}_stub)
+endfunction()
+
+add_native_module(proxy)
+add_native_module(ep)
+
+execute_process(
+    COMMAND git -C "${PROJECT_SOURCE_DIR}" describe --always --dirty --abbrev=12
+    OUTPUT_VARIABLE git_revision OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+if(NOT git_revision)
+    set(git_revision "unknown")
+endif()
+configure_file("${PROJECT_SOURCE_DIR}/cmake/build.json.in" "${PROJECT_BINARY_DIR}/build.json" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/build.json" DESTINATION crossdock/proxy)
