@@ -1,52 +1,47 @@
 # The native core: crossdock_proxy, crossdock_ep. Neither knows Python or torch.
 
-# add_core_library(<name> <source>...): a static library, or an interface one while it is
-# headers only.
-function(add_core_library name)
+# add_core_library(<name> <needed target> <source>...): a static library, or an interface one where
+# there are headers only.
+function(add_core_library name needs)
     if(ARGN)
         add_library(${name} STATIC ${ARGN})
-        target_link_libraries(${name} PUBLIC crossdock_options)
+        set(visibility PUBLIC)
     else()
         add_library(${name} INTERFACE)
-        target_link_libraries(${name} INTERFACE crossdock_options)
+        set(visibility INTERFACE)
     endif()
+    target_link_libraries(${name} ${visibility} ${needs})
 endfunction()
 
-# add_isa_variant(<library> <isa> <flag>...): the *_isa.cc sources once more, in the namespace
-# that the macro CROSSDOCK_ISA names, with the flags of that instruction set.
-function(add_isa_variant library isa)
-    set(variant ${library}_${isa})
+# add_isa_variant(<isa> <flag>...): the *_isa.cc sources once more, in the namespace that the macro
+# CROSSDOCK_ISA names, compiled with the flags of that instruction set.
+function(add_isa_variant isa)
+    set(variant crossdock_isa_${isa})
     add_library(${variant} OBJECT ${isa_sources})
     target_link_libraries(${variant} PRIVATE crossdock_options)
     target_compile_definitions(${variant} PRIVATE CROSSDOCK_ISA=${isa})
     target_compile_options(${variant} PRIVATE ${ARGN})
-    target_sources(${library} PRIVATE $<TARGET_OBJECTS:${variant}>)
-    set_property(TARGET ${library} APPEND PROPERTY CROSSDOCK_ISA_VARIANTS ${variant})
+    set(isa_objects ${isa_objects} $<TARGET_OBJECTS:${variant}> PARENT_SCOPE)
+    set_property(GLOBAL APPEND PROPERTY CROSSDOCK_ISA_VARIANTS ${isa})
 endfunction()
 
 file(GLOB proxy_sources CONFIGURE_DEPENDS
      "${PROJECT_SOURCE_DIR}/proxy/csrc/*.cc" "${PROJECT_SOURCE_DIR}/proxy/csrc/transport/*/*.cc")
-list(FILTER proxy_sources EXCLUDE REGEX "/bindings\\.cc$")
-add_core_library(crossdock_proxy ${proxy_sources})
+list(FILTER proxy_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
+add_core_library(crossdock_proxy crossdock_options ${proxy_sources})
 
 file(GLOB_RECURSE ep_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/ep/csrc/*.cc")
-list(FILTER ep_sources EXCLUDE REGEX "/bindings\\.cc$")
+list(FILTER ep_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
 set(isa_sources ${ep_sources})
 list(FILTER isa_sources INCLUDE REGEX "_isa\\.cc$")
 list(FILTER ep_sources EXCLUDE REGEX "_isa\\.cc$")
-add_core_library(crossdock_ep ${ep_sources})
-get_target_property(ep_type crossdock_ep TYPE)
-if(ep_type STREQUAL "STATIC_LIBRARY")
-    target_link_libraries(crossdock_ep PUBLIC crossdock_proxy)
-    if(isa_sources)
-        string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
-        add_isa_variant(crossdock_ep generic)
-        if(processor MATCHES "^(x86_64|amd64)$")
-            add_isa_variant(crossdock_ep avx2 -mavx2 -mfma -mf16c)
-            add_isa_variant(crossdock_ep avx512
-                            -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq)
-        endif()
+set(isa_objects)
+if(isa_sources)
+    string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
+    add_isa_variant(generic)
+    if(processor MATCHES "^(x86_64|amd64)$")
+        add_isa_variant(avx2 -mavx2 -mfma -mf16c)
+        add_isa_variant(avx512 -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq)
     endif()
-else()
-    target_link_libraries(crossdock_ep INTERFACE crossdock_proxy)
 endif()
+add_core_library(crossdock_ep crossdock_proxy ${ep_sources} ${isa_objects})

@@ -7,17 +7,17 @@ find_package(nanobind CONFIG REQUIRED)
 
 add_custom_target(stubs)
 
-# add_native_module(<part>): <part>/csrc/bindings.cc becomes crossdock/<part>/_native. The target
+# add_native_module(<part>): <part>/csrc/bindings*.cc become crossdock/<part>/_native. The target
 # `stubs` writes build/.../stubs/<part>/_native.pyi; the copy in the source tree is committed, so
 # that type checkers need no build.
 function(add_native_module part)
-    set(bindings "${PROJECT_SOURCE_DIR}/${part}/csrc/bindings.cc")
-    if(NOT EXISTS "${bindings}")
+    file(GLOB bindings CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${part}/csrc/bindings*.cc")
+    if(NOT bindings)
         message(STATUS "crossdock: no ${part}/csrc/bindings.cc, so no crossdock.${part}._native")
         return()
     endif()
     set(target crossdock_${part}_native)
-    nanobind_add_module(${target} NB_STATIC "${bindings}")
+    nanobind_add_module(${target} NB_STATIC ${bindings})
     set_target_properties(${target} PROPERTIES
         OUTPUT_NAME _native LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/modules/${part}")
     target_link_libraries(${target} PRIVATE crossdock_${part})

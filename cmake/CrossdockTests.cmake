@@ -20,13 +20,13 @@ add_native_tests(ep)
 
 # An inline function of a library that is compiled with AVX flags would be shared by the linker
 # with the code that must run everywhere. Only meaningful where the optimiser has inlined the rest.
-get_target_property(isa_variants crossdock_ep CROSSDOCK_ISA_VARIANTS)
-if(isa_variants AND CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT CROSSDOCK_SANITIZE AND CMAKE_NM)
-    foreach(variant IN LISTS isa_variants)
-        string(REGEX REPLACE "^crossdock_ep_" "" isa "${variant}")
+get_property(isa_variants GLOBAL PROPERTY CROSSDOCK_ISA_VARIANTS)
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND NOT CROSSDOCK_SANITIZE AND CMAKE_NM)
+    foreach(isa IN LISTS isa_variants)
         add_test(NAME ep.isa_symbols_${isa}
                  COMMAND ${CMAKE_COMMAND} "-DNM=${CMAKE_NM}" "-DISA=${isa}"
-                         "-DOBJECTS=$<TARGET_OBJECTS:${variant}>"
+                         "-DOBJECTS=$<TARGET_OBJECTS:crossdock_isa_${isa}>"
                          -P "${PROJECT_SOURCE_DIR}/cmake/check_isa_symbols.cmake")
+        set_tests_properties(ep.isa_symbols_${isa} PROPERTIES LABELS ep)
     endforeach()
 endif()
