@@ -1,0 +1,1 @@
+"""The command `crossdock`: it launches, checks and explains; nothing imports it."""

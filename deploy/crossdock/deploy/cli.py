@@ -1,0 +1,119 @@
+"""The entry point of the command `crossdock`.
+
+A subcommand is a module with a dataclass `Options` and `main(options) -> int`. Only the module
+that was asked for is imported: `crossdock version` must work where torch or a plot library is
+broken, and the benches stay strangers to this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from crossdock.proxy.errors import CrossdockError
+
+EXIT_FAILED = 1
+EXIT_COULD_NOT_RUN = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """A leaf of the command tree: what it does, and the module that does it."""
+
+    summary: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """A node of the command tree."""
+
+    summary: str
+    children: Mapping[str, Command | Group]
+
+
+COMMANDS = Group(
+    "Expert-parallel dispatch and combine through CPU proxies, on any network.",
+    {
+        "demo": Command(
+            "Run a dispatch and combine over several processes and check every token.",
+            "crossdock.bench.demo",
+        ),
+        "bench": Group(
+            "Measure one layer beside its baselines.",
+            {
+                "ring": Command("Commands per second and latency.", "crossdock.bench.ring"),
+                "transport": Command("Writes of each size.", "crossdock.bench.transport"),
+                "ep": Command("Dispatch and combine.", "crossdock.bench.ep"),
+            },
+        ),
+        "doctor": Command(
+            "Check this host: what was observed, what is expected, how to fix it.",
+            "crossdock.deploy.doctor",
+        ),
+        "version": Command(
+            "Print the versions of everything that takes part.", "crossdock.deploy.version"
+        ),
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except CrossdockError as error:
+        return _complain(f"{type(error).__name__}: {error}", EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", EXIT_INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    prog, node, rest = find("crossdock", COMMANDS, arguments)
+    if isinstance(node, Group):
+        return _explain(prog, node, rest)
+    try:
+        module = importlib.import_module(node.module)
+    except ImportError as error:
+        return _complain(f"{prog} cannot run here: {error}", EXIT_COULD_NOT_RUN)
+    options = tyro.cli(module.Options, prog=prog, description=node.summary, args=rest)
+    return int(module.main(options))
+
+
+def find(
+    prog: str, node: Command | Group, arguments: list[str]
+) -> tuple[str, Command | Group, list[str]]:
+    """Follow the leading words down the tree: (words so far, node reached, words left)."""
+    while isinstance(node, Group) and arguments and arguments[0] in node.children:
+        name, *arguments = arguments
+        prog, node = f"{prog} {name}", node.children[name]
+    return prog, node, arguments
+
+
+def _explain(prog: str, group: Group, arguments: list[str]) -> int:
+    """The words named no command: print the help, or what is wrong with them."""
+    choices = {name: _placeholder(child.summary) for name, child in group.children.items()}
+    tyro.extras.subcommand_cli_from_dict(
+        choices, prog=prog, description=group.summary, args=arguments or ["--help"]
+    )
+    return EXIT_COULD_NOT_RUN
+
+
+def _placeholder(summary: str) -> Callable[[], Any]:
+    def choice() -> None: ...
+
+    choice.__doc__ = summary
+    return choice
+
+
+def _complain(message: str, status: int) -> int:
+    Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    return status

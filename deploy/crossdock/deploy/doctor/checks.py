@@ -1,0 +1,206 @@
+"""The checks of one host: each looks at one thing and says what should be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crossdock.deploy.doctor import probes
+from crossdock.deploy.doctor.findings import Check, Finding, Status
+from crossdock.deploy.doctor.host import Host, format_cpu_list
+
+KERNEL_EXPECTED = (5, 12)
+GIB = 1 << 30
+SHM_FREE_EXPECTED = GIB
+MEMLOCK_EXPECTED = 64 * GIB
+
+
+def check_kernel(host: Host) -> Finding:
+    """dma-buf registration of GPU memory came with 5.12."""
+    release = host.kernel()
+    major, minor = (int(part) for part in release.split("-")[0].split(".")[:2])
+    return Finding(
+        "kernel",
+        Status.OK if (major, minor) >= KERNEL_EXPECTED else Status.WARN,
+        observed=release,
+        expected="5.12 or newer, for dma-buf registration of device memory",
+        fix="upgrade the kernel; without it GPU regions need the peer-memory module",
+    )
+
+
+def check_cpus(host: Host) -> Finding:
+    """A poller and a device that share a core wait for each other's scheduler slice."""
+    cpus, quota = host.cpus(), host.cpu_quota()
+    usable = len(cpus) if quota is None else min(float(len(cpus)), quota)
+    granted = "" if quota is None else f", control group grants {quota:g}"
+    return Finding(
+        "cpus",
+        Status.OK if usable >= 2 else Status.WARN,
+        observed=f"{len(cpus)} usable ({format_cpu_list(cpus)}){granted}",
+        expected="2 or more for each rank: one for its device, one for each proxy thread",
+        fix="widen the cpuset or the CPU limit, or use proxy_threads=0",
+    )
+
+
+def check_numa(host: Host) -> Finding:
+    """Memory of another node than the CPU's costs bandwidth on every copy."""
+    cpus, memory = host.cpus(), host.memory_nodes()
+    own = {node: cpus & members for node, members in host.node_cpus().items() if cpus & members}
+    foreign = set(own) - memory
+    places = "; ".join(f"node {node}: {format_cpu_list(used)}" for node, used in own.items())
+    return Finding(
+        "numa",
+        Status.WARN if foreign else Status.OK,
+        observed=f"{places}; memory from node {format_cpu_list(memory)}",
+        expected="memory allowed from every node whose CPUs are allowed",
+        fix=f"add node {format_cpu_list(foreign)} to cpuset.mems" if foreign else "",
+    )
+
+
+def check_memlock(host: Host) -> Finding:
+    """Registering a region with a NIC locks its pages."""
+    limit = host.memlock_limit()
+    enough = limit is None or limit >= MEMLOCK_EXPECTED or host.may_lock_memory()
+    needed = bool(_uverbs(host))
+    how = "unlimited" if limit is None else f"{_size(limit)}"
+    capability = ", lifted by CAP_IPC_LOCK" if host.may_lock_memory() else ""
+    return Finding(
+        "memlock",
+        Status.CRITICAL if needed and not enough else Status.OK,
+        observed=f"{how}{capability}",
+        expected=f"unlimited, {_size(MEMLOCK_EXPECTED)} or CAP_IPC_LOCK where RDMA devices are used",
+        fix="ulimit -l unlimited; in a container --ulimit memlock=-1 or the capability IPC_LOCK",
+    )
+
+
+def check_shm(host: Host) -> Finding:
+    """Containers get 64 MiB unless they are asked for more."""
+    size, free = host.shm_sizes()
+    return Finding(
+        "/dev/shm",
+        Status.OK if free >= SHM_FREE_EXPECTED else Status.WARN,
+        observed=f"{_size(free)} free of {_size(size)}",
+        expected=f"{_size(SHM_FREE_EXPECTED)} free",
+        fix="mount -o remount,size=8G /dev/shm; --shm-size=8g; an emptyDir of medium Memory",
+    )
+
+
+def check_huge_pages(host: Host) -> Finding:
+    """Regions of gigabytes in pages of 4 KiB miss the translation cache all the time."""
+    reserved = {kib: count for kib, count in host.huge_pages().items() if count}
+    private = host.transparent_huge_pages("enabled")
+    shared = host.transparent_huge_pages("shmem_enabled")
+    pools = ", ".join(f"{count} of {_size(kib << 10)}" for kib, count in reserved.items())
+    usable = bool(reserved) or shared in {"always", "within_size", "advise", "force"}
+    return Finding(
+        "huge pages",
+        Status.OK if usable else Status.WARN,
+        observed=f"reserved: {pools or 'none'}; transparent: {private or 'none'}, "
+        f"for shared memory: {shared or 'none'}",
+        expected="huge pages for shared memory, transparent or reserved",
+        fix="echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled, "
+        "or sysctl vm.nr_hugepages=1024",
+    )
+
+
+def check_rdma(host: Host) -> Finding:
+    """A device that the kernel has but the container does not is invisible to verbs."""
+    devices, uverbs = host.names("sys/class/infiniband"), _uverbs(host)
+    return Finding(
+        "rdma",
+        Status.CRITICAL if devices and not uverbs else Status.OK,
+        observed=f"devices: {', '.join(devices) or 'none'}; "
+        f"/dev/infiniband: {', '.join(uverbs) or 'none'}",
+        expected="one /dev/infiniband/uverbs for each device; none is fine for shm and tcp",
+        fix="pass the devices to the container: --device=/dev/infiniband, or the device plug-in",
+    )
+
+
+def check_gpus(host: Host) -> Finding:
+    """A GPU whose device file is there but whose driver does not answer is a broken host."""
+    files = host.names("dev", "nvidia[0-9]*")
+    names = probes.gpu_names() if files else []
+    return Finding(
+        "gpus",
+        Status.CRITICAL if files and not names else Status.OK,
+        observed="; ".join(names) or (f"{len(files)} without a driver" if files else "none"),
+        expected="a driver that answers for every GPU; none is fine for CPU tensors",
+        fix="install nvidia-smi and the driver's libraries, or run the container with --gpus",
+    )
+
+
+def check_loopback(host: Host) -> Finding:
+    """The tcp transport and the bootstrap need at least the own host."""
+    del host
+    try:
+        round_trip_us = probes.loopback_round_trip_us()
+    except OSError as error:
+        return _loopback(Status.CRITICAL, f"no connection: {error}")
+    return _loopback(Status.OK, f"round trip {round_trip_us:.0f} us")
+
+
+def _loopback(status: Status, observed: str) -> Finding:
+    return Finding(
+        "tcp",
+        status,
+        observed=observed,
+        expected="connections to 127.0.0.1 work",
+        fix="ip link set lo up; allow the loopback interface in the firewall",
+    )
+
+
+def _probe(name: str, probe: Callable[[], None], expected: str, fix: str) -> Check:
+    """A check that passes where the probe does not raise."""
+
+    def ask(host: Host) -> Finding:
+        del host
+        try:
+            probe()
+        except (OSError, AttributeError) as error:
+            return Finding(name, Status.CRITICAL, f"refused: {error}", expected, fix)
+        return Finding(name, Status.OK, "works", expected, fix)
+
+    return Check(name, ask)
+
+
+def _uverbs(host: Host) -> list[str]:
+    return host.names("dev/infiniband", "uverbs*")
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that leaves a readable number."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:g} {unit}"
+        count = round(count / 1024, 1)  # type: ignore[assignment]
+    return f"{count:g} GiB"
+
+
+CHECKS = (
+    Check("kernel", check_kernel),
+    Check("cpus", check_cpus),
+    Check("numa", check_numa),
+    Check("memlock", check_memlock),
+    Check("/dev/shm", check_shm),
+    Check("huge pages", check_huge_pages),
+    _probe(
+        "memfd",
+        probes.memfd,
+        expected="memfd_create works: regions and rings are nameless shared memory",
+        fix="allow memfd_create in the seccomp profile",
+    ),
+    _probe(
+        "pidfd",
+        probes.pidfd,
+        expected="pidfd_open works: the end of a peer on this host is noticed at once",
+        fix="a kernel of 5.3 or newer; allow pidfd_open in the seccomp profile",
+    ),
+    _probe(
+        "peer memory",
+        probes.peer_memory,
+        expected="a process of the same user can open /proc/<pid>/fd of another",
+        fix="run all ranks as one user in one PID namespace; mount /proc without hidepid",
+    ),
+    Check("tcp", check_loopback),
+    Check("gpus", check_gpus),
+    Check("rdma", check_rdma),
+)

@@ -1,0 +1,68 @@
+"""`crossdock version`: the versions of everything that takes part in a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib import metadata, resources
+
+from rich.console import Console
+from rich.table import Table
+
+ABSENT = "not installed"
+LIBRARIES = ("torch", "numpy", "msgspec")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Print the versions of everything that takes part."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def main(options: Options) -> int:
+    """Print the versions."""
+    found = versions()
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return 0
+    table = Table(show_header=False, box=None)
+    for name, version in found.items():
+        table.add_row(name, version, style=None)
+    Console().print(table)
+    return 0
+
+
+def versions() -> dict[str, str]:
+    """Names and versions, in the order in which a reader asks for them."""
+    build = build_facts()
+    return {
+        "crossdock": library_version("crossdock"),
+        "git": build.get("git", ABSENT),
+        "compiler": build.get("compiler", ABSENT),
+        "build": " ".join(filter(None, (build.get("build_type"), build.get("sanitizers")))),
+        "python": platform.python_version(),
+        **{name: library_version(name) for name in LIBRARIES},
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+def library_version(name: str) -> str:
+    """The version of an installed distribution; importing torch for it would cost seconds."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ABSENT
+
+
+def build_facts() -> dict[str, str]:
+    """What CMake wrote down when the native core was built; empty in a tree that was not."""
+    file = resources.files("crossdock.proxy") / "build.json"
+    if not file.is_file():
+        return {}
+    facts: dict[str, str] = json.loads(file.read_text())
+    return facts
