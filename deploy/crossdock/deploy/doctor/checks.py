@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from crossdock.deploy.doctor import probes
@@ -17,10 +18,12 @@ MEMLOCK_EXPECTED = 64 * GIB
 def check_kernel(host: Host) -> Finding:
     """dma-buf registration of GPU memory came with 5.12."""
     release = host.kernel()
-    major, minor = (int(part) for part in release.split("-")[0].split(".")[:2])
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if version is None:
+        raise ValueError(f"kernel release {release!r} is not major.minor")
     return Finding(
         "kernel",
-        Status.OK if (major, minor) >= KERNEL_EXPECTED else Status.WARN,
+        Status.OK if tuple(map(int, version.groups())) >= KERNEL_EXPECTED else Status.WARN,
         observed=release,
         expected="5.12 or newer, for dma-buf registration of device memory",
         fix="upgrade the kernel; without it GPU regions need the peer-memory module",
@@ -67,7 +70,7 @@ def check_memlock(host: Host) -> Finding:
         "memlock",
         Status.CRITICAL if needed and not enough else Status.OK,
         observed=f"{how}{capability}",
-        expected=f"unlimited, {_size(MEMLOCK_EXPECTED)} or CAP_IPC_LOCK where RDMA devices are used",
+        expected=f"{_size(MEMLOCK_EXPECTED)}, unlimited or CAP_IPC_LOCK for RDMA devices",
         fix="ulimit -l unlimited; in a container --ulimit memlock=-1 or the capability IPC_LOCK",
     )
 
@@ -128,9 +131,8 @@ def check_gpus(host: Host) -> Finding:
     )
 
 
-def check_loopback(host: Host) -> Finding:
+def check_loopback(_host: Host) -> Finding:
     """The tcp transport and the bootstrap need at least the own host."""
-    del host
     try:
         round_trip_us = probes.loopback_round_trip_us()
     except OSError as error:
@@ -151,8 +153,7 @@ def _loopback(status: Status, observed: str) -> Finding:
 def _probe(name: str, probe: Callable[[], None], expected: str, fix: str) -> Check:
     """A check that passes where the probe does not raise."""
 
-    def ask(host: Host) -> Finding:
-        del host
+    def ask(_host: Host) -> Finding:
         try:
             probe()
         except (OSError, AttributeError) as error:
@@ -168,11 +169,10 @@ def _uverbs(host: Host) -> list[str]:
 
 def _size(count: int) -> str:
     """Bytes in the largest unit that leaves a readable number."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:g} {unit}"
-        count = round(count / 1024, 1)  # type: ignore[assignment]
-    return f"{count:g} GiB"
+    for exponent, unit in enumerate(("B", "KiB", "MiB")):
+        if count < 1024 ** (exponent + 1):
+            return f"{round(count / 1024**exponent, 1):g} {unit}"
+    return f"{round(count / GIB, 1):g} GiB"
 
 
 CHECKS = (
