@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 ABSENT = "not installed"
+UNBUILT = "not built"
 LIBRARIES = ("torch", "numpy", "msgspec")
 
 
@@ -31,7 +32,7 @@ def main(options: Options) -> int:
         return 0
     table = Table(show_header=False, box=None)
     for name, version in found.items():
-        table.add_row(name, version, style=None)
+        table.add_row(name, version)
     Console().print(table)
     return 0
 
@@ -41,9 +42,11 @@ def versions() -> dict[str, str]:
     build = build_facts()
     return {
         "crossdock": library_version("crossdock"),
-        "git": build.get("git", ABSENT),
-        "compiler": build.get("compiler", ABSENT),
-        "build": " ".join(filter(None, (build.get("build_type"), build.get("sanitizers")))),
+        "git": build.get("git", UNBUILT),
+        "compiler": build.get("compiler", UNBUILT),
+        "build": " ".join(
+            filter(None, (build.get("build_type", UNBUILT), build.get("sanitizers")))
+        ),
         "python": platform.python_version(),
         **{name: library_version(name) for name in LIBRARIES},
         "kernel": platform.release(),
