@@ -1,0 +1,51 @@
+"""Every error that crossdock raises on purpose derives from ``CrossdockError``."""
+
+from __future__ import annotations
+
+
+class CrossdockError(Exception):
+    """Base of all errors of crossdock."""
+
+
+class CapacityError(CrossdockError, ValueError):
+    """An object is too large for a field, a region or a ring; the message names the limit."""
+
+
+class ArgumentError(CrossdockError, ValueError):
+    """An argument does not fit what the call needs; the message holds the value and the limit."""
+
+
+class MismatchError(CrossdockError, ValueError):
+    """Ranks disagree about the arguments of a collective call; raised on every rank."""
+
+
+class PeerArgumentError(CrossdockError):
+    """Another rank refused its arguments of the same collective call."""
+
+
+class DestroyedError(CrossdockError, RuntimeError):
+    """The object was destroyed, or aborted, and cannot be used again."""
+
+
+class TransportError(CrossdockError, OSError):
+    """A transport could not be set up."""
+
+
+class PeerLost(CrossdockError, ConnectionError):
+    """A rank has gone. ``rank`` is its number."""
+
+    def __init__(self, rank: int, message: str) -> None:
+        super().__init__(message)
+        self.rank = rank
+
+
+class DeadlineExceeded(CrossdockError, TimeoutError):
+    """A wait outlived its deadline. ``missing`` lists the ranks that were waited for."""
+
+    def __init__(self, missing: tuple[int, ...], message: str) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+class Aborted(CrossdockError, RuntimeError):
+    """The communicator was aborted while, or before, the call ran."""

@@ -1,0 +1,100 @@
+// The native half of a rank: memory, rings, counters and proxies, and their life.
+//
+// Order of life: construct (memory exists, peers can open it), connect (endpoints are attached),
+// start, then any number of commands and epochs, then shut_down; the destructor shuts down too.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "proxy/csrc/device_view.h"
+#include "proxy/csrc/heap.h"
+#include "proxy/csrc/proxy.h"
+#include "proxy/csrc/shared_memory.h"
+
+namespace crossdock::proxy {
+
+struct CommunicatorConfig {
+    uint32_t rank = 0;
+    uint32_t num_ranks = 1;
+    uint32_t num_proxies = 1;      // endpoints and rings of the rank; the same on every rank
+    bool threads = false;          // a thread for each proxy; else waiters run them inline
+    std::vector<int> cpus;         // a core for each thread; empty: not pinned
+    uint64_t main_bytes = 0;
+    uint64_t heap_bytes = 0;
+    uint32_t num_counters = 1;     // per peer
+    ImmediateLayout layout;
+    uint32_t ring_slots = 4096;
+    uint32_t epoch = 0;
+    ProxyLimits limits;
+};
+
+class Communicator {
+   public:
+    // Throws std::system_error when memory cannot be had, std::invalid_argument on a bad config.
+    explicit Communicator(const CommunicatorConfig& config);
+    ~Communicator();
+    Communicator(const Communicator&) = delete;
+    Communicator& operator=(const Communicator&) = delete;
+
+    const CommunicatorConfig& config() const { return config_; }
+    const std::shared_ptr<SharedMemory>& memory(uint32_t region) const { return memory_[region]; }
+    Heap& heap() { return *heap_; }
+    RegionTable& regions() { return regions_; }
+    PeerTable& peers() { return peers_; }
+    const FaultCell& fault() const { return fault_; }
+    Proxy& proxy(uint32_t index) { return *proxies_[index]; }
+    Ring* ring(uint32_t index) { return rings_[index]; }
+    Counter& counter(uint32_t peer, uint32_t index) { return context_.counter(peer, index); }
+    const DeviceView& device_view() const { return view_; }
+
+    void attach(uint32_t proxy, std::unique_ptr<Endpoint> endpoint,
+                std::span<const uint32_t> peers);
+    void start();
+
+    // Runs inline proxies once, unless another thread is at it. Returns whether anything happened.
+    bool progress();
+
+    // Every command pushed so far is acknowledged.
+    bool fenced() const;
+    // Starts a new epoch: what is in flight is forgotten, counters are zero, late immediates of
+    // earlier epochs are dropped. Peers must do the same before anything of the new epoch is sent.
+    void begin_epoch(uint32_t epoch);
+
+    // Stops the proxies and tells the peers: in peace, or because of rank `blame`. Idempotent, from
+    // any thread; waiters are released with the fault kAborted.
+    void shut_down(int32_t blame);
+
+   private:
+    void run(uint32_t proxy);
+    void sleep(uint32_t limit_us);
+    void look_around_sometimes(std::chrono::steady_clock::time_point& last, Proxy& proxy);
+    void stop_threads();
+    DeviceView make_view();
+
+    CommunicatorConfig config_;
+    std::array<std::shared_ptr<SharedMemory>, kExposedRegions> memory_;
+    std::shared_ptr<Heap> heap_;
+    RegionTable regions_;
+    PeerTable peers_;
+    FaultCell fault_;
+    std::unique_ptr<Counter[]> counters_;
+    ProxyContext context_;
+    std::vector<SharedMemory> ring_memory_;
+    std::vector<Ring*> rings_;
+    std::vector<std::unique_ptr<Proxy>> proxies_;
+    DeviceView view_;
+
+    std::vector<std::thread> threads_;
+    std::atomic<bool> stop_{false};
+    std::atomic<bool> busy_{false};  // an inline waiter runs the proxies
+    std::chrono::steady_clock::time_point looked_around_{};
+    std::mutex life_;  // start, shut_down
+    bool down_ = false;
+};
+
+}  // namespace crossdock::proxy

@@ -1,0 +1,93 @@
+// The interface between a proxy and a transport. An endpoint belongs to one proxy thread and is
+// only ever called by it. It reads local regions, writes regions of its peers, and reports what
+// happened as events. It never blocks, and it never throws: what goes wrong is an event.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace crossdock::proxy {
+
+// What a transport guarantees. Nothing asks which transport or NIC it is.
+struct Guarantees {
+    bool ordered = false;           // writes of one endpoint to one peer arrive in order
+    bool completes_on_post = false; // a write is acknowledged when post() has accepted it
+    bool any_source = false;        // a source may lie in memory that was never registered
+    bool repeats_events = false;    // an event may be reported twice; arrivals of a peer then have
+                                    // growing cookies, so that a repeated one is recognised
+    uint32_t max_in_flight = 0;     // writes to one peer that may await completion; 0: no limit
+};
+
+// One write, with or without payload, with or without an immediate.
+struct WriteOp {
+    uint64_t cookie = 0;      // comes back in the completion
+    uint64_t src_offset = 0;  // bytes into the local region
+    uint64_t dst_offset = 0;  // bytes into the peer's region
+    uint32_t bytes = 0;       // 0: immediate only
+    uint32_t peer = 0;
+    uint32_t immediate = 0;
+    uint8_t src_region = 0;
+    uint8_t dst_region = 0;
+    bool has_immediate = false;
+};
+
+enum class EventKind : uint8_t {
+    kCompleted,  // a write of ours is acknowledged: its payload is in the peer's region
+    kArrived,    // a peer's write, payload included, has arrived with an immediate
+    kPeerLeft,   // the peer said goodbye: it will neither send nor receive any more
+    kPeerLost,   // the peer is gone without goodbye, or broke the protocol
+};
+
+// Why a peer is lost, for the error that the user reads.
+enum class Loss : uint8_t { kNone, kProcessEnded, kConnectionClosed, kBadFrame, kAborted, kIoError };
+
+struct Event {
+    EventKind kind = EventKind::kCompleted;
+    Loss loss = Loss::kNone;
+    uint32_t peer = 0;
+    uint32_t immediate = 0;  // kArrived
+    int32_t detail = 0;      // kPeerLost: errno, or with kAborted the rank that the peer blames
+    uint64_t cookie = 0;     // kCompleted: of the write; kArrived: an id that a duplicate repeats
+};
+
+// A local region as the endpoint sees it.
+struct RegionView {
+    std::byte* base = nullptr;
+    uint64_t bytes = 0;
+};
+
+class Endpoint {
+   public:
+    Endpoint() = default;
+    Endpoint(const Endpoint&) = delete;
+    Endpoint& operator=(const Endpoint&) = delete;
+    virtual ~Endpoint() = default;
+
+    virtual Guarantees guarantees() const = 0;
+
+    // Accepts the longest prefix that it has room for and returns its length. Source and
+    // destination were checked against the regions. A write to a lost peer is accepted and dropped.
+    virtual size_t post(std::span<const WriteOp> writes) = 0;
+
+    // Fills `events` with what has happened and returns how many.
+    virtual size_t poll(std::span<Event> events) = 0;
+
+    // Called now and then by an idle proxy: looks for peers that died without a trace, and the
+    // like. May make system calls.
+    virtual void look_around() {}
+
+    // Sleeps until something may have arrived, wake() was called, or the time is over. May return at
+    // once.
+    virtual void sleep(std::chrono::microseconds limit) = 0;
+
+    // Ends a sleep early; the only call that may come from another thread.
+    virtual void wake() = 0;
+
+    // Tells all peers that this rank leaves: in peace when `blame` is negative, else because of
+    // rank `blame`. No write is posted afterwards.
+    virtual void leave(int32_t blame) = 0;
+};
+
+}  // namespace crossdock::proxy
