@@ -5,11 +5,7 @@ execute_process(
     OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE nanobind_ROOT COMMAND_ERROR_IS_FATAL ANY)
 find_package(nanobind CONFIG REQUIRED)
 
-add_custom_target(stubs)
-
-# add_native_module(<part>): <part>/csrc/bindings*.cc become crossdock/<part>/_native. The target
-# `stubs` writes build/.../stubs/<part>/_native.pyi; the copy in the source tree is committed, so
-# that type checkers need no build.
+# add_native_module(<part>): <part>/csrc/bindings*.cc become crossdock/<part>/_native.
 function(add_native_module part)
     file(GLOB bindings CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${part}/csrc/bindings*.cc")
     if(NOT bindings)
@@ -19,13 +15,9 @@ function(add_native_module part)
     set(target crossdock_${part}_native)
     nanobind_add_module(${target} NB_STATIC ${bindings})
     set_target_properties(${target} PROPERTIES
-        OUTPUT_NAME _native LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/modules/${part}")
+        OUTPUT_NAME _native LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${part}")
     target_link_libraries(${target} PRIVATE crossdock_${part})
     install(TARGETS ${target} LIBRARY DESTINATION crossdock/${part})
-    nanobind_add_stub(${target}_stub
-        MODULE _native OUTPUT "${PROJECT_BINARY_DIR}/stubs/${part}/_native.pyi"
-        PYTHON_PATH "${PROJECT_BINARY_DIR}/modules/${part}" DEPENDS ${target} EXCLUDE_FROM_ALL)
-    add_dependencies(stubs ${target}_stub)
 endfunction()
 
 add_native_module(proxy)

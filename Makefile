@@ -1,0 +1,120 @@
+# Each target makes what it needs: system packages, a virtual environment in .venv, the build.
+#   make demo | test | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+CLANGXX ?= clang++-14
+BENCHES ?= ring transport ep
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := $(VENV)/bin
+# The tools of the environment (cmake, ninja, ruff) go before those of the system.
+export PATH := $(abspath $(BIN)):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PARTS := proxy ep bench deploy
+PORTIONS := proxy:ep:bench:deploy
+TOOLS := $(VENV)/.tools
+INSTALLED := $(VENV)/.installed
+CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/build/*'
+CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
+CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
+
+.PHONY: help demo test test-native test-python bench lint sanitize asan tsan fuzz format stubs \
+        clean distclean FORCE
+
+help:
+	@sed -n '1,2s/^# *//p' Makefile
+
+demo: $(INSTALLED)
+	$(BIN)/crossdock demo
+
+test: test-native test-python
+
+test-native: $(TOOLS)
+	.ci/need g++ libgtest-dev
+	$(CONFIGURE) -B build/native
+	cmake --build build/native -j $(JOBS)
+	$(CTEST) --test-dir build/native
+
+test-python: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(INSTALLED)
+	mkdir -p build/bench
+	for name in $(BENCHES); do $(BIN)/crossdock bench $$name --json build/bench/$$name.json; done
+
+# Imports are judged in the working tree, the generated files against the installed build.
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+	mypy
+	PYTHONPATH=$(PORTIONS) lint-imports --no-logo --cache-dir build/import-linter
+	$(CXX_FILES) | xargs --no-run-if-empty clang-format --dry-run -Werror
+	$(BIN)/python -m crossdock.proxy.schema --check
+	.ci/stubs check
+
+sanitize: asan tsan
+
+asan: export ASAN_OPTIONS := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
+asan: export UBSAN_OPTIONS := print_stacktrace=1
+asan: $(TOOLS)
+	.ci/need g++ libgtest-dev
+	$(CONFIGURE) -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCROSSDOCK_SANITIZE=address;undefined"
+	cmake --build build/asan -j $(JOBS)
+	$(CTEST) --test-dir build/asan
+
+# The shadow memory of the thread sanitizer wants a fixed address space.
+tsan: export TSAN_OPTIONS := halt_on_error=1:second_deadlock_stack=1
+tsan: $(TOOLS)
+	.ci/need g++ libgtest-dev
+	$(CONFIGURE) -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCROSSDOCK_SANITIZE=thread
+	cmake --build build/tsan -j $(JOBS)
+	fixed=$$(setarch -R true 2>/dev/null && echo "setarch -R" || true); \
+	$$fixed $(CTEST) --test-dir build/tsan
+
+fuzz: $(TOOLS)
+	.ci/need clang-14 libclang-rt-14-dev
+	cmake -S . -B build/fuzz -G Ninja -DCROSSDOCK_FUZZ=ON -DCMAKE_CXX_COMPILER=$(CLANGXX)
+	cmake --build build/fuzz -j $(JOBS)
+	.ci/fuzz build/fuzz/fuzz $(FUZZ_SECONDS)
+
+format: $(TOOLS)
+	ruff check --fix .
+	ruff format .
+	$(CXX_FILES) | xargs --no-run-if-empty clang-format -i
+
+stubs: $(INSTALLED)
+	.ci/stubs write
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+distclean: clean
+	rm -rf $(VENV)
+
+# What is to be installed stands in pyproject.toml; the pinned torch keeps device packages away.
+$(TOOLS): pyproject.toml
+	.ci/need python3-venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python .ci/requirements.py dev > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements.txt
+	touch $@
+
+$(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md LICENSE cmake $(PARTS) \
+              -type f -not -path '*/__pycache__/*' -not -path '*/deep_ep_dist/*' 2>/dev/null)
+	.ci/need g++
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	touch $@
+
+# Changes only when a file appears or goes: then too the package must be installed again.
+build/sources.txt: FORCE
+	@mkdir -p build
+	@find $(PARTS) -type f -not -path '*/__pycache__/*' | sort > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@

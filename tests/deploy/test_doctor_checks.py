@@ -1,0 +1,170 @@
+"""Each check on a host that is fit and on one that is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from crossdock.deploy.doctor import checks, probes
+from crossdock.deploy.doctor.findings import Finding, Status
+from crossdock.deploy.doctor.host import Host
+
+GIB = checks.GIB
+
+
+@dataclass(frozen=True)
+class FakeHost(Host):
+    """A host made of plain values; as it stands, a fit one."""
+
+    release: str = "6.8.0-31-generic"
+    cpu_set: frozenset[int] = frozenset(range(8))
+    quota: float | None = None
+    nodes: dict[int, set[int]] = field(default_factory=lambda: {0: set(range(8))})
+    memory: frozenset[int] = frozenset({0})
+    memlock: int | None = 8 << 20
+    ipc_lock: bool = False
+    shm_free: int = 8 * GIB
+    pages: dict[int, int] = field(default_factory=dict)
+    shmem: str = "advise"
+    folders: dict[str, list[str]] = field(default_factory=dict)
+
+    def kernel(self) -> str:
+        return self.release
+
+    def cpus(self) -> set[int]:
+        return set(self.cpu_set)
+
+    def cpu_quota(self) -> float | None:
+        return self.quota
+
+    def node_cpus(self) -> dict[int, set[int]]:
+        return self.nodes
+
+    def memory_nodes(self) -> set[int]:
+        return set(self.memory)
+
+    def memlock_limit(self) -> int | None:
+        return self.memlock
+
+    def may_lock_memory(self) -> bool:
+        return self.ipc_lock
+
+    def shm_sizes(self) -> tuple[int, int]:
+        return 8 * GIB, self.shm_free
+
+    def huge_pages(self) -> dict[int, int]:
+        return self.pages
+
+    def transparent_huge_pages(self, kind: str = "enabled") -> str:
+        return self.shmem if kind == "shmem_enabled" else "madvise"
+
+    def names(self, folder: str, pattern: str = "*") -> list[str]:
+        return self.folders.get(folder, [])
+
+
+FIT = FakeHost()
+RDMA = {"sys/class/infiniband": ["mlx5_0"], "dev/infiniband": ["uverbs0"]}
+Ask = Callable[[Host], Finding]
+
+
+@pytest.mark.parametrize(
+    ("ask", "host", "status", "words"),
+    [
+        (checks.check_kernel, FIT, Status.OK, "6.8.0"),
+        (checks.check_kernel, replace(FIT, release="5.4.0"), Status.WARN, "5.4.0"),
+        (checks.check_kernel, replace(FIT, release="5.12.0"), Status.OK, "5.12"),
+        (checks.check_cpus, FIT, Status.OK, "8 usable (0-7)"),
+        (checks.check_cpus, replace(FIT, cpu_set=frozenset({3})), Status.WARN, "1 usable (3)"),
+        (checks.check_cpus, replace(FIT, quota=1.5), Status.WARN, "grants 1.5"),
+        (checks.check_numa, FIT, Status.OK, "node 0: 0-7"),
+        (checks.check_numa, replace(FIT, memory=frozenset({1})), Status.WARN, "node 1"),
+        (checks.check_memlock, FIT, Status.OK, "8 MiB"),
+        (checks.check_memlock, replace(FIT, folders=RDMA), Status.CRITICAL, "8 MiB"),
+        (checks.check_memlock, replace(FIT, folders=RDMA, ipc_lock=True), Status.OK, "lifted"),
+        (checks.check_memlock, replace(FIT, folders=RDMA, memlock=None), Status.OK, "unlimited"),
+        (checks.check_shm, FIT, Status.OK, "8 GiB free"),
+        (checks.check_shm, replace(FIT, shm_free=64 << 20), Status.WARN, "64 MiB free"),
+        (checks.check_huge_pages, FIT, Status.OK, "advise"),
+        (checks.check_huge_pages, replace(FIT, shmem="never"), Status.WARN, "never"),
+        (
+            checks.check_huge_pages,
+            replace(FIT, shmem="never", pages={2048: 512}),
+            Status.OK,
+            "512 of 2 MiB",
+        ),
+        (checks.check_rdma, FIT, Status.OK, "none"),
+        (checks.check_rdma, replace(FIT, folders=RDMA), Status.OK, "uverbs0"),
+        (
+            checks.check_rdma,
+            replace(FIT, folders={"sys/class/infiniband": ["mlx5_0"]}),
+            Status.CRITICAL,
+            "mlx5_0",
+        ),
+        (checks.check_gpus, FIT, Status.OK, "none"),
+    ],
+)
+def test_check(ask: Ask, host: FakeHost, status: Status, words: str) -> None:
+    finding = ask(host)
+    assert finding.status is status
+    assert words in finding.observed
+    assert finding.expected
+    assert finding.fix or status is Status.OK
+
+
+@pytest.mark.parametrize(("names", "status"), [(["H200, 570.1"], Status.OK), ([], Status.CRITICAL)])
+def test_gpus(monkeypatch: pytest.MonkeyPatch, names: list[str], status: Status) -> None:
+    monkeypatch.setattr(probes, "gpu_names", lambda: names)
+    finding = checks.check_gpus(replace(FIT, folders={"dev": ["nvidia0"]}))
+    assert finding.status is status
+
+
+def test_loopback_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> float:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(probes, "loopback_round_trip_us", refuse)
+    assert checks.check_loopback(FIT).status is Status.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("memfd", "memfd_create"), ("pidfd", "pidfd_open"), ("peer memory", "memfd_create")],
+)
+def test_refused_system_call_is_critical(
+    monkeypatch: pytest.MonkeyPatch, name: str, function: str
+) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(f"{function}: not permitted")
+
+    monkeypatch.setattr(os, function, refuse)
+    (check,) = (check for check in checks.CHECKS if check.name == name)
+    finding = check.ask(FIT)
+    assert finding.status is Status.CRITICAL
+    assert function in finding.observed
+    assert finding.fix
+
+
+def test_peer_memory_fails_where_the_peer_cannot_open_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)
+    with pytest.raises(OSError, match="No such file"):
+        probes.peer_memory()
+
+
+def test_hanging_program_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], **options: float) -> None:
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    monkeypatch.setattr(shutil, "which", lambda _name: sys.executable)
+    with pytest.raises(OSError, match="did not end within 5 s"):
+        probes.gpu_names()
+
+
+def test_loopback_measures_something() -> None:
+    assert 0 < probes.loopback_round_trip_us() < 5e6

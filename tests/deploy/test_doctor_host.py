@@ -1,0 +1,77 @@
+"""Reading a host: file formats of the kernel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossdock.deploy.doctor.host import Host, format_cpu_list, parse_cpu_list
+
+
+@given(st.sets(st.integers(0, 600)))
+def test_cpu_lists_survive_the_round_trip(members: set[int]) -> None:
+    assert parse_cpu_list(format_cpu_list(members)) == members
+
+
+def test_cpu_list_folds_runs() -> None:
+    assert format_cpu_list({0, 1, 2, 3, 8}) == "0-3,8"
+
+
+def test_this_host_answers() -> None:
+    host = Host()
+    assert host.kernel() == os.uname().release
+    assert host.cpus() == os.sched_getaffinity(0)
+    assert set().union(*host.node_cpus().values()) >= host.cpus()
+
+
+def test_quota(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    assert host.cpu_quota() is None
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    file = tmp_path / "sys/fs/cgroup/cpu.max"
+    file.write_text("max 100000\n")
+    assert host.cpu_quota() is None
+    file.write_text("150000 100000\n")
+    assert host.cpu_quota() == 1.5
+
+
+def test_nodes(tmp_path: Path) -> None:
+    for node, cpus in enumerate(("0-3,8-11", "4-7", "")):
+        folder = tmp_path / f"sys/devices/system/node/node{node}"
+        folder.mkdir(parents=True)
+        (folder / "cpulist").write_text(f"{cpus}\n")
+    expected = {0: {0, 1, 2, 3, 8, 9, 10, 11}, 1: {4, 5, 6, 7}, 2: set()}
+    assert Host(tmp_path).node_cpus() == expected
+
+
+def test_huge_pages(tmp_path: Path) -> None:
+    for kib, free in ((2048, 512), (1048576, 0)):
+        folder = tmp_path / f"sys/kernel/mm/hugepages/hugepages-{kib}kB"
+        folder.mkdir(parents=True)
+        (folder / "free_hugepages").write_text(f"{free}\n")
+    assert Host(tmp_path).huge_pages() == {2048: 512, 1048576: 0}
+
+
+def test_transparent_huge_pages(tmp_path: Path) -> None:
+    folder = tmp_path / "sys/kernel/mm/transparent_hugepage"
+    folder.mkdir(parents=True)
+    (folder / "enabled").write_text("always [madvise] never\n")
+    host = Host(tmp_path)
+    assert host.transparent_huge_pages() == "madvise"
+    assert host.transparent_huge_pages("shmem_enabled") == ""
+
+
+@pytest.mark.parametrize(("mask", "expected"), [("0000000000004000", True), ("0", False)])
+def test_capability(tmp_path: Path, mask: str, expected: bool) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/status").write_text(f"Name:\tx\nCapEff:\t{mask}\n")
+    assert Host(tmp_path).may_lock_memory() is expected
+
+
+def test_status_without_the_line_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Cpus_allowed_list"):
+        Host(tmp_path).cpus()
