@@ -1,0 +1,110 @@
+#include "proxy/csrc/transport/sim/endpoint.h"
+
+#include <algorithm>
+
+namespace crossdock::proxy {
+
+SimEndpoint::~SimEndpoint() {
+    if (standing_ == Standing::kDetached) return;
+    if (sends()) network_.tell_peers(*this, EventKind::kPeerLost, Loss::kConnectionClosed, 0);
+    network_.detach(*this);
+}
+
+Guarantees SimEndpoint::guarantees() const {
+    const SimFaults& faults = network_.faults();
+    return {.ordered = faults.ordered,
+            .completes_on_post = false,
+            .any_source = true,
+            .repeats_events = faults.repeats_events(),
+            .max_in_flight = faults.max_in_flight};
+}
+
+size_t SimEndpoint::post(std::span<const WriteOp> writes) {
+    const size_t room = network_.room_for(writes.size());
+    size_t accepted = 0;
+    while (accepted < room && accept(writes[accepted]))
+        ++accepted;
+    network_.counts_.refused += writes.size() - accepted;
+    return accepted;
+}
+
+bool SimEndpoint::accept(const WriteOp& write) {
+    if (!sends() || write.peer >= peers_.size() || peers_[write.peer].gone) {
+        ++network_.counts_.dropped;
+        return true;
+    }
+    Peer& peer = peers_[write.peer];
+    const uint32_t limit = network_.faults().max_in_flight;
+    if (limit != 0 && peer.in_flight >= limit) return false;
+    ++peer.in_flight;
+    network_.launch(*this, write);
+    return true;
+}
+
+bool SimEndpoint::runs() const {
+    return standing_ != Standing::kDetached && network_.alive(address_.rank);
+}
+
+bool SimEndpoint::sends() const {
+    return standing_ == Standing::kAttached && network_.alive(address_.rank);
+}
+
+bool SimEndpoint::has_news() const {
+    return seen_ < inbox_.size() &&
+           network_.faults().sees_again_ns(address_.rank, network_.now_ns()) == network_.now_ns();
+}
+
+size_t SimEndpoint::poll(std::span<Event> events) {
+    if (!runs() || seen_ == inbox_.size()) return 0;
+    const uint64_t sees_ns = network_.faults().sees_again_ns(address_.rank, network_.now_ns());
+    if (sees_ns > network_.now_ns()) {
+        ++network_.counts_.unseen_polls;
+        // Else time could stand still with events that nobody sees.
+        if (wake_ns_ != sees_ns) network_.wake_at(sees_ns);
+        wake_ns_ = sees_ns;
+        return 0;
+    }
+    const size_t count = std::min(events.size(), inbox_.size() - seen_);
+    std::copy_n(inbox_.begin() + static_cast<ptrdiff_t>(seen_), count, events.begin());
+    seen_ += count;
+    if (seen_ == inbox_.size()) {
+        inbox_.clear();
+        seen_ = 0;
+    }
+    return count;
+}
+
+void SimEndpoint::sleep(std::chrono::microseconds limit) {
+    const auto limit_us = static_cast<uint64_t>(std::max<int64_t>(limit.count(), 0));
+    const uint64_t deadline_ns = network_.now_ns() + limit_us * 1'000;
+    while (!has_news() && network_.next_ns() <= deadline_ns)
+        network_.advance();
+    if (!has_news()) network_.advance_until(deadline_ns);
+}
+
+void SimEndpoint::leave(int32_t blame) {
+    if (!sends()) return;
+    if (blame < 0) {
+        network_.tell_peers(*this, EventKind::kPeerLeft, Loss::kNone, 0);
+    } else {
+        network_.tell_peers(*this, EventKind::kPeerLost, Loss::kAborted, blame);
+    }
+    network_.fetch_all(address_);
+    standing_ = Standing::kLeft;
+}
+
+void SimEndpoint::deliver(const Event& event) {
+    if (event.kind == EventKind::kPeerLeft || event.kind == EventKind::kPeerLost) {
+        Peer& peer = peers_[event.peer];
+        if (peer.gone) return;
+        peer.gone = true;
+        peer.in_flight = 0;
+    }
+    inbox_.push_back(event);
+}
+
+void SimEndpoint::settle(uint32_t peer) {
+    if (peers_[peer].in_flight > 0) --peers_[peer].in_flight;
+}
+
+}  // namespace crossdock::proxy
