@@ -49,3 +49,15 @@ class DeadlineExceeded(CrossdockError, TimeoutError):
 
 class Aborted(CrossdockError, RuntimeError):
     """The communicator was aborted while, or before, the call ran."""
+
+
+class CommandError(CrossdockError, ValueError):
+    """A command of this rank was refused: it names something that is not there."""
+
+
+class ProtocolError(CrossdockError, RuntimeError):
+    """A rank broke the protocol. ``rank`` is its number."""
+
+    def __init__(self, rank: int, message: str) -> None:
+        super().__init__(message)
+        self.rank = rank

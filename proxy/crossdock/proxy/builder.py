@@ -1,0 +1,214 @@
+"""Builds the native half of a communicator: who is where, what is agreed, who is reached how."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from crossdock.proxy import _native, bootstrap, schema, topology
+from crossdock.proxy.bootstrap import Announcement, Introduction, ShmContact
+from crossdock.proxy.errors import ArgumentError, TransportError
+from crossdock.proxy.exchange import Exchange
+from crossdock.proxy.options import Options
+
+T = TypeVar("T")
+_PAGE_BYTES = 4096
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a product asks of a communicator."""
+
+    main_bytes: int
+    num_counters: int
+    max_value: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What a communicator starts with."""
+
+    native: _native.Communicator
+    layout: schema.ImmediateLayout
+    num_proxies: int
+    threaded: bool
+    node_of: tuple[int, ...]
+    routes: tuple[str, ...]
+
+
+class Builder:
+    """Builds once; each step is collective."""
+
+    def __init__(self, exchange: Exchange, options: Options, request: Request) -> None:
+        self._exchange = exchange
+        self._rank = exchange.rank
+        self._options = options
+        self._request = request
+        self._native: _native.Communicator | None = None
+
+    def build(self) -> Built:
+        """See ``Communicator`` for what it raises."""
+        try:
+            return self._build()
+        except BaseException:
+            if self._native is not None:
+                self._native.shut_down(-1)
+            raise
+
+    def _build(self) -> Built:
+        people = self._agree(Introduction, self._introduction, "introduce itself")
+        bootstrap.require_same(people)
+        layout = schema.ImmediateLayout(people[0].counter_bits, people[0].sequence_bits)
+        config = self._config(people, layout)
+        native, routes = self._connect(people, config)
+        # Nobody sends before everybody can receive.
+        self._agree(bool, lambda: True, "connect")
+        native.start()
+        return Built(
+            native=native,
+            layout=layout,
+            num_proxies=config.num_proxies,
+            threaded=config.threads,
+            node_of=topology.numbered([person.node for person in people]),
+            routes=routes,
+        )
+
+    def _agree(self, kind: type[T], make: Callable[[], T], what: str) -> list[T]:
+        return bootstrap.agree(self._exchange, self._options.timeout_s, kind, make, what)
+
+    # ---- who is who -------------------------------------------------------------------------
+
+    def _introduction(self) -> Introduction:
+        schema.checked("rank", self._exchange.size - 1, schema.MAX_PEERS - 1)
+        schema.checked("main_bytes", self._request.main_bytes, schema.MAX_REGION_BYTES)
+        layout = schema.ImmediateLayout.for_job(
+            self._request.num_counters, self._request.max_value, self._options.writes_per_peer
+        )
+        return bootstrap.introduction(self._options, self._rank, self._request.num_counters, layout)
+
+    def _config(
+        self, people: Sequence[Introduction], layout: schema.ImmediateLayout
+    ) -> _native.CommunicatorConfig:
+        hosts = [person.host for person in people]
+        cpusets = [person.cpus for person in people]
+        numa = topology.numa_nodes()
+        shares = [topology.share_of_cpus(rank, hosts, cpusets, numa) for rank in range(len(people))]
+        threads = [
+            topology.threads_for(person.proxy_threads, share)
+            for person, share in zip(people, shares, strict=True)
+        ]
+        num_proxies = min(max(1, count) for count in threads)
+        threaded = threads[self._rank] > 0
+        config = _native.CommunicatorConfig()
+        config.rank = self._rank
+        config.num_ranks = len(people)
+        config.num_proxies = num_proxies
+        config.threads = threaded
+        if threaded and self._options.pin:
+            config.cpus = list(topology.cpus_for(num_proxies, shares[self._rank]))
+        config.main_bytes = max(self._request.main_bytes, _PAGE_BYTES)
+        config.heap_bytes = self._options.heap_bytes or _default_heap_bytes()
+        config.num_counters = self._request.num_counters
+        config.layout = _native.ImmediateLayout(layout.counter_bits, layout.sequence_bits)
+        config.ring_slots = self._options.ring_slots
+        config.limits.window = self._options.window
+        config.limits.writes_per_peer = self._options.writes_per_peer
+        config.limits.bytes = self._options.bytes_in_flight
+        _tell_once(
+            self._options.proxy_threads is None, num_proxies if threaded else 0, len(cpusets[0])
+        )
+        return config
+
+    # ---- who is reached how -----------------------------------------------------------------
+
+    def _connect(
+        self, people: Sequence[Introduction], config: _native.CommunicatorConfig
+    ) -> tuple[_native.Communicator, tuple[str, ...]]:
+        made: list[tuple[_native.Communicator, _native.ShmHost]] = []
+
+        def announce() -> Announcement:
+            made.append(self._make(config))
+            return _announcement_of(made[0][1].announcement())
+
+        offers = self._agree(Announcement, announce, "set up its memory")
+        native, host = made[0]
+        reached = self._agree(
+            tuple[int, ...], lambda: self._reach(host, people, offers), "tell whom it reaches"
+        )
+        if self._options.transport == "shm":
+            bootstrap.require_shm(reached)
+        routes = bootstrap.routes(reached, self._rank)
+        for peer in reached[self._rank]:
+            if routes[peer] != "shm":
+                host.forget(peer)
+        host.attach()
+        if "tcp" in routes:
+            raise TransportError("there is no tcp")
+        return native, routes
+
+    def _make(
+        self, config: _native.CommunicatorConfig
+    ) -> tuple[_native.Communicator, _native.ShmHost]:
+        try:
+            self._native = _native.Communicator(config)
+            return self._native, _native.ShmHost(self._native, secrets.randbits(64))
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
+        except OSError as error:
+            raise TransportError(error.errno, f"rank {self._rank}: {error.strerror}") from error
+
+    def _reach(
+        self,
+        host: _native.ShmHost,
+        people: Sequence[Introduction],
+        offers: Sequence[Announcement],
+    ) -> tuple[int, ...]:
+        """The peers whose memory this rank could map."""
+        reached = []
+        for peer in bootstrap.shm_peers(people, self._rank, self._options.transport):
+            try:
+                host.reach(peer, _native_announcement(offers[peer]))
+                reached.append(peer)
+            except OSError as error:
+                _log.info("rank %d cannot reach rank %d over shm: %s", self._rank, peer, error)
+        return tuple(reached)
+
+
+def _announcement_of(offer: _native.ShmAnnouncement) -> Announcement:
+    shm = ShmContact(
+        pid=offer.pid,
+        control_fd=offer.control_fd,
+        region_fds=tuple(offer.region_fds),
+        nonce=offer.nonce,
+    )
+    return Announcement(region_bytes=tuple(offer.region_bytes), shm=shm)
+
+
+def _native_announcement(offer: Announcement) -> _native.ShmAnnouncement:
+    announcement = _native.ShmAnnouncement()
+    announcement.pid = offer.shm.pid
+    announcement.control_fd = offer.shm.control_fd
+    announcement.region_fds = list(offer.shm.region_fds)
+    announcement.region_bytes = list(offer.region_bytes)
+    announcement.nonce = offer.shm.nonce
+    return announcement
+
+
+def _default_heap_bytes() -> int:
+    """As much as could ever be used: pages cost nothing until they are touched."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(schema.MAX_REGION_BYTES, physical)
+
+
+@functools.cache
+def _tell_once(chosen: bool, threads: int, cpus: int) -> None:
+    if not chosen:
+        return
+    how = f"{threads} proxy thread(s)" if threads else "the proxy inline in whoever waits"
+    _log.info("%d cores are allowed: running %s; CROSSDOCK_PROXY_THREADS overrides", cpus, how)

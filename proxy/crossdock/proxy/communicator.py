@@ -1,0 +1,230 @@
+"""A rank's communicator: memory, rings, counters and proxies, and the peers behind them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import weakref
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from crossdock.proxy import _native, diagnosis, schema
+from crossdock.proxy._native import WaitResult, WaitStatus
+from crossdock.proxy.builder import Builder, Request
+from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
+from crossdock.proxy.exchange import Exchange
+from crossdock.proxy.options import Options
+
+BARRIER_COUNTER = 0
+"""The counter that barriers use; products use those from FIRST_COUNTER on."""
+FIRST_COUNTER = 1
+_SLICE_S = 0.2
+_log = logging.getLogger(__name__)
+
+
+class Communicator:
+    """Connects this rank with its peers; building one is collective.
+
+    Args:
+        exchange: how the ranks meet.
+        options: choices of the user; None takes them from the environment.
+        main_bytes: size of the main region of this rank.
+        num_counters: counters for each peer, the barrier's among them; the same on every rank.
+        max_value: largest value of one ADD or SEAL; the same on every rank.
+
+    Raises:
+        ArgumentError, CapacityError: a value is not allowed, with its limit.
+        MismatchError: ranks disagree, on every rank.
+        PeerArgumentError: another rank refused.
+        TransportError: ranks cannot reach each other.
+        DeadlineExceeded: ranks are missing, with their numbers.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        options: Options | None = None,
+        *,
+        main_bytes: int = 0,
+        num_counters: int = FIRST_COUNTER,
+        max_value: int = schema.MAX_VALUE,
+    ) -> None:
+        self.options = Options.from_environment() if options is None else options
+        self.rank = exchange.rank
+        self.size = exchange.size
+        request = Request(main_bytes, num_counters, max_value)
+        built = Builder(exchange, self.options, request).build()
+        self.layout = built.layout
+        self.num_counters = num_counters
+        self.num_proxies = built.num_proxies
+        self.threaded = built.threaded
+        self.node_of = built.node_of
+        self._routes = built.routes
+        self._native: _native.Communicator | None = built.native
+        self._others = [peer for peer in range(self.size) if peer != self.rank]
+        self._unsignalled: list[int] | None = None
+        self._finalizer = weakref.finalize(self, built.native.shut_down, -1)
+
+    @property
+    def native(self) -> _native.Communicator:
+        """The native half; DestroyedError after ``destroy``."""
+        if self._native is None:
+            raise DestroyedError(
+                f"rank {self.rank}: the communicator is destroyed; build a new one"
+            )
+        return self._native
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether ``destroy`` was called."""
+        return self._native is None
+
+    def transport_of(self, peer: int) -> str:
+        """Name of the transport to a rank: shm or tcp."""
+        if not 0 <= peer < self.size:
+            raise ArgumentError(f"peer is {peer}, but must be between 0 and {self.size - 1}")
+        return self._routes[peer]
+
+    # ---- memory -----------------------------------------------------------------------------
+
+    def allocate(self, size: int) -> _native.Block:
+        """A block of the heap region; it is free again when nothing refers to it.
+
+        Raises:
+            CapacityError: there is no free stretch of ``size`` bytes.
+        """
+        native = self.native
+        if size < 0:
+            raise ArgumentError(f"a block of {size} bytes")
+        block = native.allocate(size)
+        if block is None:
+            total, used = native.heap_total(), native.heap_used()
+            raise CapacityError(
+                f"rank {self.rank}: no free stretch of {size} bytes in the heap: {total - used} of "
+                f"{total} bytes are free; release results, or raise CROSSDOCK_HEAP_BYTES"
+            )
+        return block
+
+    def region_array(self, region: int) -> npt.NDArray[np.uint8]:
+        """The bytes of an exposed region; the array keeps the memory alive."""
+        array: npt.NDArray[np.uint8] = self.native.region_array(region)
+        return array
+
+    # ---- waiting ----------------------------------------------------------------------------
+
+    def push(self, commands: Sequence[schema.Command], ring: int = 0) -> None:
+        """Push commands into a ring, waiting for room. For tools and tests: devices push natively.
+
+        Raises:
+            CapacityError: a value does not fit its field.
+            DeadlineExceeded, PeerLost, Aborted and what else ``diagnosis.raise_for`` raises.
+        """
+        packed = [command.pack() for command in commands]
+        result = self.native.push_all(ring, packed, self.options.timeout_s)
+        diagnosis.raise_for(self, result.status, result.missing, "room in a ring")
+
+    def wait(
+        self,
+        peers: Sequence[int],
+        counter: int,
+        amount: int,
+        what: str,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Wait until ``counter`` of each of ``peers`` has ``amount`` arrivals."""
+        native = self.native
+        limit = self._limit(timeout_s)
+        result = self._waited(limit, lambda s: native.await_arrivals(peers, counter, amount, s))
+        diagnosis.raise_for(
+            self,
+            result.status,
+            result.missing,
+            what,
+            timeout_s=limit,
+            counter=counter,
+            expected=amount,
+        )
+
+    def fence(self, timeout_s: float | None = None) -> None:
+        """Wait until every command pushed so far is acknowledged."""
+        limit = self._limit(timeout_s)
+        result = self._waited(limit, self.native.await_fence)
+        diagnosis.raise_for(self, result.status, result.missing, "fence", timeout_s=limit)
+
+    def barrier(self, timeout_s: float | None = None) -> None:
+        """Wait until every rank has entered; one thread of a rank at a time.
+
+        It says nothing of earlier writes: call ``fence`` first where they must have arrived. After
+        DeadlineExceeded the same barrier goes on with the next call.
+        """
+        native = self.native
+        limit = self._limit(timeout_s)
+        diagnosis.raise_if_faulty(self, "barrier")
+        if self._unsignalled is None:
+            self._unsignalled = self._others
+        signals = [
+            schema.Command(schema.Op.SIGNAL, peer, counter=BARRIER_COUNTER, value=1).pack()
+            for peer in self._unsignalled
+        ]
+        result = native.push_all(0, signals, limit)
+        self._unsignalled = list(result.missing)
+        diagnosis.raise_for(self, result.status, result.missing, "barrier", timeout_s=limit)
+        self.wait(self._others, BARRIER_COUNTER, 1, "barrier", limit)
+        native.consume(self._others, BARRIER_COUNTER, 1)
+        self._unsignalled = None
+
+    def _limit(self, timeout_s: float | None) -> float:
+        if timeout_s is None:
+            return self.options.timeout_s
+        if math.isnan(timeout_s) or timeout_s < 0:
+            raise ArgumentError(f"timeout_s is {timeout_s}, but must not be negative")
+        return timeout_s
+
+    def _waited(self, timeout_s: float, wait: Callable[[float], WaitResult]) -> WaitResult:
+        """Waits in slices, so that Ctrl-C is heard."""
+        end = time.monotonic() + timeout_s
+        while True:
+            left = end - time.monotonic()
+            result = wait(min(_SLICE_S, max(0.0, left)))
+            if result.status != WaitStatus.DEADLINE or left <= _SLICE_S:
+                return result
+
+    # ---- the end ----------------------------------------------------------------------------
+
+    def abort(self, blame: int | None = None) -> None:
+        """Give up, now: waiters on this rank get Aborted, those on other ranks PeerLost.
+
+        Idempotent, from any thread; nothing after ``destroy``.
+
+        Args:
+            blame: the rank because of which; other ranks will name it. None: this rank.
+        """
+        native = self._native
+        if native is not None:
+            native.shut_down(self.rank if blame is None else blame)
+
+    def destroy(self, timeout_s: float | None = None) -> None:
+        """Leave the job; what was pushed is sent first, within the deadline. Idempotent.
+
+        Memory is given back when the last array over it is gone.
+        """
+        native = self._native
+        if native is None:
+            return
+        lost = diagnosis.lost_peers(self)
+        code, _, _ = native.fault()
+        if code == _native.FaultCode.NONE and not lost:
+            result = self._waited(self._limit(timeout_s), native.await_fence)
+            if result.status == WaitStatus.DEADLINE:
+                _log.warning(
+                    "rank %d: destroyed with commands to rank(s) %s not acknowledged",
+                    self.rank,
+                    result.missing,
+                )
+        # Whoever still waits for this rank should learn who is to blame that it has gone.
+        native.shut_down(diagnosis.culprit_of(self, lost) if lost else -1)
+        self._finalizer.detach()
+        self._native = None

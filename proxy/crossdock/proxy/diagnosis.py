@@ -1,0 +1,227 @@
+"""Turns what went wrong into the error that the user reads; the only place that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crossdock.proxy import schema
+from crossdock.proxy._native import (
+    CommandCheck,
+    FaultCode,
+    Loss,
+    PeerState,
+    Record,
+    RecordKind,
+    WaitStatus,
+)
+from crossdock.proxy.errors import (
+    Aborted,
+    CommandError,
+    CrossdockError,
+    DeadlineExceeded,
+    DestroyedError,
+    PeerLost,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from crossdock.proxy.communicator import Communicator
+
+_RECORDS_SHOWN = 6
+_LOSSES = {
+    Loss.NONE: "has left the job",
+    Loss.PROCESS_ENDED: "has died: its process ended",
+    Loss.CONNECTION_CLOSED: "has gone: its connections closed",
+    Loss.BAD_FRAME: "sent bytes that are no frame",
+    Loss.ABORTED: "has aborted",
+    Loss.IO_ERROR: "is out of reach: errno",
+}
+_CHECKS = {
+    CommandCheck.PEER: "its peer is no rank of the job",
+    CommandCheck.SOURCE: "its source lies beyond the region of this rank",
+    CommandCheck.DESTINATION: "its destination lies beyond the region of the peer",
+    CommandCheck.COUNTER: "its counter is beyond the counters of the job",
+}
+
+
+def raise_for(
+    communicator: Communicator,
+    status: WaitStatus,
+    missing: Sequence[int],
+    what: str,
+    *,
+    timeout_s: float | None = None,
+    counter: int | None = None,
+    expected: int | None = None,
+) -> None:
+    """Raise the error that a wait ended with; return when it ended well.
+
+    Call it with what a native wait returned::
+
+        result = communicator.native.await_arrivals(peers, counter, amount, timeout_s)
+        raise_for(communicator, result.status, result.missing, "dispatch of chunk 3")
+
+    Args:
+        communicator: where the wait ran.
+        status: how it ended.
+        missing: peers that were waited for in vain.
+        what: what was waited for, as the user knows it.
+        timeout_s: how long it was waited for.
+        counter: index of the counter that was waited for, to show what arrived.
+        expected: arrivals that were waited for.
+
+    Raises:
+        PeerLost: a peer has gone, with the rank that is to blame.
+        DeadlineExceeded: the time is over, with the missing ranks.
+        Aborted: ``abort`` was called on this rank.
+        DestroyedError: ``destroy`` was called on this rank.
+        CommandError: a command of this rank was refused.
+        ProtocolError: a rank broke the protocol.
+    """
+    if status == WaitStatus.DONE:
+        return
+    if status == WaitStatus.FAULT:
+        raise fault_of(communicator, what)
+    if status == WaitStatus.PEER_GONE:
+        raise loss_of(communicator, missing, what)
+    waited = communicator.options.timeout_s if timeout_s is None else timeout_s
+    head = f"rank {communicator.rank}: {what}: no word from rank(s) {_joined(missing)}"
+    lines = [f"{head} within {waited:g} s"]
+    lines += [_peer_line(communicator, peer, counter, expected) for peer in missing]
+    lines += _recorder_lines(communicator, missing)
+    raise DeadlineExceeded(tuple(missing), "\n  ".join(lines))
+
+
+def raise_if_faulty(communicator: Communicator, what: str) -> None:
+    """Raise the error of the communicator's fault, if it has one."""
+    code, _, _ = communicator.native.fault()
+    if code != FaultCode.NONE:
+        raise fault_of(communicator, what)
+
+
+def lost_peers(communicator: Communicator) -> list[int]:
+    """The ranks that are lost; those that left in peace are not among them."""
+    native = communicator.native
+    return [p for p in range(communicator.size) if native.peer_state(p)[0] == PeerState.LOST]
+
+
+def culprit_of(communicator: Communicator, gone: Sequence[int]) -> int:
+    """The rank that is to blame when ``gone`` have gone.
+
+    A rank that died goes before ranks that aborted because of it, and a rank that aborted names
+    the one that it blames.
+    """
+    aborted = None
+    for peer in gone:
+        state, loss, detail = communicator.native.peer_state(peer)
+        if state != PeerState.LOST:
+            continue
+        if loss != Loss.ABORTED:
+            return peer
+        blames_other = 0 <= detail < communicator.size and detail != communicator.rank
+        aborted = detail if blames_other else peer
+    return gone[0] if aborted is None else aborted
+
+
+def loss_of(communicator: Communicator, gone: Sequence[int], what: str) -> PeerLost:
+    """The error for peers that have gone while they were waited for."""
+    culprit = culprit_of(communicator, gone)
+    message = f"rank {communicator.rank}: {what}: rank {culprit} {_fate(communicator, culprit)}"
+    if culprit not in gone:
+        message = (
+            f"rank {communicator.rank}: {what}: rank {culprit} is lost, says rank {gone[0]}, "
+            "which aborted because of it"
+        )
+    return PeerLost(culprit, f"{message}; build a new communicator with the ranks that are left")
+
+
+def fault_of(communicator: Communicator, what: str) -> CrossdockError:
+    """The error for the fault of this rank."""
+    code, peer, detail = communicator.native.fault()
+    head = f"rank {communicator.rank}: {what}"
+    if code == FaultCode.ABORTED and peer < 0:
+        return DestroyedError(f"{head}: the communicator was destroyed meanwhile")
+    if code == FaultCode.ABORTED:
+        because = "" if peer == communicator.rank else f" because of rank {peer}"
+        return Aborted(f"{head}: the communicator was aborted{because}; build a new one")
+    if code == FaultCode.BAD_COMMAND:
+        why = _CHECKS[CommandCheck(detail)]
+        return CommandError(f"{head}: a command to rank {peer} was refused: {why}")
+    if code == FaultCode.SEALED_TWICE:
+        return ProtocolError(peer, f"{head}: rank {peer} sealed counter {detail} twice")
+    if code == FaultCode.SEQUENCE_OVERRUN:
+        why = f"sequence number {detail} lies outside the window"
+        return ProtocolError(peer, f"{head}: rank {peer} broke the protocol: {why}")
+    if code == FaultCode.PEER_LOST:
+        return loss_of(communicator, [peer], what)
+    why = f"immediate {detail:#010x} names no counter or no kind"
+    return ProtocolError(peer, f"{head}: rank {peer} broke the protocol: {why}")
+
+
+def _joined(ranks: Sequence[int]) -> str:
+    return ", ".join(map(str, ranks)) or "any peer"
+
+
+def _fate(communicator: Communicator, peer: int) -> str:
+    _, loss, detail = communicator.native.peer_state(peer)
+    text = _LOSSES[loss]
+    if loss == Loss.ABORTED and detail == communicator.rank:
+        return f"{text} because of this rank"
+    return f"{text} {detail}" if loss == Loss.IO_ERROR else text
+
+
+def _peer_line(
+    communicator: Communicator, peer: int, counter: int | None, expected: int | None
+) -> str:
+    native = communicator.native
+    text = f"rank {peer} ({communicator.transport_of(peer)}) "
+    text += {
+        PeerState.ALIVE: "is alive",
+        PeerState.LEFT: "has left",
+        PeerState.LOST: "is lost",
+    }[native.peer_state(peer)[0]]
+    if counter is None:
+        return text
+    arrived, total, sealed = native.counter(peer, counter)
+    wanted = total if sealed else expected
+    return f"{text}; counter {counter}: {arrived} arrived of {'?' if wanted is None else wanted}"
+
+
+def _recorder_lines(communicator: Communicator, peers: Sequence[int]) -> list[str]:
+    """The last entries of the flight recorders that have to do with the peers."""
+    lines = []
+    for proxy in range(communicator.num_proxies):
+        records = communicator.native.records(proxy, 256)
+        shown = [r for r in records if not peers or r.peer in peers][-_RECORDS_SHOWN:]
+        lines += [f"proxy {proxy}: #{r.number} {_described(communicator, r)}" for r in shown]
+        if not shown:
+            lines.append(f"proxy {proxy}: no traffic with these ranks")
+    return lines
+
+
+def _described(communicator: Communicator, record: Record) -> str:
+    peer = f"rank {record.peer}"
+    if record.kind == RecordKind.COMMAND:
+        return f"command to {peer}: {_described_command(record.word)}"
+    if record.kind == RecordKind.COMPLETION:
+        return f"acknowledged by {peer}: ticket {record.word}"
+    try:
+        kind, epoch, counter, value, sequence = communicator.layout.unpack(record.word)
+    except ValueError:
+        return f"from {peer}: {record.word:#010x}"
+    late = "dropped, late " if record.kind == RecordKind.DROPPED else ""
+    return (
+        f"{late}from {peer}: {kind.name} epoch {epoch} counter {counter} value {value} "
+        f"sequence {sequence}"
+    )
+
+
+def _described_command(low_word: int) -> str:
+    try:
+        data = low_word.to_bytes(8, "little") + bytes(8)
+        command, _ = schema.Command.unpack(data)
+    except ValueError:
+        return f"{low_word:#018x}"
+    text = f"{command.op.name} counter {command.counter} value {command.value}"
+    return f"{text}, {command.bytes} bytes" if command.bytes else text

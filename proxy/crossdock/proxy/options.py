@@ -1,0 +1,130 @@
+"""What a user may choose about a communicator."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from crossdock.proxy import schema
+from crossdock.proxy.errors import ArgumentError, CapacityError
+
+Transport = Literal["auto", "shm", "tcp"]
+_SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Choices for a communicator, checked where they are built.
+
+    ``Options.from_environment()`` reads each field from ``CROSSDOCK_`` and its name in capitals,
+    for example ``CROSSDOCK_PROXY_THREADS=2``.
+    """
+
+    transport: Transport = "auto"
+    """auto: shm inside a node, tcp between nodes; else the named one for all peers."""
+    proxy_threads: int | None = None
+    """0 runs the proxy inline in whoever waits; None decides by free cores."""
+    pin: bool = True
+    """Pin proxy threads to cores of the process's cpuset."""
+    timeout_s: float = 30.0
+    """Deadline of every wait that is given none."""
+    heap_bytes: int | None = None
+    """None: as large as memory and schema allow. Only touched pages cost."""
+    ring_slots: int = 4096
+    """Commands that fit a ring; a power of two."""
+    window: int = 1024
+    """Commands that a proxy holds between pop and completion; a power of two."""
+    writes_per_peer: int = 128
+    """Writes in flight to one peer."""
+    bytes_in_flight: int = 64 << 20
+    """Bytes that a proxy has in flight."""
+    node: str | None = None
+    """Name of a simulated node; None: the host decides."""
+    interface: str | None = None
+    """Network interface for tcp, for example eth0."""
+    address: str | None = None
+    """Address for tcp, for example 10.0.0.7; overrides the interface."""
+    connections_per_peer: int = 1
+    """tcp connections of each proxy to each peer."""
+
+    def __post_init__(self) -> None:
+        if self.transport not in typing.get_args(Transport):
+            choices = ", ".join(typing.get_args(Transport))
+            raise ArgumentError(f"transport is {self.transport!r}, but must be one of {choices}")
+        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
+            raise ArgumentError(f"timeout_s is {self.timeout_s}, but must be a positive number")
+        _within("proxy_threads", self.proxy_threads, 0, 64)
+        _within("heap_bytes", self.heap_bytes, 1, schema.MAX_REGION_BYTES)
+        _within("ring_slots", self.ring_slots, 2, 1 << 24)
+        _within("window", self.window, 2, 1 << 20)
+        _within("writes_per_peer", self.writes_per_peer, 1, 1 << 14)
+        _within("bytes_in_flight", self.bytes_in_flight, 1, 1 << 40)
+        _within("connections_per_peer", self.connections_per_peer, 1, 64)
+        for name in ("ring_slots", "window"):
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise ArgumentError(f"{name} is {value}, but must be a power of two")
+        for name in ("node", "interface", "address"):
+            if getattr(self, name) == "":
+                raise ArgumentError(f"{name} is empty; leave it out instead")
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **overrides: Any
+    ) -> Options:
+        """Options from ``CROSSDOCK_*`` variables; ``overrides`` go before them.
+
+        Raises:
+            ArgumentError: a variable cannot be read as its field, or a value is not allowed.
+            CapacityError: a value is beyond its limit.
+        """
+        environment = os.environ if environment is None else environment
+        kinds = typing.get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            variable = variable_of(field.name)
+            text = environment.get(variable)
+            if text and field.name not in overrides:
+                values[field.name] = _parsed(variable, text, kinds[field.name])
+        return cls(**values, **overrides)
+
+
+def variable_of(field: str) -> str:
+    """Name of the environment variable of a field."""
+    return f"CROSSDOCK_{field.upper()}"
+
+
+def _within(name: str, value: int | None, low: int, high: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentError(f"{name} is {value!r}, but must be a whole number")
+    if not low <= value <= high:
+        raise CapacityError(f"{name} is {value}, but must be between {low} and {high}")
+
+
+def _parsed(variable: str, text: str, kind: Any) -> Any:
+    """The value in a variable; of ``X | None`` the X."""
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    try:
+        if kind is bool:
+            return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+        if kind is int:
+            return _whole_number(text)
+        return kind(text) if kind is float else text
+    except (KeyError, ValueError):
+        raise ArgumentError(f"{variable} is {text!r}, which is not a {kind.__name__}") from None
+
+
+def _whole_number(text: str) -> int:
+    """A number such as 4096, 64M or 2GiB."""
+    digits = text.upper().removesuffix("IB")
+    if digits[-1:] in _SUFFIXES:
+        return int(digits[:-1]) * _SUFFIXES[digits[-1]]
+    return int(text)

@@ -1,0 +1,61 @@
+// How a thread of the device waits: it runs inline proxies meanwhile, and it gives up as soon as
+// waiting has become pointless.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "proxy/csrc/backoff.h"
+#include "proxy/csrc/communicator.h"
+#include "proxy/csrc/device_view.h"
+
+namespace crossdock::proxy {
+
+enum class WaitStatus : uint8_t {
+    kDone,
+    kFault,     // the rank has a fault; see Communicator::fault
+    kPeerGone,  // a peer that is waited for has left or is lost
+    kDeadline,
+};
+
+struct WaitResult {
+    WaitStatus status = WaitStatus::kDone;
+    std::vector<uint32_t> missing;  // peers that were waited for in vain; kPeerGone: the gone ones
+};
+
+using Deadline = std::chrono::steady_clock::time_point;
+
+// Calls look() until it returns a status, the rank has a fault, or the deadline has passed.
+template <class Look>
+WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look) {
+    Backoff backoff;
+    while (true) {
+        if (const std::optional<WaitStatus> status = look()) return *status;
+        if (view.fault->code() != FaultCode::kNone) return WaitStatus::kFault;
+        if (std::chrono::steady_clock::now() >= deadline) return WaitStatus::kDeadline;
+        if (view.progress != nullptr && view.progress(view.owner)) {
+            backoff.reset();
+            continue;
+        }
+        backoff.pause([&](std::chrono::microseconds limit) {
+            view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
+        });
+    }
+}
+
+// Until counter `index` of each of `peers` has `amount` arrivals.
+WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peers, uint32_t index,
+                          uint32_t amount, Deadline deadline);
+
+// Until every command pushed before the call is acknowledged. Missing: the peer of the first
+// command of each ring that is not.
+WaitResult await_fence(const DeviceView& view, Deadline deadline);
+
+// Until all commands are in the ring. Missing: the peers of those that are not, in order.
+WaitResult push_all(const DeviceView& view, uint32_t ring, std::span<const Command> commands,
+                    Deadline deadline);
+
+}  // namespace crossdock::proxy
