@@ -141,6 +141,8 @@ void SimNetwork::perform(const SimThing& thing) {
 
 size_t SimNetwork::room_for(size_t writes) {
     if (writes == 0 || !random_.chance(faults_.full_queue)) return writes;
+    // Room comes with time, even when nothing else is under way.
+    wake_at(now_ns_ + faults_.latency.draw(random_));
     return random_.below(writes);
 }
 
