@@ -51,6 +51,8 @@ class Exchange {
 
     // After the incoming messages were used: the next round may begin.
     void next_round() { ++round_; }
+    // After a new epoch has begun on all ranks.
+    void restart() { round_ = 0; }
 
     // What keeps the operation from going on: the same question has an answer on every rank, since
     // every rank compares with every other.

@@ -44,11 +44,27 @@ Outcome hopeless(const Task& task, const DeviceView& view, bool tolerant) {
     return {};
 }
 
+Outcome overdue(const Task& task) {
+    const Condition* waiting = task.waiting();
+    return stopped(RunStatus::kDeadline, task,
+                   waiting != nullptr ? waiting->missing() : std::vector<uint32_t>{});
+}
+
+// Whether the task may go on because all that it misses could be masked.
+bool mask_missing(const Outcome& outcome, uint8_t* mask) {
+    if (mask == nullptr || outcome.status == RunStatus::kFault || outcome.missing.empty()) {
+        return false;
+    }
+    for (uint32_t peer : outcome.missing) mask[peer] = 1;
+    return true;
+}
+
 }  // namespace
 
-Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeout, bool tolerant) {
+Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeout, uint8_t* mask) {
+    using Clock = std::chrono::steady_clock;
     constexpr uint32_t kLook = 256;  // idle rounds between two looks at what may have gone wrong
-    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    const auto deadline = Clock::now() + timeout;
     proxy::Backoff backoff;
     uint32_t idle = 0;
     if (view.fault->code() != FaultCode::kNone) return stopped(RunStatus::kFault, task, {});
@@ -61,17 +77,12 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
             view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
         });
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
-        Outcome outcome = hopeless(task, view, tolerant);
-        if (outcome.status != RunStatus::kDone) {
-            // The last thing that the peer sent may have arrived in between.
-            if (outcome.status == RunStatus::kPeerGone && tolerant && task.step()) return {};
-            return outcome;
-        }
-        if (std::chrono::steady_clock::now() >= deadline) {
-            const Condition* waiting = task.waiting();
-            return stopped(RunStatus::kDeadline, task,
-                           waiting != nullptr ? waiting->missing() : std::vector<uint32_t>{});
-        }
+        Outcome outcome = hopeless(task, view, mask != nullptr);
+        if (outcome.status == RunStatus::kDone && Clock::now() >= deadline) outcome = overdue(task);
+        if (outcome.status == RunStatus::kDone) continue;
+        // What the peer sent last may have arrived since the task was last looked at.
+        if (task.step()) return {};
+        if (!mask_missing(outcome, mask)) return outcome;
     }
     return {};
 }

@@ -20,8 +20,10 @@ struct Outcome {
     int32_t counter = -1;
 };
 
-// With `tolerant`, a lost peer is no reason to stop unless the task waits for it.
+// With a `mask`, a lost peer is no reason to stop unless the task waits for it, and then it is masked:
+// its flag is set, and the task, which excuses masked ranks, goes on. So is one that outlives the
+// deadline. Without a mask any lost peer stops the task.
 Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds timeout,
-            bool tolerant);
+            uint8_t* mask = nullptr);
 
 }  // namespace crossdock::ep

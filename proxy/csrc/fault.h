@@ -18,7 +18,7 @@ enum class FaultCode : uint32_t {
     kSealedTwice,     // from peer; detail: the counter
 };
 
-enum class CommandCheck : uint32_t { kPeer, kSource, kDestination, kCounter };
+enum class CommandCheck : uint32_t { kPeer, kSource, kDestination, kCounter, kOp, kValue };
 
 class FaultCell {
    public:

@@ -26,6 +26,11 @@ struct ImmediateLayout {
 
     static constexpr uint32_t mask(uint32_t bits) { return (1u << bits) - 1; }
 
+    // The largest value that fits above a sequence number.
+    constexpr uint32_t signal_limit() const {
+        return mask(32 - kHeadBits - counter_bits - sequence_bits);
+    }
+
     constexpr uint32_t pack(const Immediate& immediate) const {
         uint32_t payload = immediate.value;
         if (immediate.kind == ImmediateKind::kSequenced) {

@@ -19,6 +19,7 @@ struct Peer {
     std::atomic<PeerState> state{PeerState::kAlive};
     std::atomic<Loss> loss{Loss::kNone};
     std::atomic<int32_t> detail{0};
+    std::atomic<uint32_t> farewells{0};  // proxies that have heard its goodbye
 
     bool alive() const { return observe(state) == PeerState::kAlive; }
 
@@ -27,6 +28,12 @@ struct Peer {
         note(loss, why);
         note(detail, what);
         publish(state, next);
+    }
+
+    // Each proxy calls it once. What the peer sent through another proxy may still be under way, so
+    // the peer has left when all have heard it.
+    void hear_farewell(uint32_t num_proxies, Loss why, int32_t what) {
+        if (accumulate(farewells, 1u) + 1 >= num_proxies) mark(PeerState::kLeft, why, what);
     }
 };
 

@@ -141,10 +141,14 @@ void Proxy::apply_sequenced(uint32_t peer, const Immediate& immediate) {
 }
 
 void Proxy::peer_gone(const Event& event) {
-    const bool left = event.kind == EventKind::kPeerLeft;
-    (*context_.peers)[event.peer].mark(left ? PeerState::kLeft : PeerState::kLost, event.loss,
-                                       event.detail);
+    Peer& peer = (*context_.peers)[event.peer];
     Lane& lane = lanes_[event.peer];
+    if (event.kind == EventKind::kPeerLost) {
+        peer.mark(PeerState::kLost, event.loss, event.detail);
+    } else if (!lane.gone) {
+        peer.hear_farewell(context_.num_proxies, event.loss, event.detail);
+    }
+    lane.gone = true;
     lane.head = lane.tail = kNone;
     for (uint32_t i = 0; i < flights_.size(); ++i) {
         if (flights_[i].open && flights_[i].op.peer == event.peer) complete(i);
@@ -179,7 +183,7 @@ bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket) {
     recorder_.record(RecordKind::kCommand, command.peer(), command.low);
     count(statistics_.commands);
     if (!valid(command)) return false;
-    if (!(*context_.peers)[command.peer()].alive()) return false;
+    if (lanes_[command.peer()].gone || !(*context_.peers)[command.peer()].alive()) return false;
     const uint32_t index = free_.back();
     free_.pop_back();
     Flight& flight = flights_[index];
@@ -187,6 +191,8 @@ bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket) {
     flight.ticket = ticket;
     flight.ring = ring;
     flight.next = kNone;
+    flight.sequenced = kind_of(command.op()) == ImmediateKind::kSequenced;
+    flight.sequence = flight.sequenced ? lanes_[command.peer()].next_sequence++ : 0;
     flight.open = true;
     flight.posted = false;
     flight.op = {.cookie = uint64_t{flight.generation} << 32 | index,
@@ -194,7 +200,7 @@ bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket) {
                  .dst_offset = command.dst_offset(),
                  .bytes = command.bytes(),
                  .peer = command.peer(),
-                 .immediate = immediate_for(command),
+                 .immediate = immediate_for(command, flight.sequence),
                  .src_region = static_cast<uint8_t>(command.src_region()),
                  .dst_region = static_cast<uint8_t>(command.dst_region()),
                  .has_immediate = command.op() != Op::kWrite};
@@ -211,8 +217,12 @@ bool Proxy::valid(const Command& command) {
     if (command.peer() >= lanes_.size() || lanes_[command.peer()].endpoint == kNone) {
         return refuse(CommandCheck::kPeer);
     }
+    if (command.op() > Op::kSignal) return refuse(CommandCheck::kOp);
     if (command.op() != Op::kWrite && command.counter() >= context_.num_counters) {
         return refuse(CommandCheck::kCounter);
+    }
+    if (command.op() == Op::kSignal && command.value() > context_.layout.signal_limit()) {
+        return refuse(CommandCheck::kValue);
     }
     if (!command.moves_data()) return true;
     if (!context_.regions->contains(command.src_region(), command.src_offset(), command.bytes())) {
@@ -227,14 +237,14 @@ bool Proxy::valid(const Command& command) {
     return true;
 }
 
-uint32_t Proxy::immediate_for(const Command& command) {
+uint32_t Proxy::immediate_for(const Command& command, uint64_t sequence) const {
     Immediate immediate{.kind = kind_of(command.op()),
                         .epoch = epoch_,
                         .counter = command.counter(),
                         .value = command.value()};
     if (immediate.kind == ImmediateKind::kSequenced) {
         if (command.op() == Op::kWriteSequenced) immediate.value = 0;
-        immediate.sequence = lanes_[command.peer()].send_sequence++;
+        immediate.sequence = static_cast<uint32_t>(sequence);
     }
     return context_.layout.pack(immediate);
 }
@@ -279,6 +289,7 @@ uint32_t Proxy::post_lane(Lane& lane) {
     for (uint32_t i = lane.head; i != kNone && wanted < kBatch; i = flights_[i].next) {
         const WriteOp& op = flights_[i].op;
         if (lane.in_flight + wanted >= limit) break;
+        if (flights_[i].sequenced && lane.acknowledged.room(flights_[i].sequence) == 0) break;
         if (bytes > 0 && bytes + op.bytes > limits_.bytes) break;
         bytes += op.bytes;
         batch[wanted++] = op;
@@ -302,6 +313,7 @@ uint32_t Proxy::post_lane(Lane& lane) {
 void Proxy::complete(uint32_t index) {
     Flight& flight = flights_[index];
     flight.open = false;
+    if (flight.sequenced) lanes_[flight.op.peer].acknowledged.complete(flight.sequence);
     if (flight.posted) {
         --lanes_[flight.op.peer].in_flight;
         bytes_in_flight_ -= flight.op.bytes;
@@ -337,16 +349,15 @@ void Proxy::leave(int32_t blame) {
 
 void Proxy::begin_epoch(uint32_t epoch) {
     epoch_ = epoch;
-    for (Lane& lane : lanes_) {
-        lane.head = lane.tail = kNone;
-        lane.active = false;
-        lane.send_sequence = 0;
-        lane.window = SequenceWindow(context_.layout.sequence_bits);
-    }
-    active_.clear();
     for (uint32_t i = 0; i < flights_.size(); ++i) {
         if (flights_[i].open) complete(i);
     }
+    for (Lane& lane : lanes_) {
+        lane.head = lane.tail = kNone;
+        lane.active = false;
+        lane.restart_sequence(context_.layout.sequence_bits);
+    }
+    active_.clear();
 }
 
 }  // namespace crossdock::proxy

@@ -38,6 +38,7 @@ struct ProxyContext {
     const RegionTable* regions;
     PeerTable* peers;
     FaultCell* fault;
+    uint32_t num_proxies = 1;
 
     Counter& counter(uint32_t peer, uint32_t index) const {
         return counters[uint64_t{peer} * num_counters + index];
@@ -92,20 +93,32 @@ class Proxy {
         uint32_t ring = 0;
         uint32_t next = kNone;       // in its lane's queue
         uint32_t generation = 0;     // tells a repeated completion from a fresh one
+        uint64_t sequence = 0;       // of a sequenced operation
+        bool sequenced = false;
         bool open = false;
         bool posted = false;
     };
 
     // What is kept for each peer.
     struct Lane {
-        explicit Lane(uint32_t sequence_bits) : window(sequence_bits) {}
+        explicit Lane(uint32_t sequence_bits)
+            : acknowledged(1u << (sequence_bits - 1)), window(sequence_bits) {}
+        void restart_sequence(uint32_t sequence_bits) {
+            next_sequence = 0;
+            acknowledged = Fence(1u << (sequence_bits - 1));
+            window = SequenceWindow(sequence_bits);
+        }
         uint32_t head = kNone;  // flights not yet posted
         uint32_t tail = kNone;
         uint32_t endpoint = kNone;
         uint32_t in_flight = 0;
-        uint32_t send_sequence = 0;
         uint64_t last_arrival = 0;
         bool active = false;  // in active_
+        uint64_t next_sequence = 0;
+        // Bounds the span of sequence numbers in flight, not only their number: with the oldest one
+        // delayed, a receiver must still tell a new number from a repeated one.
+        Fence acknowledged;
+        bool gone = false;    // the peer has left this endpoint: it would drop what is posted
         SequenceWindow window;
     };
 
@@ -118,7 +131,7 @@ class Proxy {
     bool pop_rings();
     bool accept(const Command& command, uint32_t ring, uint64_t ticket);
     bool valid(const Command& command);
-    uint32_t immediate_for(const Command& command);
+    uint32_t immediate_for(const Command& command, uint64_t sequence) const;
     void enqueue(uint32_t flight, uint32_t peer);
 
     bool post_lanes();

@@ -1,0 +1,286 @@
+// crossdock.ep._native: registers the CPU device, and nothing else. Pointers cross as integers, as
+// torch.Tensor.data_ptr() gives them; crossdock.ep checks tensors before they get here.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include "ep/csrc/engine.h"
+#include "ep/csrc/kernels/kernels.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace crossdock::ep;
+
+namespace {
+
+using Released = nb::call_guard<nb::gil_scoped_release>;
+
+template <class T, class P>
+void pointer(nb::class_<T>& cls, const char* name, P* T::*member) {
+    cls.def_prop_rw(
+        name, [member](const T& self) { return reinterpret_cast<uintptr_t>(self.*member); },
+        [member](T& self, uintptr_t value) { self.*member = reinterpret_cast<P*>(value); });
+}
+
+Engine::Timeout milliseconds(double seconds) {
+    return Engine::Timeout(static_cast<int64_t>(seconds * 1000));
+}
+
+void bind_endings(nb::module_& m) {
+    nb::enum_<RunStatus>(m, "RunStatus")
+        .value("DONE", RunStatus::kDone)
+        .value("DEADLINE", RunStatus::kDeadline)
+        .value("PEER_GONE", RunStatus::kPeerGone)
+        .value("FAULT", RunStatus::kFault);
+    nb::enum_<Refusal>(m, "Refusal")
+        .value("NONE", Refusal::kNone)
+        .value("ARGUMENTS", Refusal::kArguments)
+        .value("MEMORY", Refusal::kMemory);
+    nb::class_<Outcome>(m, "Outcome")
+        .def_ro("status", &Outcome::status)
+        .def_ro("missing", &Outcome::missing)
+        .def_ro("waited_for", &Outcome::waited_for)
+        .def_ro("counter", &Outcome::counter);
+    nb::class_<Disagreement>(m, "Disagreement")
+        .def_ro("peer", &Disagreement::peer)
+        .def_ro("refusal", &Disagreement::refusal)
+        .def_prop_ro("field", [](const Disagreement& d) { return Agreement::kNames[d.field]; })
+        .def_ro("theirs", &Disagreement::theirs)
+        .def_ro("mine", &Disagreement::mine);
+    nb::class_<Ended<Disagreement>>(m, "Ended")
+        .def_ro("outcome", &Ended<Disagreement>::outcome)
+        .def_ro("mismatch", &Ended<Disagreement>::mismatch);
+}
+
+void bind_normal(nb::module_& m) {
+    nb::class_<NormalHandle>(m, "NormalHandle")
+        .def(nb::init<>())
+        .def_static("empty", &NormalHandle::empty, "num_ranks"_a, "num_nodes"_a)
+        .def_ro("num_tokens", &NormalHandle::num_tokens)
+        .def_ro("num_recv", &NormalHandle::num_recv)
+        .def_ro("first_row", &NormalHandle::first_row)
+        .def_prop_ro("num_forwarded", [](const NormalHandle& handle) {
+            uint64_t rows = 0;
+            for (const auto& forwarded : handle.forwarded) rows += forwarded.rows;
+            return rows;
+        });
+    auto input = nb::class_<DispatchInput>(m, "DispatchInput")
+                     .def(nb::init<>())
+                     .def_rw("num_tokens", &DispatchInput::num_tokens)
+                     .def_rw("hidden_bytes", &DispatchInput::hidden_bytes)
+                     .def_rw("topk", &DispatchInput::topk)
+                     .def_rw("num_scales", &DispatchInput::num_scales)
+                     .def_rw("num_experts", &DispatchInput::num_experts)
+                     .def_rw("cached", &DispatchInput::cached)
+                     .def_rw("x_region", &DispatchInput::x_region)
+                     .def_rw("refusal", &DispatchInput::refusal)
+                     .def("set_scale_strides", [](DispatchInput& self, int64_t row, int64_t column) {
+                         self.scale_strides[0] = row;
+                         self.scale_strides[1] = column;
+                     }, "row"_a, "column"_a);
+    pointer(input, "topk_idx", &DispatchInput::topk_idx);
+    pointer(input, "topk_weights", &DispatchInput::topk_weights);
+    pointer(input, "scales", &DispatchInput::scales);
+    pointer(input, "is_token_in_rank", &DispatchInput::is_token_in_rank);
+    pointer(input, "tokens_per_expert", &DispatchInput::tokens_per_expert);
+    nb::class_<DispatchPlaces>(m, "DispatchPlaces")
+        .def(nb::init<>())
+        .def_rw("rows_at", &DispatchPlaces::rows_at)
+        .def_rw("meta_at", &DispatchPlaces::meta_at)
+        .def_rw("node_rows_at", &DispatchPlaces::node_rows_at)
+        .def_rw("node_meta_at", &DispatchPlaces::node_meta_at)
+        .def_rw("own_meta_at", &DispatchPlaces::own_meta_at)
+        .def_rw("refusal", &DispatchPlaces::refusal);
+    auto output = nb::class_<DispatchOutput>(m, "DispatchOutput")
+                      .def(nb::init<>())
+                      .def_rw("num_rows", &DispatchOutput::num_rows);
+    pointer(output, "topk_idx", &DispatchOutput::topk_idx);
+    pointer(output, "topk_weights", &DispatchOutput::topk_weights);
+    pointer(output, "scales", &DispatchOutput::scales);
+    auto combine = nb::class_<CombineInput>(m, "CombineInput")
+                       .def(nb::init<>())
+                       .def_rw("hidden", &CombineInput::hidden)
+                       .def_rw("topk", &CombineInput::topk)
+                       .def_rw("x_region", &CombineInput::x_region)
+                       .def_rw("refusal", &CombineInput::refusal)
+                       .def_prop_ro("meta_bytes", &CombineInput::meta_bytes)
+                       .def("set_bias", [](CombineInput& self, uint32_t index, uintptr_t bias) {
+                           self.biases.at(index) = reinterpret_cast<const uint16_t*>(bias);
+                       }, "index"_a, "bias"_a);
+    pointer(combine, "topk_weights", &CombineInput::topk_weights);
+    pointer(combine, "out", &CombineInput::out);
+    pointer(combine, "out_weights", &CombineInput::out_weights);
+    nb::class_<CombineSizes>(m, "CombineSizes")
+        .def_ro("rows", &CombineSizes::rows)
+        .def_ro("node_rows", &CombineSizes::node_rows)
+        .def_ro("partial_rows", &CombineSizes::partial_rows)
+        .def_ro("own_rows", &CombineSizes::own_rows);
+    nb::class_<CombinePlaces>(m, "CombinePlaces")
+        .def(nb::init<>())
+        .def_rw("rows_at", &CombinePlaces::rows_at)
+        .def_rw("meta_at", &CombinePlaces::meta_at)
+        .def_rw("node_rows_at", &CombinePlaces::node_rows_at)
+        .def_rw("node_meta_at", &CombinePlaces::node_meta_at)
+        .def_rw("partial_rows_at", &CombinePlaces::partial_rows_at)
+        .def_rw("partial_meta_at", &CombinePlaces::partial_meta_at)
+        .def_rw("own_meta_at", &CombinePlaces::own_meta_at);
+}
+
+void bind_low_latency(nb::module_& m) {
+    nb::class_<LowLatencyShape>(m, "LowLatencyShape")
+        .def(nb::init<uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>(), "max_tokens"_a,
+             "hidden"_a, "num_experts"_a, "topk"_a, "format"_a)
+        .def_ro("max_tokens", &LowLatencyShape::max_tokens)
+        .def_ro("hidden", &LowLatencyShape::hidden)
+        .def_ro("num_experts", &LowLatencyShape::num_experts)
+        .def_ro("topk", &LowLatencyShape::topk)
+        .def_ro("format", &LowLatencyShape::format);
+    nb::class_<LowLatencyHandle>(m, "LowLatencyHandle")
+        .def(nb::init<>())
+        .def_ro("round", &LowLatencyHandle::round)
+        .def_ro("shape", &LowLatencyHandle::shape)
+        .def_ro("num_tokens", &LowLatencyHandle::num_tokens)
+        .def_ro("topk_idx", &LowLatencyHandle::topk_idx);
+    auto input = nb::class_<LowLatencyDispatchInput>(m, "LowLatencyDispatchInput")
+                     .def(nb::init<>())
+                     .def_rw("shape", &LowLatencyDispatchInput::shape)
+                     .def_rw("num_tokens", &LowLatencyDispatchInput::num_tokens);
+    pointer(input, "x", &LowLatencyDispatchInput::x);
+    pointer(input, "topk_idx", &LowLatencyDispatchInput::topk_idx);
+    auto output =
+        nb::class_<LowLatencyDispatchOutput>(m, "LowLatencyDispatchOutput").def(nb::init<>());
+    pointer(output, "x", &LowLatencyDispatchOutput::x);
+    pointer(output, "scales", &LowLatencyDispatchOutput::scales);
+    pointer(output, "count", &LowLatencyDispatchOutput::count);
+    pointer(output, "src_info", &LowLatencyDispatchOutput::src_info);
+    pointer(output, "range", &LowLatencyDispatchOutput::range);
+    pointer(output, "statistics", &LowLatencyDispatchOutput::statistics);
+    pointer(output, "wait_us", &LowLatencyDispatchOutput::wait_us);
+    auto combine = nb::class_<LowLatencyCombineInput>(m, "LowLatencyCombineInput")
+                       .def(nb::init<>())
+                       .def_rw("logfmt", &LowLatencyCombineInput::logfmt);
+    pointer(combine, "x", &LowLatencyCombineInput::x);
+    pointer(combine, "topk_idx", &LowLatencyCombineInput::topk_idx);
+    pointer(combine, "topk_weights", &LowLatencyCombineInput::topk_weights);
+    pointer(combine, "out", &LowLatencyCombineInput::out);
+    pointer(combine, "wait_us", &LowLatencyCombineInput::wait_us);
+    nb::class_<LowLatencyMismatch>(m, "LowLatencyMismatch")
+        .def_ro("peer", &LowLatencyMismatch::peer)
+        .def_ro("theirs", &LowLatencyMismatch::theirs);
+    nb::class_<Ended<LowLatencyMismatch>>(m, "LowLatencyEnded")
+        .def_ro("outcome", &Ended<LowLatencyMismatch>::outcome)
+        .def_ro("mismatch", &Ended<LowLatencyMismatch>::mismatch);
+}
+
+int64_t layout(const Engine& engine, uintptr_t topk_idx, uint32_t num_tokens, uint32_t topk,
+               uint32_t num_experts, uintptr_t per_rank, uintptr_t per_node, uintptr_t per_expert,
+               uintptr_t in_rank) {
+    return compute_layout(reinterpret_cast<const int64_t*>(topk_idx), num_tokens, topk, num_experts,
+                          engine.topology(),
+                          {reinterpret_cast<int32_t*>(per_rank),
+                           reinterpret_cast<int32_t*>(per_node),
+                           reinterpret_cast<int32_t*>(per_expert), reinterpret_cast<bool*>(in_rank)});
+}
+
+void bind_engine(nb::module_& m) {
+    nb::class_<Engine>(m, "Engine")
+        .def("__init__",
+             [](Engine* self, uintptr_t view, std::vector<uint32_t> node_of, uint64_t at,
+                uint64_t bytes) {
+                 new (self) Engine(*reinterpret_cast<const DeviceView*>(view), std::move(node_of), at,
+                                   bytes);
+             },
+             "device_view"_a, "node_of"_a, "low_latency_at"_a, "low_latency_bytes"_a)
+        .def_prop_ro("num_nodes", [](const Engine& e) { return e.topology().num_nodes(); })
+        .def("layout", &layout, "topk_idx"_a, "num_tokens"_a, "topk"_a, "num_experts"_a,
+             "per_rank"_a, "per_node"_a, "per_expert"_a, "in_rank"_a, Released())
+        .def("meta_stride",
+             [](const Engine& e, const DispatchInput& input) {
+                 return e.normal_dispatch().meta(input).stride();
+             }, "input"_a)
+        .def("announce",
+             [](Engine& e, const DispatchInput& input, NormalHandle& handle, double timeout_s) {
+                 std::vector<uint32_t> expert_rows;
+                 auto ended = e.announce(input, handle, expert_rows, milliseconds(timeout_s));
+                 return std::make_tuple(std::move(ended), std::move(expert_rows));
+             }, "input"_a, "handle"_a, "timeout_s"_a, Released())
+        .def("transfer",
+             [](Engine& e, const DispatchInput& input, NormalHandle& handle,
+                const DispatchPlaces& places, double timeout_s) {
+                 return e.transfer(input, handle, places, milliseconds(timeout_s));
+             }, "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
+        .def("unpack",
+             [](const Engine& e, const DispatchInput& input, const NormalHandle& handle,
+                const DispatchPlaces& places, const DispatchOutput& output) {
+                 e.normal_dispatch().unpack(input, handle, places, output);
+             }, "input"_a, "handle"_a, "places"_a, "output"_a, Released())
+        .def("combine_sizes",
+             [](const Engine& e, const NormalHandle& handle) {
+                 return e.normal_combine().sizes(handle);
+             }, "handle"_a)
+        .def("combine",
+             [](Engine& e, const CombineInput& input, const NormalHandle& handle,
+                const CombinePlaces& places, double timeout_s) {
+                 return e.combine(input, handle, places, milliseconds(timeout_s));
+             }, "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
+        .def("low_latency_half_bytes",
+             [](const Engine& e) { return e.low_latency().half_bytes(); })
+        .def("low_latency_needed_bytes",
+             [](const Engine& e, const LowLatencyShape& shape) {
+                 return e.low_latency().layout(shape).half_bytes();
+             }, "shape"_a)
+        .def("low_latency_combine_buffer_at",
+             [](const Engine& e, const LowLatencyHandle& handle) {
+                 return e.low_latency().combine_buffer_at(handle);
+             }, "handle"_a)
+        .def("low_latency_dispatch_send",
+             [](Engine& e, const LowLatencyDispatchInput& input, LowLatencyHandle& handle,
+                double timeout_s, bool masking) {
+                 return e.low_latency_dispatch_send(input, handle, milliseconds(timeout_s), masking);
+             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def("low_latency_dispatch_receive",
+             [](Engine& e, const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
+                double timeout_s, bool masking) {
+                 return e.low_latency_dispatch_receive(output, handle, milliseconds(timeout_s),
+                                                       masking);
+             }, "output"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def("low_latency_combine_send",
+             [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
+                double timeout_s, bool masking) {
+                 return e.low_latency_combine_send(input, handle, milliseconds(timeout_s), masking);
+             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def("low_latency_combine_receive",
+             [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
+                double timeout_s, bool masking) {
+                 return e.low_latency_combine_receive(input, handle, milliseconds(timeout_s),
+                                                      masking);
+             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def("restart", &Engine::restart)
+        .def("mask", [](Engine& e) { return e.mask(); })
+        .def("set_mask", [](Engine& e, uint32_t rank, bool masked) { e.mask().at(rank) = masked; },
+             "rank"_a, "masked"_a);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    m.doc() = "The CPU device of crossdock.ep.";
+    m.attr("NUM_COUNTERS") = static_cast<uint32_t>(kNumCounters);
+    m.attr("MAX_TOPK") = kMaxTopk;
+    m.attr("MAX_LOCAL_EXPERTS") = kMaxLocalExperts;
+    m.def("normal_bytes", [](uint32_t num_ranks) { return ControlArea(num_ranks).bytes(); },
+          "num_ranks"_a);
+    m.def("low_latency_bytes",
+          [](uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks, uint32_t num_experts) {
+              return 2 * LowLatencyLayout(max_tokens, hidden, num_ranks, num_experts).half_bytes();
+          }, "max_tokens"_a, "hidden"_a, "num_ranks"_a, "num_experts"_a);
+    m.def("isa", []() { return selected_kernels().kernels->isa; });
+    m.def("isa_message", []() { return selected_kernels().message; });
+    bind_endings(m);
+    bind_normal(m);
+    bind_low_latency(m);
+    bind_engine(m);
+}
