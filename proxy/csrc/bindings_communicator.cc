@@ -1,6 +1,7 @@
 // The communicator: what Python asks of it. Devices talk to it through its DeviceView instead.
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -160,6 +161,14 @@ void bind_heap(nb::module_& m) {
 void bind_life(nb::class_<Communicator>& type) {
     type.def(nb::init<const CommunicatorConfig&>(), "config"_a)
         .def("start", &Communicator::start)
+        .def_prop_ro("num_proxies", [](const Communicator& c) { return c.config().num_proxies; })
+        .def("attach_tcp",
+             [](Communicator& c, uint32_t proxy,
+                const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
+                uint32_t queue_depth) {
+                 proxy_of(c, proxy);
+                 attach_tcp(c, proxy, sockets, queue_depth);
+             }, "proxy"_a, "sockets"_a, "queue_depth"_a)
         .def("progress", &Communicator::progress, Released())
         .def("begin_epoch", &Communicator::begin_epoch, "epoch"_a, Released())
         .def("shut_down", &Communicator::shut_down, "blame"_a, Released())

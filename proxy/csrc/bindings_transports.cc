@@ -1,8 +1,16 @@
 // How endpoints come to a communicator.
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "proxy/csrc/bindings.h"
 #include "proxy/csrc/transport/shm/host.h"
+#include "proxy/csrc/transport/tcp/tcp_endpoint.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -31,6 +39,21 @@ void bind_shm(nb::module_& m) {
 }
 
 }  // namespace
+
+void attach_tcp(Communicator& communicator, uint32_t proxy,
+                const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
+                uint32_t queue_depth) {
+    std::vector<TcpPeer> peers;
+    std::vector<uint32_t> ranks;
+    for (const auto& [rank, fds] : sockets) {
+        peers.push_back({rank, fds});
+        ranks.push_back(rank);
+    }
+    auto endpoint = std::make_unique<TcpEndpoint>(communicator.config().rank,
+                                                  communicator.regions(), peers,
+                                                  TcpOptions{.queue_depth = queue_depth});
+    communicator.attach(proxy, std::move(endpoint), ranks);
+}
 
 void bind_transports(nb::module_& m) { bind_shm(m); }
 

@@ -30,7 +30,9 @@ void bind_outcomes(nb::module_& m) {
         .value("PEER", CommandCheck::kPeer)
         .value("SOURCE", CommandCheck::kSource)
         .value("DESTINATION", CommandCheck::kDestination)
-        .value("COUNTER", CommandCheck::kCounter);
+        .value("COUNTER", CommandCheck::kCounter)
+        .value("OP", CommandCheck::kOp)
+        .value("VALUE", CommandCheck::kValue);
     nb::enum_<PeerState>(m, "PeerState")
         .value("ALIVE", PeerState::kAlive)
         .value("LEFT", PeerState::kLeft)

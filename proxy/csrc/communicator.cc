@@ -65,8 +65,8 @@ Communicator::Communicator(const CommunicatorConfig& config)
       heap_(std::make_shared<Heap>(memory_[kHeapRegion])),
       peers_(config.num_ranks),
       counters_(std::make_unique<Counter[]>(uint64_t{config.num_ranks} * config.num_counters)),
-      context_{config.rank,     config.layout, config.num_counters, counters_.get(),
-               &regions_, &peers_,       &fault_} {
+      context_{config.rank, config.layout, config.num_counters, counters_.get(),
+               &regions_,   &peers_,       &fault_,             config.num_proxies} {
     for (uint32_t i = 0; i < kExposedRegions; ++i) {
         regions_.open(i, {memory_[i]->data(), memory_[i]->bytes()});
     }

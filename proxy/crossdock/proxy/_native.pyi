@@ -41,6 +41,10 @@ class CommandCheck(enum.Enum):
 
     COUNTER = 3
 
+    OP = 4
+
+    VALUE = 5
+
 class PeerState(enum.Enum):
     ALIVE = 0
 
@@ -217,6 +221,11 @@ class Communicator:
     def __init__(self, config: CommunicatorConfig) -> None: ...
 
     def start(self) -> None: ...
+
+    @property
+    def num_proxies(self) -> int: ...
+
+    def attach_tcp(self, proxy: int, sockets: Sequence[tuple[int, Sequence[int]]], queue_depth: int) -> None: ...
 
     def progress(self) -> bool: ...
 

@@ -26,6 +26,15 @@ from crossdock.proxy.options import Options
 
 T = TypeVar("T")
 SECRET_BYTES = 32
+_MUST_AGREE = (
+    "version",
+    "schema",
+    "transport",
+    "connections_per_peer",
+    "num_counters",
+    "counter_bits",
+    "sequence_bits",
+)
 
 
 class Introduction(msgspec.Struct, frozen=True):
@@ -34,6 +43,7 @@ class Introduction(msgspec.Struct, frozen=True):
     version: str
     schema: str
     transport: str
+    connections_per_peer: int
     num_counters: int
     counter_bits: int
     sequence_bits: int
@@ -58,6 +68,13 @@ class Announcement(msgspec.Struct, frozen=True):
 
     region_bytes: tuple[int, ...]
     shm: ShmContact
+
+
+class TcpContact(msgspec.Struct, frozen=True):
+    """Where a rank listens."""
+
+    host: str
+    port: int
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -132,6 +149,7 @@ def introduction(
         version=package_version(),
         schema=schema_fingerprint(),
         transport=options.transport,
+        connections_per_peer=options.connections_per_peer,
         num_counters=num_counters,
         counter_bits=layout.counter_bits,
         sequence_bits=layout.sequence_bits,
@@ -145,8 +163,7 @@ def introduction(
 
 def require_same(introductions: Sequence[Introduction]) -> None:
     """MismatchError, on every rank alike, where ranks disagree."""
-    names = ("version", "schema", "transport", "num_counters", "counter_bits", "sequence_bits")
-    for name in names:
+    for name in _MUST_AGREE:
         values = [getattr(introduction, name) for introduction in introductions]
         for rank, value in enumerate(values):
             if value != values[0]:
@@ -171,6 +188,11 @@ def routes(reached: Sequence[Sequence[int]], rank: int) -> tuple[str, ...]:
     """The transport from ``rank`` to each rank: shm where both reached each other, else tcp."""
     both = {p for p in reached[rank] if rank in reached[p]} | {rank}
     return tuple("shm" if peer in both else "tcp" for peer in range(len(reached)))
+
+
+def need_tcp(reached: Sequence[Sequence[int]]) -> bool:
+    """Whether any two ranks must use tcp; all ranks find the same."""
+    return any("tcp" in routes(reached, rank) for rank in range(len(reached)))
 
 
 def require_shm(reached: Sequence[Sequence[int]]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from crossdock.proxy import _native, bootstrap, schema, topology
-from crossdock.proxy.bootstrap import Announcement, Introduction, ShmContact
+from crossdock.proxy import _native, bootstrap, schema, tcp_connect, topology
+from crossdock.proxy.bootstrap import Announcement, Introduction, ShmContact, TcpContact
 from crossdock.proxy.errors import ArgumentError, TransportError
 from crossdock.proxy.exchange import Exchange
 from crossdock.proxy.options import Options
@@ -66,7 +68,10 @@ class Builder:
         bootstrap.require_same(people)
         layout = schema.ImmediateLayout(people[0].counter_bits, people[0].sequence_bits)
         config = self._config(people, layout)
-        native, routes = self._connect(people, config)
+        native, offers, reached = self._reach_neighbours(people, config)
+        routes = bootstrap.routes(reached, self._rank)
+        if bootstrap.need_tcp(reached):
+            self._connect_tcp(native, offers, routes, people[0].secret)
         # Nobody sends before everybody can receive.
         self._agree(bool, lambda: True, "connect")
         native.start()
@@ -127,9 +132,10 @@ class Builder:
 
     # ---- who is reached how -----------------------------------------------------------------
 
-    def _connect(
+    def _reach_neighbours(
         self, people: Sequence[Introduction], config: _native.CommunicatorConfig
-    ) -> tuple[_native.Communicator, tuple[str, ...]]:
+    ) -> tuple[_native.Communicator, list[Announcement], list[tuple[int, ...]]]:
+        """Sets up memory, and attaches the peers with whom it is shared."""
         made: list[tuple[_native.Communicator, _native.ShmHost]] = []
 
         def announce() -> Announcement:
@@ -148,9 +154,50 @@ class Builder:
             if routes[peer] != "shm":
                 host.forget(peer)
         host.attach()
-        if "tcp" in routes:
-            raise TransportError("there is no tcp")
-        return native, routes
+        return native, offers, reached
+
+    def _connect_tcp(
+        self,
+        native: _native.Communicator,
+        offers: Sequence[Announcement],
+        routes: Sequence[str],
+        secret: bytes,
+    ) -> None:
+        """Attached last, so that inline proxies sleep on sockets."""
+        options = self._options
+        peers = [peer for peer, route in enumerate(routes) if route == "tcp"]
+        for peer in peers:
+            for region, size in enumerate(offers[peer].region_bytes):
+                native.set_peer_region(peer, region, size)
+        with contextlib.ExitStack() as stack:
+
+            def listen() -> TcpContact | None:
+                if not peers:
+                    return None
+                listening = tcp_connect.Listener(options.tcp_address, options.tcp_interface)
+                listeners.append(stack.enter_context(listening))
+                return TcpContact(*listening.address)
+
+            listeners: list[tcp_connect.Listener] = []
+            contacts = self._agree(TcpContact | None, listen, "listen on tcp")  # type: ignore[arg-type]
+            addresses = {rank: (c.host, c.port) for rank, c in enumerate(contacts) if c}
+
+            def connect() -> bool:
+                for listener in listeners:
+                    sockets = tcp_connect.connect_all(
+                        listener,
+                        self._rank,
+                        addresses,
+                        peers,
+                        secret,
+                        native.num_proxies,
+                        options.connections_per_peer,
+                        time.monotonic() + options.timeout_s,
+                    )
+                    _attach_tcp(native, sockets, options.writes_per_peer)
+                return True
+
+            self._agree(bool, connect, "connect over tcp")
 
     def _make(
         self, config: _native.CommunicatorConfig
@@ -178,6 +225,22 @@ class Builder:
             except OSError as error:
                 _log.info("rank %d cannot reach rank %d over shm: %s", self._rank, peer, error)
         return tuple(reached)
+
+
+def _attach_tcp(
+    native: _native.Communicator, sockets: tcp_connect.Sockets, writes_per_peer: int
+) -> None:
+    """Hands the sockets over; those that nobody has taken when it fails are closed."""
+    waiting = dict(enumerate(sockets))
+    try:
+        for proxy in sorted(waiting):
+            native.attach_tcp(proxy, list(waiting.pop(proxy).items()), writes_per_peer)
+    except BaseException:
+        for file in (
+            file for peers in waiting.values() for files in peers.values() for file in files
+        ):
+            os.close(file)
+        raise
 
 
 def _announcement_of(offer: _native.ShmAnnouncement) -> Announcement:

@@ -172,6 +172,9 @@ class Communicator:
         result = native.push_all(0, signals, limit)
         self._unsignalled = list(result.missing)
         diagnosis.raise_for(self, result.status, result.missing, "barrier", timeout_s=limit)
+        if not self.threaded:
+            # Nobody else carries the signals away when this rank is the last to enter.
+            self.fence(limit)
         self.wait(self._others, BARRIER_COUNTER, 1, "barrier", limit)
         native.consume(self._others, BARRIER_COUNTER, 1)
         self._unsignalled = None

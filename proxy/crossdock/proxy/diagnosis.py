@@ -42,6 +42,8 @@ _CHECKS = {
     CommandCheck.SOURCE: "its source lies beyond the region of this rank",
     CommandCheck.DESTINATION: "its destination lies beyond the region of the peer",
     CommandCheck.COUNTER: "its counter is beyond the counters of the job",
+    CommandCheck.OP: "its operation is none",
+    CommandCheck.VALUE: "its value does not fit beside the sequence number of a signal",
 }
 
 

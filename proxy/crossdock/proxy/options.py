@@ -45,10 +45,10 @@ class Options:
     """Bytes that a proxy has in flight."""
     node: str | None = None
     """Name of a simulated node; None: the host decides."""
-    interface: str | None = None
+    tcp_interface: str | None = None
     """Network interface for tcp, for example eth0."""
-    address: str | None = None
-    """Address for tcp, for example 10.0.0.7; overrides the interface."""
+    tcp_address: str | None = None
+    """Address for tcp, for example 10.0.0.7; goes before the interface."""
     connections_per_peer: int = 1
     """tcp connections of each proxy to each peer."""
 
@@ -69,7 +69,7 @@ class Options:
             value = getattr(self, name)
             if value & (value - 1):
                 raise ArgumentError(f"{name} is {value}, but must be a power of two")
-        for name in ("node", "interface", "address"):
+        for name in ("node", "tcp_interface", "tcp_address"):
             if getattr(self, name) == "":
                 raise ArgumentError(f"{name} is empty; leave it out instead")
 

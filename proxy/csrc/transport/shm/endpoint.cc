@@ -105,15 +105,17 @@ void ShmEndpoint::look_around() {
 void ShmEndpoint::notice(Link& link) {
     const SegmentHead& head = link.neighbour->segment->head();
     Event event{.peer = link.neighbour->rank};
+    // First the process, then what it said: a process that says goodbye and ends is not lost.
+    pollfd watched{.fd = link.neighbour->pidfd, .events = POLLIN, .revents = 0};
+    const bool ended = ::poll(&watched, 1, 0) == 1;
     const Presence presence = observe(head.presence);
-    pollfd ended{.fd = link.neighbour->pidfd, .events = POLLIN, .revents = 0};
     if (presence == Presence::kLeft) {
         event.kind = EventKind::kPeerLeft;
     } else if (presence == Presence::kAborted) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kAborted;
         event.detail = head.blame;
-    } else if (::poll(&ended, 1, 0) == 1) {
+    } else if (ended) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kProcessEnded;
     } else {
