@@ -107,6 +107,19 @@ TEST_F(RingTest, TakesTheLongestPrefixThatFits) {
     EXPECT_TRUE(consumer.empty());
 }
 
+TEST_F(RingTest, HasRoomUntilItsCreditsAreUsedUp) {
+    RingProducer<false> producer(ring_);
+    RingConsumer<> consumer(ring_);
+    for (uint32_t lap = 0; lap < 3; ++lap) {
+        EXPECT_TRUE(producer.has_room());
+        EXPECT_EQ(producer.try_push(commands(3, lap * 4)), 3u);
+        EXPECT_TRUE(producer.has_room());
+        EXPECT_EQ(producer.try_push(commands(1, lap * 4 + 3)), 1u);
+        EXPECT_FALSE(producer.has_room());
+        EXPECT_EQ(pop(consumer, 4, lap * 4), 4u);
+    }
+}
+
 TEST_F(RingTest, NothingToPushOrToPopIntoChangesNothing) {
     RingProducer<true> producer(ring_);
     RingConsumer<> consumer(ring_);
