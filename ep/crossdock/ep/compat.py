@@ -1,0 +1,45 @@
+"""Standing in for DeepEP, when asked to."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+
+import torch
+
+from crossdock.ep.buffer import Buffer
+from crossdock.ep.config import Config
+from crossdock.ep.stream import EventHandle, EventOverlap
+from crossdock.proxy.errors import CrossdockError
+
+topk_idx_t = torch.int64
+_NAMES = {
+    "Buffer": Buffer,
+    "Config": Config,
+    "EventHandle": EventHandle,
+    "EventOverlap": EventOverlap,
+    "topk_idx_t": topk_idx_t,
+}
+
+
+def install_as_deep_ep() -> None:
+    """Make ``import deep_ep`` give crossdock in this process. Idempotent.
+
+    Raises:
+        CrossdockError: a DeepEP is installed or imported; it is never shadowed.
+    """
+    present = sys.modules.get("deep_ep")
+    if present is not None:
+        if getattr(present, "Buffer", None) is Buffer:
+            return
+        raise CrossdockError(f"deep_ep is imported already from {present.__file__}")
+    found = importlib.util.find_spec("deep_ep")
+    if found is not None:
+        raise CrossdockError(
+            f"deep_ep is installed at {found.origin}; uninstall it, or do not call "
+            "install_as_deep_ep"
+        )
+    module = types.ModuleType("deep_ep", "crossdock.ep under the name that engines import.")
+    module.__dict__.update(_NAMES)
+    sys.modules["deep_ep"] = module

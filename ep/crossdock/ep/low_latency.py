@@ -1,0 +1,209 @@
+"""The low-latency mode of a Buffer: fixed places, no exchange of sizes, hooks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+
+import torch
+
+from crossdock.ep import _native
+from crossdock.ep.low_latency_arguments import (
+    CombineArguments,
+    DispatchArguments,
+    LowLatencyHandle,
+    LowLatencyRound,
+)
+from crossdock.ep.outcomes import raise_mismatch, settle
+from crossdock.ep.stream import CommStream, EventOverlap
+from crossdock.ep.tensors import FP8, heap_tensor
+from crossdock.proxy import Communicator
+from crossdock.proxy.errors import ArgumentError, CapacityError
+
+Hook = Callable[[], None]
+Received = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+Dispatched = tuple[Received, torch.Tensor, LowLatencyHandle, EventOverlap, Hook | None]
+Combined = tuple[torch.Tensor, EventOverlap, Hook | None]
+MAIN_REGION = 0
+
+
+class LowLatencyMode:
+    """Runs low-latency dispatch and combine.
+
+    A rank whose own arguments are wrong gets its error at once and has done nothing: it may call
+    again, rightly, while the others wait.
+    """
+
+    def __init__(
+        self,
+        communicator: Communicator,
+        engine: _native.Engine,
+        stream: CommStream,
+        masking: bool,
+    ) -> None:
+        self._communicator = communicator
+        self._engine = engine
+        self._stream = stream
+        self._masking = masking
+        self._timeout_s = communicator.options.timeout_s
+        self._rounds = 0
+        self._live: list[weakref.ref[LowLatencyRound] | None] = [None, None]
+
+    def dispatch(
+        self, arguments: DispatchArguments, async_finish: bool, return_recv_hook: bool
+    ) -> Dispatched:
+        """See ``Buffer.low_latency_dispatch``."""
+        self._expect_free_half()
+        self.expect_room(arguments.shape)
+        results = _Results(self._communicator, arguments)
+        begun = results.handle.round
+        self._live[self._rounds & 1] = weakref.ref(begun)
+        self._rounds += 1
+
+        def send() -> None:
+            outcome = self._engine.low_latency_dispatch_send(
+                arguments.native(), begun.native, self._timeout_s, self._masking
+            )
+            settle(self._communicator, outcome, "low-latency dispatch", self._timeout_s)
+
+        def receive() -> None:
+            ended = self._engine.low_latency_dispatch_receive(
+                results.native, begun.native, self._timeout_s, self._masking
+            )
+            settle(self._communicator, ended.outcome, "low-latency dispatch", self._timeout_s)
+            begun.received = True
+            if ended.mismatch is not None:
+                begun.finished = True
+            rank = self._communicator.rank
+            raise_mismatch(ended.mismatch, arguments.shape, rank, "low-latency dispatch")
+
+        event, hook = self._in_two_parts(send, receive, async_finish, return_recv_hook)
+        return results.x, results.count, results.handle, event, hook
+
+    def combine(
+        self, arguments: CombineArguments, async_finish: bool, return_recv_hook: bool
+    ) -> Combined:
+        """See ``Buffer.low_latency_combine``."""
+        begun = arguments.round
+        given = arguments.native()
+        if arguments.zero_copy:
+            expected = self.combine_buffer(begun)
+            if arguments.x.data_ptr() != expected.data_ptr():
+                raise ArgumentError(
+                    "zero_copy needs x to be the tensor that "
+                    "get_next_low_latency_combine_buffer(handle) returned"
+                )
+            given.x = 0
+
+        def send() -> None:
+            outcome = self._engine.low_latency_combine_send(
+                given, begun.native, self._timeout_s, self._masking
+            )
+            settle(self._communicator, outcome, "low-latency combine", self._timeout_s)
+
+        def receive() -> None:
+            outcome = self._engine.low_latency_combine_receive(
+                given, begun.native, self._timeout_s, self._masking
+            )
+            settle(self._communicator, outcome, "low-latency combine", self._timeout_s)
+            begun.finished = True
+            arguments.forget_x()
+
+        begun.combined = True
+        event, hook = self._in_two_parts(send, receive, async_finish, return_recv_hook)
+        return arguments.out, event, hook
+
+    def combine_buffer(self, begun: LowLatencyRound) -> torch.Tensor:
+        """bf16 [local experts, ranks * max tokens, hidden] in the region, for zero-copy combine."""
+        shape = begun.native.shape
+        size = self._communicator.size
+        start = self._engine.low_latency_combine_buffer_at(begun.native)
+        dims = (shape.num_experts // size, size * shape.max_tokens, shape.hidden)
+        flat = torch.from_numpy(self._communicator.region_array(MAIN_REGION))
+        return flat[start : start + 2 * dims[0] * dims[1] * dims[2]].view(torch.bfloat16).view(dims)
+
+    def expect_room(self, shape: _native.LowLatencyShape) -> None:
+        """CapacityError unless the region holds two rounds of this shape."""
+        needed = 2 * self._engine.low_latency_needed_bytes(shape)
+        have = 2 * self._engine.low_latency_half_bytes()
+        if needed > have:
+            raise CapacityError(
+                f"the low-latency mode needs {needed} bytes for {shape.max_tokens} tokens, hidden "
+                f"{shape.hidden}, {shape.num_experts} experts, but the Buffer has {have}; build it "
+                "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
+            )
+
+    def restart(self) -> None:
+        """After a new epoch: nothing is live."""
+        self._rounds = 0
+        for reference in self._live:
+            begun = None if reference is None else reference()
+            if begun is not None:
+                begun.finished = True
+        self._live = [None, None]
+
+    def _expect_free_half(self) -> None:
+        reference = self._live[self._rounds & 1]
+        begun = None if reference is None else reference()
+        if begun is not None and not begun.finished:
+            raise CapacityError(
+                "a third live low-latency result: at most two may be live; combine the oldest, or "
+                "drop its handle"
+            )
+
+    def _in_two_parts(
+        self, send: Hook, receive: Hook, async_finish: bool, return_recv_hook: bool
+    ) -> tuple[EventOverlap, Hook | None]:
+        if return_recv_hook:
+            self._stream.run(send)
+            return EventOverlap(), _once(lambda: self._stream.run(receive))
+
+        def both() -> None:
+            send()
+            receive()
+
+        if async_finish:
+            return self._stream.submit(both), None
+        self._stream.run(both)
+        return EventOverlap(), None
+
+
+class _Results:
+    """The tensors that a dispatch fills."""
+
+    def __init__(self, communicator: Communicator, arguments: DispatchArguments) -> None:
+        shape = arguments.shape
+        ranks = communicator.size
+        experts, rows = shape.num_experts // ranks, ranks * shape.max_tokens
+        self.native = native = _native.LowLatencyDispatchOutput()
+        dtype = torch.bfloat16 if shape.format == 0 else FP8
+        values, _ = heap_tensor(communicator, (experts, rows, shape.hidden), dtype)
+        native.x = values.data_ptr()
+        self.x: Received = values
+        if shape.format:
+            columns, kind = arguments.scales_of()
+            # Column-major: the rows of one scale lie side by side.
+            stored, _ = heap_tensor(communicator, (experts, columns, rows), kind)
+            native.scales = stored.data_ptr()
+            self.x = (values, stored.transpose(1, 2))
+        self.count = torch.empty(experts, dtype=torch.int32)
+        src_info = torch.empty((experts, rows), dtype=torch.int32)
+        layout_range = torch.empty((experts, ranks), dtype=torch.int64)
+        native.count = self.count.data_ptr()
+        native.src_info = src_info.data_ptr()
+        native.range = layout_range.data_ptr()
+        if arguments.statistics is not None:
+            native.statistics = arguments.statistics.data_ptr()
+        if arguments.wait_us is not None:
+            native.wait_us = arguments.wait_us.data_ptr()
+        self.handle = LowLatencyHandle.of(src_info, layout_range, shape)
+
+
+def _once(receive: Hook) -> Hook:
+    pending = [receive]
+
+    def hook() -> None:
+        if pending:
+            pending.pop()()
+
+    return hook

@@ -1,0 +1,303 @@
+"""The normal mode of a Buffer: high throughput, any number of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from crossdock.ep import _native
+from crossdock.ep._native import Refusal
+from crossdock.ep.normal_arguments import (
+    CombineArguments,
+    DispatchArguments,
+    DispatchHandle,
+    X,
+)
+from crossdock.ep.outcomes import raise_disagreement, settle
+from crossdock.ep.stream import CommStream, EventOverlap
+from crossdock.ep.tensors import heap_tensor
+from crossdock.proxy import Communicator
+from crossdock.proxy.errors import ArgumentError, CapacityError, CrossdockError
+
+T = TypeVar("T")
+X_WINDOW = 2
+"""The region through which proxies read the caller's x."""
+
+Dispatched = tuple[
+    X, torch.Tensor | None, torch.Tensor | None, list[int] | None, DispatchHandle | None, EventOverlap
+]
+Combined = tuple[torch.Tensor, torch.Tensor | None, EventOverlap]
+
+
+class NormalMode:
+    """Runs dispatch and combine. Every failure is an error on every rank."""
+
+    def __init__(
+        self, communicator: Communicator, engine: _native.Engine, stream: CommStream
+    ) -> None:
+        self._communicator = communicator
+        self._engine = engine
+        self._stream = stream
+        self._timeout_s = communicator.options.timeout_s
+
+    # ---- dispatch ---------------------------------------------------------------------------
+
+    def dispatch(
+        self,
+        check: Callable[[], DispatchArguments],
+        cached: bool,
+        expert_alignment: int,
+        num_worst_tokens: int,
+        previous: EventOverlap | None,
+        async_finish: bool,
+    ) -> Dispatched:
+        """See ``Buffer.dispatch``. ``check`` returns the arguments or raises."""
+        begun = self._stream.run(
+            lambda: self._begin(check, cached, expert_alignment, num_worst_tokens), previous
+        )
+        if async_finish:
+            event = self._stream.submit(begun.finish)
+        else:
+            self._stream.run(begun.finish)
+            event = EventOverlap()
+        return begun.results(event)
+
+    def _begin(
+        self,
+        check: Callable[[], DispatchArguments],
+        cached: bool,
+        expert_alignment: int,
+        num_worst_tokens: int,
+    ) -> _Dispatch:
+        try:
+            arguments = check()
+        except CrossdockError:
+            self._refuse_dispatch(cached)
+            raise
+        dispatch = _Dispatch(self._communicator, self._engine, arguments, self._timeout_s)
+        expert_rows = dispatch.announce()
+        try:
+            dispatch.allocate(expert_rows, expert_alignment, num_worst_tokens)
+        except (CapacityError, ArgumentError) as error:
+            dispatch.refuse(
+                Refusal.MEMORY if isinstance(error, CapacityError) else Refusal.ARGUMENTS
+            )
+            raise
+        return dispatch
+
+    def _refuse_dispatch(self, cached: bool) -> None:
+        """Take the part of the call that all ranks wait for, and tell them."""
+        given = _native.DispatchInput()
+        given.refusal = Refusal.ARGUMENTS
+        given.cached = cached
+        handle = self._empty_handle()
+        if not cached:
+            ended, _ = self._engine.announce(given, handle, self._timeout_s)
+        else:
+            places = _native.DispatchPlaces()
+            places.refusal = Refusal.ARGUMENTS
+            ended = self._engine.transfer(given, handle, places, self._timeout_s)
+        settle(self._communicator, ended.outcome, "dispatch (refused here)", self._timeout_s)
+
+    def _empty_handle(self) -> _native.NormalHandle:
+        return _native.NormalHandle.empty(self._communicator.size, self._engine.num_nodes)
+
+    # ---- combine ----------------------------------------------------------------------------
+
+    def combine(
+        self,
+        check: Callable[[], CombineArguments],
+        previous: EventOverlap | None,
+        async_finish: bool,
+    ) -> Combined:
+        """See ``Buffer.combine``. ``check`` returns the arguments or raises."""
+        combine = self._stream.run(lambda: self._begin_combine(check), previous)
+        if async_finish:
+            event = self._stream.submit(combine.run)
+        else:
+            self._stream.run(combine.run)
+            event = EventOverlap()
+        return combine.out, combine.out_weights, event
+
+    def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
+        try:
+            return _Combine(self._communicator, self._engine, check(), self._timeout_s)
+        except CrossdockError as error:
+            given = _native.CombineInput()
+            memory = isinstance(error, CapacityError)
+            given.refusal = Refusal.MEMORY if memory else Refusal.ARGUMENTS
+            places = _native.CombinePlaces()
+            ended = self._engine.combine(given, self._empty_handle(), places, self._timeout_s)
+            settle(self._communicator, ended.outcome, "combine (refused here)", self._timeout_s)
+            raise
+
+
+class _Dispatch:
+    """One dispatch under way."""
+
+    def __init__(
+        self,
+        communicator: Communicator,
+        engine: _native.Engine,
+        arguments: DispatchArguments,
+        timeout_s: float,
+    ) -> None:
+        self._communicator = communicator
+        self._engine = engine
+        self._arguments = arguments
+        self._timeout_s = timeout_s
+        self._input = arguments.native(X_WINDOW)
+        self._places = _native.DispatchPlaces()
+        self._output = _native.DispatchOutput()
+        handle = arguments.handle
+        self._handle = _native.NormalHandle() if handle is None else handle.native
+        self._scratch: list[torch.Tensor] = []
+        self._counts: list[int] | None = None
+        self._x: torch.Tensor
+        self._scales: torch.Tensor | None = None
+        self._topk_idx: torch.Tensor | None = None
+        self._topk_weights: torch.Tensor | None = None
+
+    def announce(self) -> list[int]:
+        if self._arguments.handle is not None:
+            return []
+        ended, expert_rows = self._engine.announce(self._input, self._handle, self._timeout_s)
+        settle(self._communicator, ended.outcome, "dispatch", self._timeout_s)
+        raise_disagreement(ended.mismatch, self._communicator.rank, "dispatch")
+        return expert_rows
+
+    def allocate(self, expert_rows: list[int], alignment: int, num_worst_tokens: int) -> None:
+        received = self._handle.num_recv
+        if 0 < num_worst_tokens < received:
+            raise ArgumentError(
+                f"num_worst_tokens is {num_worst_tokens}, but {received} tokens come to this rank"
+            )
+        rows = num_worst_tokens or received
+        args, places, output = self._arguments, self._places, self._output
+        self._x, places.rows_at = self._tensor((rows, args.x.shape[1]), args.x.dtype)
+        output.num_rows = rows
+        if args.scales is not None:
+            shape = (rows, args.scales.shape[1])
+            self._scales, _ = self._tensor(shape, args.scales.dtype)
+            output.scales = self._scales.data_ptr()
+        if args.topk_idx is not None:
+            shape = (rows, args.topk_idx.shape[1])
+            self._topk_idx, _ = self._tensor(shape, torch.int64)
+            self._topk_weights, _ = self._tensor(shape, torch.float32)
+            output.topk_idx = self._topk_idx.data_ptr()
+            output.topk_weights = self._topk_weights.data_ptr()
+            aligned = [-(-count // alignment) * alignment for count in expert_rows]
+            self._counts = [] if num_worst_tokens else aligned
+        stride = self._engine.meta_stride(self._input)
+        forwarded = self._handle.num_forwarded
+        places.meta_at = self._scratch_bytes(received * stride)
+        places.own_meta_at = self._scratch_bytes(self._input.num_tokens * stride)
+        places.node_rows_at = self._scratch_bytes(forwarded * self._input.hidden_bytes)
+        places.node_meta_at = self._scratch_bytes(forwarded * stride)
+
+    def finish(self) -> None:
+        """Move the rows and unpack what came with them."""
+        x = self._arguments.x
+        native = self._communicator.native
+        native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
+        try:
+            ended = self._engine.transfer(
+                self._input, self._handle, self._places, self._timeout_s
+            )
+            settle(self._communicator, ended.outcome, "dispatch", self._timeout_s)
+            raise_disagreement(ended.mismatch, self._communicator.rank, "dispatch")
+        finally:
+            native.close_window(X_WINDOW)
+        self._engine.unpack(self._input, self._handle, self._places, self._output)
+        self._scratch.clear()
+
+    def refuse(self, why: Refusal) -> None:
+        self._places.refusal = why
+        ended = self._engine.transfer(self._input, self._handle, self._places, self._timeout_s)
+        settle(self._communicator, ended.outcome, "dispatch (refused here)", self._timeout_s)
+
+    def results(self, event: EventOverlap) -> Dispatched:
+        args = self._arguments
+        x: X = self._x if self._scales is None else (self._x, self._scales)
+        if args.handle is not None:
+            return x, None, None, None, None, event
+        handle = DispatchHandle(
+            self._handle, self._engine, args.is_token_in_rank, args.num_experts
+        )
+        return x, self._topk_idx, self._topk_weights, self._counts, handle, event
+
+    def _tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, int]:
+        return heap_tensor(self._communicator, shape, dtype)
+
+    def _scratch_bytes(self, size: int) -> int:
+        tensor, offset = self._tensor((size,), torch.uint8)
+        self._scratch.append(tensor)
+        return offset
+
+
+class _Combine:
+    """One combine under way; everything that can be refused is refused by the constructor."""
+
+    def __init__(
+        self,
+        communicator: Communicator,
+        engine: _native.Engine,
+        arguments: CombineArguments,
+        timeout_s: float,
+    ) -> None:
+        self._communicator = communicator
+        self._engine = engine
+        self._arguments = arguments
+        self._timeout_s = timeout_s
+        self._scratch: list[torch.Tensor] = []
+        native = arguments.handle.native
+        hidden = arguments.x.shape[1]
+        self._input = given = _native.CombineInput()
+        given.hidden = hidden
+        given.x_region = X_WINDOW
+        self.out, _ = heap_tensor(communicator, (native.num_tokens, hidden), torch.bfloat16)
+        given.out = self.out.data_ptr()
+        self.out_weights: torch.Tensor | None = None
+        if arguments.topk_weights is not None:
+            given.topk = arguments.topk_weights.shape[1]
+            given.topk_weights = arguments.topk_weights.data_ptr()
+            shape = (native.num_tokens, given.topk)
+            self.out_weights, _ = heap_tensor(communicator, shape, torch.float32)
+            given.out_weights = self.out_weights.data_ptr()
+        for index, bias in enumerate(arguments.biases):
+            given.set_bias(index, bias.data_ptr())
+        self._places = self._allocate(hidden * 2, given.meta_bytes)
+
+    def _allocate(self, row_bytes: int, meta_bytes: int) -> _native.CombinePlaces:
+        sizes = self._engine.combine_sizes(self._arguments.handle.native)
+        places = _native.CombinePlaces()
+        places.rows_at = self._scratch_bytes(sizes.rows * row_bytes)
+        places.meta_at = self._scratch_bytes(sizes.rows * meta_bytes)
+        places.node_rows_at = self._scratch_bytes(sizes.node_rows * row_bytes)
+        places.node_meta_at = self._scratch_bytes(sizes.node_rows * meta_bytes)
+        places.partial_rows_at = self._scratch_bytes(sizes.partial_rows * row_bytes)
+        places.partial_meta_at = self._scratch_bytes(sizes.partial_rows * meta_bytes)
+        places.own_meta_at = self._scratch_bytes(sizes.own_rows * meta_bytes)
+        return places
+
+    def run(self) -> None:
+        """Move the rows and sum them."""
+        x = self._arguments.x
+        native = self._communicator.native
+        native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
+        try:
+            ended = self._engine.combine(
+                self._input, self._arguments.handle.native, self._places, self._timeout_s
+            )
+        finally:
+            native.close_window(X_WINDOW)
+        settle(self._communicator, ended.outcome, "combine", self._timeout_s)
+        raise_disagreement(ended.mismatch, self._communicator.rank, "combine")
+        self._scratch.clear()
+
+    def _scratch_bytes(self, size: int) -> int:
+        tensor, offset = heap_tensor(self._communicator, (size,), torch.uint8)
+        self._scratch.append(tensor)
+        return offset

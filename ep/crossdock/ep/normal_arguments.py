@@ -1,0 +1,183 @@
+"""What callers may pass to the normal mode, checked before anything moves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from crossdock.ep import _native
+from crossdock.ep.tensors import FP8, expect_experts, expect_rows, expect_tensor, expect_topk
+from crossdock.proxy.errors import ArgumentError
+
+X = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+Bias = torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None
+_SCALES = (torch.float32, torch.int32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DispatchHandle:
+    """What ``combine`` and a cached ``dispatch`` need of a dispatch. Opaque to callers."""
+
+    native: _native.NormalHandle
+    engine: _native.Engine
+    is_token_in_rank: torch.Tensor
+    num_experts: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DispatchArguments:
+    """Checked arguments of a dispatch. Without ``handle`` all but the scales are there."""
+
+    x: torch.Tensor
+    scales: torch.Tensor | None
+    topk_idx: torch.Tensor | None
+    topk_weights: torch.Tensor | None
+    is_token_in_rank: torch.Tensor
+    tokens_per_expert: torch.Tensor | None
+    num_experts: int
+    handle: DispatchHandle | None
+
+    def native(self, x_region: int) -> _native.DispatchInput:
+        """The arguments as the device takes them; they refer to the tensors' memory."""
+        given = _native.DispatchInput()
+        given.num_tokens = self.x.shape[0]
+        given.hidden_bytes = self.x.shape[1] * self.x.element_size()
+        given.num_experts = self.num_experts
+        given.cached = self.handle is not None
+        given.x_region = x_region
+        given.is_token_in_rank = self.is_token_in_rank.data_ptr()
+        if self.scales is not None:
+            given.num_scales = self.scales.shape[1]
+            given.scales = self.scales.data_ptr()
+            given.set_scale_strides(*self.scales.stride())
+        if self.topk_idx is not None and self.topk_weights is not None:
+            given.topk = self.topk_idx.shape[1]
+            given.topk_idx = self.topk_idx.data_ptr()
+            given.topk_weights = self.topk_weights.data_ptr()
+        if self.tokens_per_expert is not None:
+            given.tokens_per_expert = self.tokens_per_expert.data_ptr()
+        return given
+
+
+def checked_dispatch(
+    x: X,
+    handle: object,
+    num_ranks: int,
+    engine: _native.Engine,
+    *,
+    num_tokens_per_rank: torch.Tensor | None,
+    is_token_in_rank: torch.Tensor | None,
+    num_tokens_per_expert: torch.Tensor | None,
+    topk_idx: torch.Tensor | None,
+    topk_weights: torch.Tensor | None,
+    expert_alignment: int,
+    num_worst_tokens: int,
+) -> DispatchArguments:
+    """Arguments of ``Buffer.dispatch``, or ArgumentError."""
+    rows, scales = _checked_x(x)
+    num_tokens = rows.shape[0]
+    if expert_alignment < 1:
+        raise ArgumentError(f"expert_alignment is {expert_alignment}, but must be positive")
+    if num_worst_tokens < 0:
+        raise ArgumentError(f"num_worst_tokens is {num_worst_tokens}, but must not be negative")
+    if handle is not None:
+        return _cached(rows, scales, checked_handle(handle, engine))
+    if topk_idx is None or topk_weights is None:
+        raise ArgumentError("topk_idx and topk_weights are needed, or the handle of a dispatch")
+    for name, value in (
+        ("num_tokens_per_rank", num_tokens_per_rank),
+        ("is_token_in_rank", is_token_in_rank),
+        ("num_tokens_per_expert", num_tokens_per_expert),
+    ):
+        if value is None:
+            raise ArgumentError(f"{name} is needed; get_dispatch_layout computes it")
+    per_rank = expect_tensor("num_tokens_per_rank", num_tokens_per_rank, [torch.int32], [num_ranks])
+    in_rank = expect_tensor(
+        "is_token_in_rank", is_token_in_rank, [torch.bool], [num_tokens, num_ranks]
+    )
+    per_expert = expect_tensor("num_tokens_per_expert", num_tokens_per_expert, [torch.int32], [None])
+    expect_experts(per_expert.numel(), num_ranks)
+    idx = expect_topk(topk_idx, num_tokens, per_expert.numel())
+    weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape)
+    announced, counted = per_rank.tolist(), in_rank.sum(0).tolist()
+    if announced != counted:
+        raise ArgumentError(
+            f"num_tokens_per_rank announces {announced}, but is_token_in_rank counts {counted}"
+        )
+    return DispatchArguments(
+        rows, scales, idx, weights, in_rank, per_expert, per_expert.numel(), None
+    )
+
+
+def _checked_x(x: X) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if not isinstance(x, tuple):
+        rows = expect_tensor("x", x, [torch.bfloat16], [None, None])
+        expect_rows("x", rows)
+        return rows, None
+    if len(x) != 2:
+        raise ArgumentError(f"x is a tuple of {len(x)}, but must be (fp8 values, scales)")
+    rows = expect_tensor("x[0]", x[0], [FP8], [None, None])
+    expect_rows("x[0]", rows)
+    scales = expect_tensor("x[1]", x[1], _SCALES, [rows.shape[0], None], contiguous=False)
+    if scales.shape[1] == 0:
+        raise ArgumentError("x[1] has no scales; pass at least one for each token")
+    return rows, scales
+
+
+def _cached(
+    rows: torch.Tensor, scales: torch.Tensor | None, handle: DispatchHandle
+) -> DispatchArguments:
+    if rows.shape[0] != handle.native.num_tokens:
+        raise ArgumentError(
+            f"x has {rows.shape[0]} tokens, but the handle is of {handle.native.num_tokens}"
+        )
+    return DispatchArguments(
+        rows, scales, None, None, handle.is_token_in_rank, None, handle.num_experts, handle
+    )
+
+
+def checked_handle(handle: object, engine: _native.Engine) -> DispatchHandle:
+    """The handle, when a dispatch of this Buffer made it."""
+    if not isinstance(handle, DispatchHandle):
+        raise ArgumentError(f"handle is a {type(handle).__name__}; pass the handle of a dispatch")
+    if handle.engine is not engine:
+        raise ArgumentError("handle was made by another Buffer")
+    return handle
+
+
+@dataclasses.dataclass(frozen=True)
+class CombineArguments:
+    """Checked arguments of a combine."""
+
+    x: torch.Tensor
+    handle: DispatchHandle
+    topk_weights: torch.Tensor | None
+    biases: tuple[torch.Tensor, ...]
+
+
+def checked_combine(
+    x: object, handle: object, topk_weights: object, bias: Bias, engine: _native.Engine
+) -> CombineArguments:
+    """Arguments of ``Buffer.combine``, or ArgumentError."""
+    known = checked_handle(handle, engine)
+    rows = expect_tensor("x", x, [torch.bfloat16], [None, None])
+    expect_rows("x", rows)
+    if rows.shape[0] < known.native.num_recv:
+        raise ArgumentError(
+            f"x has {rows.shape[0]} rows, but the dispatch gave {known.native.num_recv}"
+        )
+    weights = None
+    if topk_weights is not None:
+        weights = expect_tensor("topk_weights", topk_weights, [torch.float32], [None, None])
+        if weights.shape[0] < known.native.num_recv:
+            raise ArgumentError(
+                f"topk_weights has {weights.shape[0]} rows, but the dispatch gave "
+                f"{known.native.num_recv}"
+            )
+    given = () if bias is None else bias if isinstance(bias, tuple) else (bias,)
+    if len(given) > 2:
+        raise ArgumentError(f"bias is a tuple of {len(given)}, but must have at most 2 tensors")
+    shape = [known.native.num_tokens, rows.shape[1]]
+    biases = tuple(expect_tensor("bias", b, [torch.bfloat16], shape) for b in given)
+    return CombineArguments(rows, known, weights, biases)

@@ -1,0 +1,107 @@
+"""The communication stream of a Buffer and the events by which callers wait for it.
+
+On a CPU device a stream is a thread that runs one operation after another. What is asked for
+without ``async_finish`` runs in the caller's thread, after everything asked for before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class EventHandle:
+    """A point in the work of a stream; without work behind it, one that has passed already."""
+
+    def __init__(self, future: Future[object] | None = None) -> None:
+        self._future = future
+
+    def current_stream_wait(self) -> None:
+        """Wait for it. Raises what the operation raised."""
+        if self._future is not None:
+            self._future.result()
+
+    def query(self) -> bool:
+        """Whether it has passed."""
+        return self._future is None or self._future.done()
+
+
+class EventOverlap:
+    """An event to wait for; used as a context manager, it is waited for at the end of the block."""
+
+    def __init__(self, event: EventHandle | None = None, extra_tensors: object = None) -> None:
+        self.event = event
+        self.extra_tensors = extra_tensors
+        """Kept alive until the event is gone."""
+
+    def current_stream_wait(self, release_handle: bool = False) -> None:
+        """Wait for the event, if there is one. Raises what the operation raised."""
+        if self.event is not None:
+            self.event.current_stream_wait()
+        if release_handle:
+            self.event = None
+
+    def __enter__(self) -> EventOverlap:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.event is not None:
+            self.event.current_stream_wait()
+
+
+class CommStream:
+    """Runs operations in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._thread: ThreadPoolExecutor | None = None
+        self._last: Future[object] | None = None
+
+    def run(self, operation: Callable[[], T], previous: EventOverlap | None = None) -> T:
+        """Run now, after all that was asked for before."""
+        with self._lock:
+            self.synchronize()
+            if previous is not None:
+                previous.current_stream_wait()
+            return operation()
+
+    def submit(
+        self, operation: Callable[[], object], previous: EventOverlap | None = None
+    ) -> EventOverlap:
+        """Run in the stream's thread; the event passes when it is done."""
+
+        def ordered() -> object:
+            if previous is not None:
+                previous.current_stream_wait()
+            return operation()
+
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="crossdock-comm")
+            self._last = self._thread.submit(ordered)
+            return EventOverlap(EventHandle(self._last))
+
+    def synchronize(self) -> None:
+        """Wait until the stream's thread has nothing to do. Its errors belong to the events."""
+        with self._lock:
+            last = self._last
+        if last is not None:
+            last.exception()
+
+    def close(self) -> None:
+        """Wait for all work and end the thread."""
+        self.synchronize()
+        with self._lock:
+            if self._thread is not None:
+                self._thread.shutdown()
+                self._thread = None

@@ -1,0 +1,97 @@
+"""Checks of tensors that callers pass, and tensors over the heap region."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from crossdock.ep._native import MAX_LOCAL_EXPERTS, MAX_TOPK
+from crossdock.proxy import Communicator
+from crossdock.proxy._native import Communicator as NativeCommunicator
+from crossdock.proxy.errors import ArgumentError, CapacityError
+
+FP8 = torch.float8_e4m3fn
+ROW_GRANULE = 16
+
+
+def expect_tensor(
+    name: str,
+    tensor: object,
+    dtypes: Sequence[torch.dtype],
+    shape: Sequence[int | None],
+    *,
+    contiguous: bool = True,
+) -> torch.Tensor:
+    """``tensor``, when it is one on the CPU with this dtype and shape (None: any size)."""
+    if not isinstance(tensor, torch.Tensor):
+        raise ArgumentError(f"{name} is a {type(tensor).__name__}, but must be a tensor")
+    if tensor.device.type != "cpu":
+        raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for CPU tensors")
+    if tensor.dtype not in dtypes:
+        wanted = " or ".join(str(dtype) for dtype in dtypes)
+        raise ArgumentError(f"{name} is {tensor.dtype}, but must be {wanted}")
+    fits = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        text = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ArgumentError(f"{name} has shape {list(tensor.shape)}, but must have [{text}]")
+    if contiguous and not tensor.is_contiguous():
+        raise ArgumentError(
+            f"{name} has strides {tensor.stride()}, but must be contiguous; call .contiguous()"
+        )
+    return tensor
+
+
+def expect_rows(name: str, x: torch.Tensor) -> None:
+    """Rows travel in granules of 16 bytes."""
+    row_bytes = x.shape[-1] * x.element_size()
+    if row_bytes == 0 or row_bytes % ROW_GRANULE:
+        raise ArgumentError(
+            f"a row of {name} has {row_bytes} bytes, but must have a positive multiple of "
+            f"{ROW_GRANULE}"
+        )
+
+
+def expect_experts(num_experts: int, num_ranks: int) -> None:
+    """Experts are shared equally by the ranks."""
+    if num_experts <= 0 or num_experts % num_ranks:
+        raise ArgumentError(
+            f"num_experts is {num_experts}, but must be a positive multiple of {num_ranks} ranks"
+        )
+    if num_experts // num_ranks > MAX_LOCAL_EXPERTS:
+        raise CapacityError(
+            f"{num_experts // num_ranks} experts on a rank, but the limit is {MAX_LOCAL_EXPERTS}"
+        )
+
+
+def expect_topk(topk_idx: object, num_tokens: int | None, num_experts: int) -> torch.Tensor:
+    """int64 [num_tokens, topk] with entries of -1 .. num_experts - 1."""
+    tensor = expect_tensor("topk_idx", topk_idx, [torch.int64], [num_tokens, None])
+    if not 1 <= tensor.shape[1] <= MAX_TOPK:
+        raise CapacityError(f"top-k is {tensor.shape[1]}, but must be between 1 and {MAX_TOPK}")
+    if tensor.numel():
+        low, high = (int(bound) for bound in torch.aminmax(tensor))
+        if low < -1 or high >= num_experts:
+            wrong = low if low < -1 else high
+            raise ArgumentError(
+                f"topk_idx holds {wrong}, but must hold -1 (none) or 0 to {num_experts - 1}"
+            )
+    return tensor
+
+
+def heap_tensor(
+    communicator: Communicator, shape: Sequence[int], dtype: torch.dtype
+) -> tuple[torch.Tensor, int]:
+    """A tensor in the heap region, and its offset there. It may outlive the communicator.
+
+    Raises:
+        CapacityError: the heap has no room.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    block = communicator.allocate(max(1, size))
+    array = NativeCommunicator.block_array(block)
+    flat = torch.from_numpy(array)[:size]
+    return flat.view(dtype).view(tuple(shape)), block.offset
