@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <random>
+#include <set>
 #include <vector>
 
 #include "proxy/csrc/transport/tcp/frame_parser.h"
@@ -76,17 +77,20 @@ TEST(TcpOutbox, AnyPartialSendGivesTheSameStream) {
         Outbox outbox(64);
         Receiver receiver;
         uint32_t placed = 0;
+        std::set<uint32_t> counts{0};
         for (uint32_t i = 0, offset = 0; i < 64; ++i) {
             const uint32_t bytes = random() % 2 == 0 ? random() % 64 : 0;
             outbox.push(write_op(i, offset, bytes), source.data() + offset);
             offset += bytes;
-            receiver.take(outbox, placed += random() % 3, random() % 90, 2 + random() % 15);
+            counts.insert(placed += random() % 3 * 100);
+            receiver.take(outbox, placed, random() % 90, 2 + random() % 15);
         }
         receiver.take_all(outbox, placed);
         ASSERT_EQ(receiver.writes(), 64u) << "seed " << seed;
         ASSERT_EQ(receiver.frames.back().acked, placed);
         uint32_t offset = 0;
         for (const FrameHeader& frame : receiver.frames) {
+            ASSERT_TRUE(counts.contains(frame.acked)) << "seed " << seed << ": a torn header";
             ASSERT_TRUE(std::equal(source.begin() + offset, source.begin() + offset + frame.bytes,
                                    receiver.memory().begin() + offset));
             offset += frame.bytes;

@@ -259,10 +259,11 @@ void TcpEndpoint::flush_dirty() {
     }
 }
 
+// A sink with room left has taken all that is done before, so a peer's end is its last event.
 void TcpEndpoint::settle(tcp::EventSink& sink) {
     for (Peer& peer : peers_) {
         if (peer.state == PeerState::kOpen && peer.failing) judge(peer);
-        if (peer.state != PeerState::kGone || !is_reportable(peer) || sink.is_full()) continue;
+        if (peer.state != PeerState::kGone || sink.is_full()) continue;
         sink.push(peer.last);
         peer.state = PeerState::kReported;
         --unsettled_;
@@ -295,13 +296,6 @@ void TcpEndpoint::part_with(Peer& peer, const Ending& ending) {
         poller_.forget(connection.fd());
         connection.close();
     }
-}
-
-// After all that is known to be done: the peer's end is its last event.
-bool TcpEndpoint::is_reportable(const Peer& peer) {
-    return std::ranges::none_of(connections_of(peer), [](const Connection& connection) {
-        return connection.outbox().has_done();
-    });
 }
 
 }  // namespace crossdock::proxy

@@ -78,7 +78,6 @@ class TcpEndpoint final : public Endpoint {
     void settle(tcp::EventSink& sink);
     void judge(Peer& peer);
     void part_with(Peer& peer, const tcp::Ending& ending);
-    bool is_reportable(const Peer& peer);
 
     const TcpOptions options_;
     const RegionTable& regions_;
