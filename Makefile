@@ -57,7 +57,7 @@ lint: $(INSTALLED)
 	mypy
 	PYTHONPATH=$(PORTIONS) lint-imports --no-logo --cache-dir build/import-linter
 	$(CXX_FILES) | xargs --no-run-if-empty clang-format --dry-run -Werror
-	$(BIN)/python -m crossdock.proxy.schema --check
+	$(BIN)/python -m crossdock.proxy.schema_header --check proxy/csrc/schema.h
 	.ci/stubs check
 
 sanitize: asan tsan

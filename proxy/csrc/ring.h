@@ -14,6 +14,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
 
 #include "proxy/csrc/atomics.h"
@@ -42,7 +43,7 @@ struct BasicRing {
         return capacity >= 2 && std::has_single_bit(capacity);
     }
 
-    // `memory` is zeroed, aligned to a cache line and bytes_for(capacity) long.
+    // `memory` is aligned to a cache line and bytes_for(capacity) long.
     static BasicRing* create(void* memory, uint64_t capacity) {
         auto* ring = new (memory) BasicRing;
         ring->capacity = capacity;
@@ -53,7 +54,7 @@ struct BasicRing {
     Slot* slots() { return reinterpret_cast<Slot*>(this + 1); }
     Slot& slot(uint64_t ticket) { return slots()[ticket & (capacity - 1)]; }
     // 1 in even laps, 0 in odd ones: zeroed memory holds no command.
-    uint64_t phase(uint64_t ticket) const { return (ticket / capacity & 1) ^ 1; }
+    uint64_t phase(uint64_t ticket) const { return (ticket & capacity) == 0; }
 
     void fill(uint64_t ticket, Command command) {
         Slot& place = slot(ticket);
@@ -151,6 +152,7 @@ class RingConsumer {
 
 using Ring = BasicRing<>;
 static_assert(sizeof(Ring::Slot) == schema::kCommandBytes);
+static_assert(std::atomic<uint64_t>::is_always_lock_free);
 static_assert(schema::kPhase.word == 0 && schema::kPhase.shift == 0 && schema::kPhase.bits == 1);
 
 }  // namespace crossdock::proxy

@@ -7,6 +7,7 @@ field, and why the widths are what they are, is written up in ``proxy/PROTOCOL.m
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import enum
 
@@ -33,7 +34,7 @@ class Op(enum.IntEnum):
     SEAL = 5
     """No payload: seal ``counter`` at the total ``value``."""
     SIGNAL = 6
-    """No payload: add ``value`` to ``counter`` after all earlier sequenced operations of the lane."""
+    """No payload: add ``value`` to ``counter`` after all earlier sequenced operations."""
 
 
 class ImmediateKind(enum.IntEnum):
@@ -113,11 +114,16 @@ class Command:
     counter: int = 0
     value: int = 0
 
-    def pack(self, phase: int = 0) -> bytes:
+    def pack(self, phase: int = 0) -> builtins.bytes:
         """The 16 bytes of a ring slot, little-endian."""
+        if self.op not in Op.__members__.values():
+            raise CapacityError(f"op is {self.op}, but must be one of {', '.join(Op.__members__)}")
         moves = self.op <= Op.WRITE_SEQUENCED
-        if moves and self.bytes == 0:
-            raise CapacityError("a write of 0 bytes: use Op.ADD, Op.SEAL or Op.SIGNAL")
+        if moves == (self.bytes == 0):
+            raise CapacityError(
+                f"{Op(self.op).name} of {self.bytes} bytes: writes have a payload, ADD, SEAL and "
+                "SIGNAL have none"
+            )
         values = {
             "phase": phase,
             "op": int(self.op),
@@ -136,11 +142,13 @@ class Command:
         return word.to_bytes(COMMAND_BYTES, "little")
 
     @classmethod
-    def unpack(cls, data: bytes) -> tuple[Command, int]:
-        """The command in a ring slot, and the slot's phase."""
+    def unpack(cls, data: builtins.bytes) -> tuple[Command, int]:
+        """The command in a ring slot, and the slot's phase; CapacityError when it is none."""
+        if len(data) != COMMAND_BYTES:
+            raise CapacityError(f"a slot has {COMMAND_BYTES} bytes, not {len(data)}")
         word = int.from_bytes(data, "little")
         got = {field.name: word >> field.shift & field.limit for field in COMMAND_FIELDS}
-        op = Op(got["op"])
+        op = Op(checked("op", got["op"], max(Op)))
         moves = op <= Op.WRITE_SEQUENCED
         command = cls(
             op=op,
@@ -181,6 +189,7 @@ class ImmediateLayout:
             CapacityError: the job does not fit, with the limit's name.
         """
         checked("counters per peer", num_counters, MAX_COUNTERS)
+        checked("writes in flight per lane", max_in_flight, 1 << IMMEDIATE_BITS)
         checked("value of one command", max_value, MAX_VALUE)
         counter_bits = max(1, (num_counters - 1).bit_length())
         sequence_bits = (2 * max_in_flight - 1).bit_length()
