@@ -358,6 +358,21 @@ void Proxy::begin_epoch(uint32_t epoch) {
         lane.restart_sequence(context_.layout.sequence_bits);
     }
     active_.clear();
+    for (RingSide& side : rings_) discard(side);
+}
+
+// With nothing in flight, what is popped can be acknowledged at once.
+void Proxy::discard(RingSide& side) {
+    std::array<Command, kBatch> batch;
+    while (true) {
+        const uint64_t first = side.consumer.next_ticket();
+        const size_t got = side.consumer.pop(batch);
+        for (size_t i = 0; i < got; ++i) {
+            recorder_.record(RecordKind::kDropped, batch[i].peer(), batch[i].low);
+            acknowledge(side, first + i);
+        }
+        if (got == 0) return;
+    }
 }
 
 }  // namespace crossdock::proxy

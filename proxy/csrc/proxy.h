@@ -71,7 +71,8 @@ class Proxy {
     void sleep(std::chrono::microseconds limit);
     void wake();
     void leave(int32_t blame);
-    // Forgets everything in flight and starts anew; immediates of other epochs are dropped.
+    // Forgets everything in rings and in flight and starts anew; immediates of other epochs are
+    // dropped. Nobody may push meanwhile.
     void begin_epoch(uint32_t epoch);
 
     const ProxyStatistics& statistics() const { return statistics_; }
@@ -137,6 +138,7 @@ class Proxy {
     bool post_lanes();
     uint32_t post_lane(Lane& lane);
     void complete(uint32_t flight);
+    void discard(RingSide& side);
     static void acknowledge(RingSide& side, uint64_t ticket);
 
     ProxyContext context_;

@@ -26,7 +26,7 @@ from crossdock.proxy.options import Options
 
 T = TypeVar("T")
 SECRET_BYTES = 32
-_MUST_AGREE = (
+MUST_AGREE = (
     "version",
     "schema",
     "transport",
@@ -163,7 +163,7 @@ def introduction(
 
 def require_same(introductions: Sequence[Introduction]) -> None:
     """MismatchError, on every rank alike, where ranks disagree."""
-    for name in _MUST_AGREE:
+    for name in MUST_AGREE:
         values = [getattr(introduction, name) for introduction in introductions]
         for rank, value in enumerate(values):
             if value != values[0]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -169,35 +168,35 @@ class Builder:
         for peer in peers:
             for region, size in enumerate(offers[peer].region_bytes):
                 native.set_peer_region(peer, region, size)
-        with contextlib.ExitStack() as stack:
+        listeners: list[tcp_connect.Listener] = []
 
-            def listen() -> TcpContact | None:
-                if not peers:
-                    return None
-                listening = tcp_connect.Listener(options.tcp_address, options.tcp_interface)
-                listeners.append(stack.enter_context(listening))
-                return TcpContact(*listening.address)
+        def listen() -> tuple[TcpContact, ...]:
+            if peers:
+                listeners.append(tcp_connect.Listener(options.tcp_address, options.tcp_interface))
+            return tuple(TcpContact(*listener.address) for listener in listeners)
 
-            listeners: list[tcp_connect.Listener] = []
-            contacts = self._agree(TcpContact | None, listen, "listen on tcp")  # type: ignore[arg-type]
-            addresses = {rank: (c.host, c.port) for rank, c in enumerate(contacts) if c}
+        def connect() -> bool:
+            for listener in listeners:
+                sockets = tcp_connect.connect_all(
+                    listener,
+                    self._rank,
+                    addresses,
+                    peers,
+                    secret,
+                    native.num_proxies,
+                    options.connections_per_peer,
+                    time.monotonic() + options.timeout_s,
+                )
+                _attach_tcp(native, sockets, options.writes_per_peer)
+            return True
 
-            def connect() -> bool:
-                for listener in listeners:
-                    sockets = tcp_connect.connect_all(
-                        listener,
-                        self._rank,
-                        addresses,
-                        peers,
-                        secret,
-                        native.num_proxies,
-                        options.connections_per_peer,
-                        time.monotonic() + options.timeout_s,
-                    )
-                    _attach_tcp(native, sockets, options.writes_per_peer)
-                return True
-
+        try:
+            contacts = self._agree(tuple[TcpContact, ...], listen, "listen on tcp")
+            addresses = {rank: (c.host, c.port) for rank, row in enumerate(contacts) for c in row}
             self._agree(bool, connect, "connect over tcp")
+        finally:
+            for listener in listeners:
+                listener.close()
 
     def _make(
         self, config: _native.CommunicatorConfig

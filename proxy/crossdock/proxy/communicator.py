@@ -53,6 +53,8 @@ class Communicator:
         max_value: int = schema.MAX_VALUE,
     ) -> None:
         self.options = Options.from_environment() if options is None else options
+        self._exchange = exchange
+        self._epoch = 0
         self.rank = exchange.rank
         self.size = exchange.size
         request = Request(main_bytes, num_counters, max_value)
@@ -150,9 +152,11 @@ class Communicator:
 
     def fence(self, timeout_s: float | None = None) -> None:
         """Wait until every command pushed so far is acknowledged."""
-        limit = self._limit(timeout_s)
+        self._fence("fence", self._limit(timeout_s))
+
+    def _fence(self, what: str, limit: float) -> None:
         result = self._waited(limit, self.native.await_fence)
-        diagnosis.raise_for(self, result.status, result.missing, "fence", timeout_s=limit)
+        diagnosis.raise_for(self, result.status, result.missing, what, timeout_s=limit)
 
     def barrier(self, timeout_s: float | None = None) -> None:
         """Wait until every rank has entered; one thread of a rank at a time.
@@ -172,12 +176,28 @@ class Communicator:
         result = native.push_all(0, signals, limit)
         self._unsignalled = list(result.missing)
         diagnosis.raise_for(self, result.status, result.missing, "barrier", timeout_s=limit)
-        if not self.threaded:
-            # Nobody else carries the signals away when this rank is the last to enter.
-            self.fence(limit)
         self.wait(self._others, BARRIER_COUNTER, 1, "barrier", limit)
+        if not self.threaded:
+            # Who enters last need not wait, and then nobody would carry its signals away.
+            self._fence("barrier", limit)
         native.consume(self._others, BARRIER_COUNTER, 1)
         self._unsignalled = None
+
+    def begin_epoch(self, timeout_s: float | None = None) -> None:
+        """Start anew: collective. All counters are zero afterwards, and no ring holds a command.
+
+        The fence and the barrier see to it that no payload of the old epoch is under way when its
+        memory is used again; the epoch in each immediate, that none is counted in the new one.
+        """
+        limit = self._limit(timeout_s)
+        self.fence(limit)
+        self.barrier(limit)
+        self.fence(limit)  # the barrier's own signals
+        self._epoch += 1
+        self.native.begin_epoch(self._epoch)
+        self._unsignalled = None
+        # Whoever has not begun yet would take what is sent now for something late.
+        self._exchange.all_gather(b"", limit)
 
     def _limit(self, timeout_s: float | None) -> float:
         if timeout_s is None:

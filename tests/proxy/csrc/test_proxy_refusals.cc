@@ -131,6 +131,19 @@ TEST_F(ProxyTest, PostsNothingToAPeerThatHasLeftItsEndpoint) {
     EXPECT_EQ(peek(rings_[0]->completed), 1u) << "else a fence would wait for ever";
 }
 
+TEST_F(ProxyTest, ANewEpochDropsWhatTheOldOneLeftInTheRing) {
+    const Command command = make_signal(Op::kAdd, 1, 0, 1);
+    RingProducer<false> producer(rings_[0]);
+    for (int i = 0; i < 50; ++i) ASSERT_EQ(producer.try_push({&command, 1}), 1u);
+    proxies_[0]->begin_epoch(1);
+    EXPECT_EQ(peek(rings_[0]->completed), 50u);
+    push(make_signal(Op::kAdd, 1, 0, 9));
+    ASSERT_EQ(scripts_[0].posted.size(), 1u);
+    const Immediate sent = layout_.unpack(scripts_[0].posted[0].immediate);
+    EXPECT_EQ(sent.epoch, 1u);
+    EXPECT_EQ(sent.value, 9u);
+}
+
 TEST_F(ProxyTest, APeerIsLostAsSoonAsOneProxyKnows) {
     report(1, {.kind = EventKind::kPeerLost, .loss = Loss::kBadFrame, .peer = 2});
     EXPECT_EQ(observe(peers_[2].state), PeerState::kLost);

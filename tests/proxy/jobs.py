@@ -1,0 +1,56 @@
+"""What the tests of the communicator share: how ranks build one, and what they ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from tests.harness import RankContext
+
+from crossdock.proxy import Communicator, Options, schema
+from crossdock.proxy.schema import Command, Op
+
+MIB = 1 << 20
+NUM_COUNTERS = 8
+# (transport, proxy threads): what must behave alike.
+WAYS = [("shm", 0), ("shm", 2), ("tcp", 0), ("tcp", 2)]
+
+
+def options(transport: str = "auto", threads: int = 0, **more: Any) -> Options:
+    """Options that cost little."""
+    values: dict[str, Any] = {"timeout_s": 20.0, "heap_bytes": MIB, "pin": False}
+    return Options(transport=transport, proxy_threads=threads, **(values | more))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def communicator(
+    context: RankContext, transport: str = "auto", threads: int = 0, **more: Any
+) -> Iterator[Communicator]:
+    """A communicator of all ranks, destroyed when the block ends well, aborted when it does not."""
+    built = Communicator(
+        context.exchange(),
+        options(transport, threads, **more),
+        main_bytes=MIB,
+        num_counters=NUM_COUNTERS,
+    )
+    try:
+        yield built
+    except BaseException:
+        built.abort()
+        raise
+    finally:
+        built.destroy()
+
+
+def write(peer: int, offset: int, size: int = 64, **more: Any) -> Command:
+    """A counted write from and to the same offset of the main region."""
+    values: dict[str, Any] = {"counter": 1, "value": 1}
+    return Command(
+        Op.WRITE_ADD, peer, size, src_offset=offset, dst_offset=offset, **(values | more)
+    )
+
+
+def counted(peer: int, counter: int, value: int = 1) -> Command:
+    """An ADD without payload."""
+    return Command(schema.Op.ADD, peer, counter=counter, value=value)

@@ -1,0 +1,105 @@
+"""How ranks meet: order, rounds, and who is named when some stay away."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.harness import FolderStore
+
+from crossdock.proxy import (
+    ArgumentError,
+    DeadlineExceeded,
+    Exchange,
+    StoreExchange,
+    ThreadExchange,
+    TransportError,
+)
+
+
+def store_group(folder: Path, size: int) -> list[Exchange]:
+    return [StoreExchange(FolderStore(folder), rank, size, "job") for rank in range(size)]
+
+
+def thread_group(folder: Path, size: int) -> list[Exchange]:
+    return list(ThreadExchange.group(size))
+
+
+Group = Callable[[Path, int], list[Exchange]]
+GROUPS = pytest.mark.parametrize("group", [store_group, thread_group])
+
+
+@GROUPS
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_every_rank_gets_all_parts_in_order_of_rank(
+    group: Group, size: int, tmp_path: Path
+) -> None:
+    def rounds(exchange: Exchange) -> list[list[bytes]]:
+        return [
+            exchange.all_gather(b"%d of %d" % (exchange.rank, number), 10) for number in range(20)
+        ]
+
+    expected = [[b"%d of %d" % (rank, number) for rank in range(size)] for number in range(20)]
+    with ThreadPoolExecutor(size) as pool:
+        assert list(pool.map(rounds, group(tmp_path, size))) == [expected] * size
+
+
+@GROUPS
+def test_deadline_names_exactly_the_missing_ranks(group: Group, tmp_path: Path) -> None:
+    exchanges = group(tmp_path, 4)
+
+    def missing(exchange: Exchange) -> tuple[int, ...]:
+        start = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match="rank\\(s\\) 1, 3") as caught:
+            exchange.all_gather(b"", 0.3)
+        assert 0.25 < time.monotonic() - start < 3
+        return caught.value.missing
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(missing, [exchanges[0], exchanges[2]])) == [(1, 3), (1, 3)]
+
+
+@GROUPS
+def test_a_late_rank_is_waited_for(group: Group, tmp_path: Path) -> None:
+    first, second = group(tmp_path, 2)
+    late = threading.Timer(0.2, lambda: second.all_gather(b"b", 5))
+    late.start()
+    assert first.all_gather(b"a", 5) == [b"a", b"b"]
+    late.join()
+
+
+def test_store_keeps_no_more_than_the_last_round(tmp_path: Path) -> None:
+    exchanges = store_group(tmp_path, 2)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            list(pool.map(lambda exchange: exchange.all_gather(b"x", 5), exchanges))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_values_may_be_any_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 100
+    assert StoreExchange(FolderStore(tmp_path), 0, 1, "p").all_gather(data, 1) == [data]
+
+
+class BrokenStore(FolderStore):
+    def wait(self, keys: list[str], timeout: datetime.timedelta, /) -> None:
+        raise RuntimeError("connection reset")
+
+    def check(self, keys: list[str], /) -> bool:
+        raise RuntimeError("connection reset")
+
+
+def test_a_broken_store_is_no_missing_rank(tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="connection reset"):
+        StoreExchange(BrokenStore(tmp_path), 0, 2, "job").all_gather(b"", 1)
+
+
+@pytest.mark.parametrize(("rank", "size"), [(2, 2), (-1, 2), (0, 0)])
+def test_impossible_ranks_are_refused(rank: int, size: int, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=f"rank is {rank} of {size}"):
+        StoreExchange(FolderStore(tmp_path), rank, size, "job")
