@@ -235,7 +235,7 @@ def _run(
     try:
         result = _found(*where)(context, *args)
         data = pickle.dumps(result)
-    except BaseException:  # noqa: BLE001: whatever it is, the parent shows it
+    except BaseException:  # noqa: BLE001 (the parent shows it, whatever it is)
         data = pickle.dumps(_Failure(traceback.format_exc()))
     with contextlib.suppress(BrokenPipeError):
         writer.send_bytes(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tests.harness import RankContext
@@ -49,6 +50,12 @@ def write(peer: int, offset: int, size: int = 64, **more: Any) -> Command:
     return Command(
         Op.WRITE_ADD, peer, size, src_offset=offset, dst_offset=offset, **(values | more)
     )
+
+
+def names_in_shared_memory() -> set[str]:
+    """Names under /dev/shm, but for those of an Open MPI job that somebody else may be running."""
+    names = {path.name for path in Path("/dev/shm").iterdir()}
+    return {name for name in names if not name.startswith("vader_segment")}
 
 
 def counted(peer: int, counter: int, value: int = 1) -> Command:

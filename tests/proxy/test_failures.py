@@ -8,11 +8,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tests.harness import Died, RankContext, run_ranks
-from tests.proxy.jobs import WAYS, communicator, options, write
+from tests.proxy.jobs import WAYS, communicator, names_in_shared_memory, options, write
 
 from crossdock.proxy import (
     Aborted,
@@ -25,7 +24,6 @@ from crossdock.proxy import (
 
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 NOTICE_S = 2.0
-SHARED = Path("/dev/shm")
 
 
 def lost(wait: Callable[[], object]) -> PeerLost:
@@ -69,11 +67,11 @@ def survive(context: RankContext, transport: str, threads: int, victim: int) -> 
 
 @EACH_WAY
 def test_a_killed_rank_is_named_and_the_others_go_on(transport: str, threads: int) -> None:
-    names = set(SHARED.iterdir())
+    names = names_in_shared_memory()
     results = run_ranks(survive, 3, transport, threads, 1, may_die={1})
     assert results[1] == Died(signal.SIGKILL)
     assert max(results[0], results[2]) < NOTICE_S
-    assert set(SHARED.iterdir()) <= names
+    assert names_in_shared_memory() <= names
 
 
 def wait_idly(context: RankContext, transport: str, threads: int) -> float:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from tests.harness import RankContext, run_ranks
-from tests.proxy.jobs import MIB, WAYS, options, write
+from tests.proxy.jobs import MIB, WAYS, names_in_shared_memory, options, write
 
 from crossdock.proxy import Communicator, PeerLost, ThreadExchange
 
-SHARED = Path("/dev/shm")
 ROUNDS = 50  # of which some end in peace, some by an abort, and some are forgotten
 
 
@@ -68,9 +67,9 @@ def settle(context: RankContext, name: str) -> None:
 
 @pytest.mark.parametrize(("transport", "threads"), WAYS)
 def test_fifty_starts_leave_nothing_behind(transport: str, threads: int) -> None:
-    names = set(SHARED.iterdir())
+    names = names_in_shared_memory()
     run_ranks(start_and_stop, 2, transport, threads)
-    assert set(SHARED.iterdir()) <= names
+    assert names_in_shared_memory() <= names
 
 
 def forget(context: RankContext, threads: int) -> str:

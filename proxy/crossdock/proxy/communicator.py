@@ -22,6 +22,7 @@ BARRIER_COUNTER = 0
 """The counter that barriers use; products use those from FIRST_COUNTER on."""
 FIRST_COUNTER = 1
 _SLICE_S = 0.2
+_FAREWELL_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +69,7 @@ class Communicator:
         self._native: _native.Communicator | None = built.native
         self._others = [peer for peer in range(self.size) if peer != self.rank]
         self._unsignalled: list[int] | None = None
-        self._finalizer = weakref.finalize(self, built.native.shut_down, -1)
+        self._finalizer = weakref.finalize(self, _leave, built.native)
 
     @property
     def native(self) -> _native.Communicator:
@@ -251,3 +252,9 @@ class Communicator:
         native.shut_down(diagnosis.culprit_of(self, lost) if lost else -1)
         self._finalizer.detach()
         self._native = None
+
+
+def _leave(native: _native.Communicator) -> None:
+    """The end of a communicator that was forgotten, or that the interpreter's end overtook."""
+    native.await_fence(_FAREWELL_S)
+    native.shut_down(-1)
