@@ -270,6 +270,26 @@ TEST(TcpFailure, EndIsLastWithShortSpans) {
     expect_lost(events[5], 1, Loss::kAborted, 6);
 }
 
+// What is done waits for its turn behind many connections, one of which brings the end.
+TEST(TcpFailure, EndIsLastWithManyConnections) {
+    constexpr int kConnections = 40;
+    Raw raw(kConnections);
+    for (uint32_t i = 0; i < 5 * kConnections; ++i) {
+        ASSERT_TRUE(raw.rank.post(Rank::write(1, 0, 0, i)));
+    }
+    FrameHeader ack;
+    ack.type = FrameType::kAck;
+    ack.acked = 5;
+    raw.send(ack, 0);
+    for (int i = 1; i < kConnections; ++i)
+        raw.send(goodbye(6), static_cast<size_t>(i));
+    ASSERT_EQ(raw.rank.poll(3).size(), 3u);
+    const std::vector<Event> events = poll_to_the_end(raw.rank);
+    ASSERT_EQ(events.size(), 3u);
+    EXPECT_EQ(events[1].kind, EventKind::kCompleted);
+    expect_lost(events[2], 1, Loss::kAborted, 6);
+}
+
 TEST(TcpFailure, OtherPeersGoOn) {
     const SocketLists one = connected_lists(1);
     const SocketLists two = connected_lists(2);

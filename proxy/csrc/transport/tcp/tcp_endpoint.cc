@@ -16,6 +16,7 @@ using tcp::OwnedFd;
 constexpr uint32_t kNobody = ~0u;
 constexpr size_t kScratchBytes = 256 << 10;
 constexpr size_t kChangesPerWait = 256;
+constexpr uint32_t kTurnsPerPoll = 32;  // the caller has other work, too
 constexpr uint32_t kMaxQueueDepth = 1 << 20;
 constexpr size_t kMaxConnections = 1 << 20;  // what the cookie of an arrival has room for
 
@@ -225,7 +226,8 @@ void TcpEndpoint::collect(microseconds limit) {
 }
 
 void TcpEndpoint::serve_ready(tcp::EventSink& sink) {
-    for (uint32_t turns = ready_.size(); turns > 0 && !sink.is_full(); --turns) {
+    for (uint32_t turns = std::min(ready_.size(), kTurnsPerPoll); turns > 0 && !sink.is_full();
+         --turns) {
         const uint32_t place = ready_.front();
         const bool more = serve(connections_[place], sink);
         dirty_.push(place);
@@ -259,11 +261,14 @@ void TcpEndpoint::flush_dirty() {
     }
 }
 
-// A sink with room left has taken all that is done before, so a peer's end is its last event.
 void TcpEndpoint::settle(tcp::EventSink& sink) {
     for (Peer& peer : peers_) {
         if (peer.state == PeerState::kOpen && peer.failing) judge(peer);
-        if (peer.state != PeerState::kGone || sink.is_full()) continue;
+        if (peer.state != PeerState::kGone) continue;
+        // The end of a peer is its last event: a sink with room left has taken all that is done.
+        for (Connection& connection : connections_of(peer))
+            connection.serve_done(sink);
+        if (sink.is_full()) continue;
         sink.push(peer.last);
         peer.state = PeerState::kReported;
         --unsettled_;
