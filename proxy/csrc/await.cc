@@ -26,7 +26,8 @@ WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peer
 
 WaitResult await_fence(const DeviceView& view, Deadline deadline) {
     std::vector<uint64_t> tickets;
-    for (uint32_t i = 0; i < view.num_rings; ++i) tickets.push_back(peek(view.rings[i]->reserved));
+    for (uint32_t i = 0; i < view.num_rings; ++i)
+        tickets.push_back(peek(view.rings[i]->reserved));
     auto open = [&](uint32_t i) { return observe(view.rings[i]->completed) < tickets[i]; };
     const WaitStatus status = wait_until(view, deadline, [&]() -> std::optional<WaitStatus> {
         for (uint32_t i = 0; i < view.num_rings; ++i) {
@@ -60,7 +61,8 @@ WaitResult push_all(const DeviceView& view, uint32_t ring, std::span<const Comma
         return std::nullopt;
     });
     WaitResult result{status, {}};
-    for (const Command& command : rest) result.missing.push_back(command.peer());
+    for (const Command& command : rest)
+        result.missing.push_back(command.peer());
     return result;
 }
 

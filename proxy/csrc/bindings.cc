@@ -10,8 +10,8 @@ namespace nb = nanobind;
 
 namespace {
 
-// std::system_error becomes OSError with its errno, std::invalid_argument ValueError (nanobind's own
-// choice), so that Python can tell what was refused from what failed.
+// std::system_error becomes OSError with its errno, std::invalid_argument ValueError (nanobind's
+// own choice), so that Python can tell what was refused from what failed.
 void translate(const std::exception_ptr& thrown, void*) {
     try {
         std::rethrow_exception(thrown);

@@ -61,9 +61,8 @@ Proxy& proxy_of(Communicator& c, uint32_t proxy) {
 template <class Keeper>
 Bytes array_over(std::byte* data, uint64_t bytes, const std::shared_ptr<Keeper>& keeper) {
     auto owner = std::make_unique<std::shared_ptr<Keeper>>(keeper);
-    const nb::capsule capsule(owner.get(), [](void* p) noexcept {
-        delete static_cast<std::shared_ptr<Keeper>*>(p);
-    });
+    const nb::capsule capsule(
+        owner.get(), [](void* p) noexcept { delete static_cast<std::shared_ptr<Keeper>*>(p); });
     owner.release();
     return {data, {bytes}, capsule};
 }
@@ -99,7 +98,8 @@ WaitResult push_packed(Communicator& c, uint32_t ring, const std::vector<nb::byt
 
 WaitResult await_arrivals_of(Communicator& c, const Ranks& peers, uint32_t index, uint32_t amount,
                              double timeout_s) {
-    for (uint32_t peer : peers) counter_of(c, peer, index);
+    for (uint32_t peer : peers)
+        counter_of(c, peer, index);
     return await_arrivals(c.device_view(), peers, index, amount, deadline_in(timeout_s));
 }
 
@@ -162,28 +162,31 @@ void bind_life(nb::class_<Communicator>& type) {
     type.def(nb::init<const CommunicatorConfig&>(), "config"_a)
         .def("start", &Communicator::start)
         .def_prop_ro("num_proxies", [](const Communicator& c) { return c.config().num_proxies; })
-        .def("attach_tcp",
-             [](Communicator& c, uint32_t proxy,
-                const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
-                uint32_t queue_depth) {
-                 proxy_of(c, proxy);
-                 attach_tcp(c, proxy, sockets, queue_depth);
-             }, "proxy"_a, "sockets"_a, "queue_depth"_a)
+        .def(
+            "attach_tcp",
+            [](Communicator& c, uint32_t proxy,
+               const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
+               uint32_t queue_depth) {
+                proxy_of(c, proxy);
+                attach_tcp(c, proxy, sockets, queue_depth);
+            },
+            "proxy"_a, "sockets"_a, "queue_depth"_a)
         .def("progress", &Communicator::progress, Released())
         .def("begin_epoch", &Communicator::begin_epoch, "epoch"_a, Released())
         .def("shut_down", &Communicator::shut_down, "blame"_a, Released())
-        .def("device_view", [](Communicator& c) {
-            return reinterpret_cast<uintptr_t>(&c.device_view());
-        });
+        .def("device_view",
+             [](Communicator& c) { return reinterpret_cast<uintptr_t>(&c.device_view()); });
 }
 
 void bind_waiting(nb::class_<Communicator>& type) {
     type.def("push_all", &push_packed, "ring"_a, "commands"_a, "timeout_s"_a)
         .def("fenced", &Communicator::fenced)
-        .def("await_fence",
-             [](Communicator& c, double timeout_s) {
-                 return await_fence(c.device_view(), deadline_in(timeout_s));
-             }, "timeout_s"_a, Released())
+        .def(
+            "await_fence",
+            [](Communicator& c, double timeout_s) {
+                return await_fence(c.device_view(), deadline_in(timeout_s));
+            },
+            "timeout_s"_a, Released())
         .def("await_arrivals", &await_arrivals_of, "peers"_a, "counter"_a, "amount"_a,
              "timeout_s"_a, Released())
         .def("consume", &consume, "peers"_a, "counter"_a, "amount"_a)
@@ -191,16 +194,20 @@ void bind_waiting(nb::class_<Communicator>& type) {
 }
 
 void bind_memory(nb::class_<Communicator>& type) {
-    type.def("allocate", [](Communicator& c, uint64_t bytes) { return c.heap().allocate(bytes); },
-             "bytes"_a)
+    type.def(
+            "allocate", [](Communicator& c, uint64_t bytes) { return c.heap().allocate(bytes); },
+            "bytes"_a)
         .def_static("block_array", &block_array, "block"_a)
         .def("region_array", &region_array, "region"_a)
         .def("heap_used", [](Communicator& c) { return c.heap().bytes_used(); })
         .def("heap_total", [](Communicator& c) { return c.heap().bytes_total(); })
         .def("open_window", &open_window, "region"_a, "address"_a, "bytes"_a)
-        .def("close_window", [](Communicator& c, uint32_t region) {
-            c.regions().close(index_below(schema::kMaxRegions, region, "region"));
-        }, "region"_a);
+        .def(
+            "close_window",
+            [](Communicator& c, uint32_t region) {
+                c.regions().close(index_below(schema::kMaxRegions, region, "region"));
+            },
+            "region"_a);
 }
 
 void bind_facts(nb::class_<Communicator>& type) {
@@ -212,9 +219,12 @@ void bind_facts(nb::class_<Communicator>& type) {
                  return std::tuple(code, c.fault().peer(), c.fault().detail());
              })
         .def("statistics", &statistics, "proxy"_a)
-        .def("records", [](Communicator& c, uint32_t proxy, uint64_t count) {
-            return proxy_of(c, proxy).recorder().last(count);
-        }, "proxy"_a, "count"_a);
+        .def(
+            "records",
+            [](Communicator& c, uint32_t proxy, uint64_t count) {
+                return proxy_of(c, proxy).recorder().last(count);
+            },
+            "proxy"_a, "count"_a);
 }
 
 }  // namespace

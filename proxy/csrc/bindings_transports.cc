@@ -49,12 +49,14 @@ void attach_tcp(Communicator& communicator, uint32_t proxy,
         peers.push_back({rank, fds});
         ranks.push_back(rank);
     }
-    auto endpoint = std::make_unique<TcpEndpoint>(communicator.config().rank,
-                                                  communicator.regions(), peers,
-                                                  TcpOptions{.queue_depth = queue_depth});
+    auto endpoint =
+        std::make_unique<TcpEndpoint>(communicator.config().rank, communicator.regions(), peers,
+                                      TcpOptions{.queue_depth = queue_depth});
     communicator.attach(proxy, std::move(endpoint), ranks);
 }
 
-void bind_transports(nb::module_& m) { bind_shm(m); }
+void bind_transports(nb::module_& m) {
+    bind_shm(m);
+}
 
 }  // namespace crossdock::proxy

@@ -10,18 +10,18 @@ namespace crossdock::proxy {
 
 enum class FaultCode : uint32_t {
     kNone,
-    kAborted,         // abort() was called; peer: the rank it was blamed on, or -1
-    kPeerLost,        // peer: who
-    kBadCommand,      // a command of this device; detail: which check
-    kBadImmediate,    // from peer; detail: the immediate
-    kSequenceOverrun, // from peer: a sequence number outside the window
-    kSealedTwice,     // from peer; detail: the counter
+    kAborted,          // abort() was called; peer: the rank it was blamed on, or -1
+    kPeerLost,         // peer: who
+    kBadCommand,       // a command of this device; detail: which check
+    kBadImmediate,     // from peer; detail: the immediate
+    kSequenceOverrun,  // from peer: a sequence number outside the window
+    kSealedTwice,      // from peer; detail: the counter
 };
 
 enum class CommandCheck : uint32_t { kPeer, kSource, kDestination, kCounter, kOp, kValue };
 
 class FaultCell {
-   public:
+  public:
     // Only the first call has an effect.
     void raise(FaultCode code, int32_t peer, uint32_t detail = 0) {
         bool first = false;
@@ -35,7 +35,7 @@ class FaultCell {
     int32_t peer() const { return peer_; }
     uint32_t detail() const { return detail_; }
 
-   private:
+  private:
     std::atomic<bool> taken_{false};
     std::atomic<FaultCode> code_{FaultCode::kNone};
     int32_t peer_ = -1;

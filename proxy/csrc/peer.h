@@ -38,14 +38,14 @@ struct Peer {
 };
 
 class PeerTable {
-   public:
+  public:
     explicit PeerTable(uint32_t size) : size_(size), peers_(std::make_unique<Peer[]>(size)) {}
 
     uint32_t size() const { return size_; }
     Peer& operator[](uint32_t rank) { return peers_[rank]; }
     const Peer& operator[](uint32_t rank) const { return peers_[rank]; }
 
-   private:
+  private:
     uint32_t size_;
     std::unique_ptr<Peer[]> peers_;
 };

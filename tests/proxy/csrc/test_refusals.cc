@@ -13,7 +13,7 @@ namespace {
 
 // Accepts every write and reports what the test puts into `events`.
 class ScriptedEndpoint : public Endpoint {
-   public:
+  public:
     struct Script {
         std::deque<Event> events;
         std::vector<WriteOp> posted;
@@ -38,12 +38,12 @@ class ScriptedEndpoint : public Endpoint {
     void wake() override {}
     void leave(int32_t) override {}
 
-   private:
+  private:
     Script& script_;
 };
 
 class ProxyTest : public testing::Test {
-   protected:
+  protected:
     static constexpr uint32_t kRanks = 3;
     static constexpr uint32_t kCounters = 4;
     static constexpr uint32_t kProxies = 2;
@@ -134,7 +134,8 @@ TEST_F(ProxyTest, PostsNothingToAPeerThatHasLeftItsEndpoint) {
 TEST_F(ProxyTest, ANewEpochDropsWhatTheOldOneLeftInTheRing) {
     const Command command = make_signal(Op::kAdd, 1, 0, 1);
     RingProducer<false> producer(rings_[0]);
-    for (int i = 0; i < 50; ++i) ASSERT_EQ(producer.try_push({&command, 1}), 1u);
+    for (int i = 0; i < 50; ++i)
+        ASSERT_EQ(producer.try_push({&command, 1}), 1u);
     proxies_[0]->begin_epoch(1);
     EXPECT_EQ(peek(rings_[0]->completed), 50u);
     push(make_signal(Op::kAdd, 1, 0, 9));
