@@ -103,3 +103,21 @@ def test_a_broken_store_is_no_missing_rank(tmp_path: Path) -> None:
 def test_impossible_ranks_are_refused(rank: int, size: int, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=f"rank is {rank} of {size}"):
         StoreExchange(FolderStore(tmp_path), rank, size, "job")
+
+
+def test_ranks_meet_in_the_stores_of_torch() -> None:
+    dist = pytest.importorskip("torch.distributed")
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    stores = [
+        dist.PrefixStore("group", dist.TCPStore("127.0.0.1", server.port, is_master=False))
+        for _ in range(3)
+    ]
+    exchanges = [StoreExchange(store, rank, 3, "job") for rank, store in enumerate(stores)]
+    data = [bytes([rank]) * 300 + bytes(range(256)) for rank in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(3):
+            got = list(pool.map(lambda e: e.all_gather(data[e.rank], 10), exchanges))
+            assert got == [data] * 3
+    with pytest.raises(DeadlineExceeded) as caught:
+        exchanges[0].all_gather(b"", 0.3)
+    assert caught.value.missing == (1, 2)

@@ -243,6 +243,30 @@ def test_a_barrier_names_who_is_late_and_can_be_resumed(transport: str, threads:
     run_ranks(late_for_the_barrier, 3, transport, threads)
 
 
+def leave_the_barrier_and_compute(context: RankContext) -> float:
+    """Rank 1 finds the signal of rank 0 there, so it need not wait: its own must go out anyway."""
+    with communicator(context, "shm") as c:
+        pace = context.exchange("pace")
+        if c.rank == 0:
+            with pytest.raises(DeadlineExceeded):
+                c.barrier(timeout_s=0.1)
+            c.push([write(1, 0)])
+            c.fence()
+            pace.all_gather(b"", 10)
+            start = time.monotonic()
+            c.barrier()
+            return time.monotonic() - start
+        pace.all_gather(b"", 10)
+        c.wait([0], 1, 1, "what follows the signal")
+        c.barrier()
+        time.sleep(2 * NOTICE_S)
+        return 0.0
+
+
+def test_an_inline_barrier_leaves_no_signal_behind() -> None:
+    assert max(run_ranks(leave_the_barrier_and_compute, 2)) < NOTICE_S
+
+
 def fence_to_a_stopped_rank(context: RankContext, transport: str) -> None:
     """Rank 1 does not run its proxy, so its inbox, or its socket, fills up."""
     with communicator(context, transport, ring_slots=1 << 15, window=1 << 14) as c:
