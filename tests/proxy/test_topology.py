@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from crossdock.proxy import topology
+from crossdock.proxy import Communicator, Options, ThreadExchange, builder, topology
 
 
 def test_nodes_are_numbered_in_order_of_their_first_rank() -> None:
@@ -18,8 +20,6 @@ def test_this_host_has_one_identity() -> None:
 
 
 def test_allowed_cpus_are_those_of_the_cpuset() -> None:
-    import os
-
     assert set(topology.allowed_cpus()) == os.sched_getaffinity(0)
 
 
@@ -80,3 +80,33 @@ def test_threads_are_pinned_only_where_cores_suffice(
     threads: int, share: range, cpus: tuple[int, ...]
 ) -> None:
     assert topology.cpus_for(threads, share) == cpus
+
+
+# ---- what a communicator makes of it ------------------------------------------------------------
+
+
+def cpus_of_threads() -> list[set[int]]:
+    return [os.sched_getaffinity(int(task.name)) for task in Path("/proc/self/task").iterdir()]
+
+
+@pytest.mark.skipif(len(topology.allowed_cpus()) < 2, reason="needs two cores")
+@pytest.mark.parametrize("pin", [True, False])
+def test_proxy_threads_are_pinned_unless_that_is_switched_off(pin: bool) -> None:
+    last = {topology.allowed_cpus()[-1]}
+    before = cpus_of_threads().count(last)
+    chosen = Options(proxy_threads=1, pin=pin, heap_bytes=4096)
+    c = Communicator(ThreadExchange.group(1)[0], chosen)
+    c.barrier()
+    c.native.await_arrivals([0], 0, 1, 0.05)  # the thread has begun by then
+    assert cpus_of_threads().count(last) == before + pin
+    c.destroy()
+
+
+def test_the_choice_of_threads_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    builder._tell_once.cache_clear()
+    with caplog.at_level(logging.INFO, "crossdock.proxy"):
+        for threads in (None, None, 0, 1):
+            chosen = Options(proxy_threads=threads, heap_bytes=4096)
+            Communicator(ThreadExchange.group(1)[0], chosen).destroy()
+    said = [r.message for r in caplog.records if "CROSSDOCK_PROXY_THREADS" in r.message]
+    assert len(said) == 1
