@@ -26,7 +26,12 @@ X_WINDOW = 2
 """The region through which proxies read the caller's x."""
 
 Dispatched = tuple[
-    X, torch.Tensor | None, torch.Tensor | None, list[int] | None, DispatchHandle | None, EventOverlap
+    X,
+    torch.Tensor | None,
+    torch.Tensor | None,
+    list[int] | None,
+    DispatchHandle | None,
+    EventOverlap,
 ]
 Combined = tuple[torch.Tensor, torch.Tensor | None, EventOverlap]
 
@@ -203,9 +208,7 @@ class _Dispatch:
         native = self._communicator.native
         native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
         try:
-            ended = self._engine.transfer(
-                self._input, self._handle, self._places, self._timeout_s
-            )
+            ended = self._engine.transfer(self._input, self._handle, self._places, self._timeout_s)
             settle(self._communicator, ended.outcome, "dispatch", self._timeout_s)
             raise_disagreement(ended.mismatch, self._communicator.rank, "dispatch")
         finally:
@@ -223,9 +226,7 @@ class _Dispatch:
         x: X = self._x if self._scales is None else (self._x, self._scales)
         if args.handle is not None:
             return x, None, None, None, None, event
-        handle = DispatchHandle(
-            self._handle, self._engine, args.is_token_in_rank, args.num_experts
-        )
+        handle = DispatchHandle(self._handle, self._engine, args.is_token_in_rank, args.num_experts)
         return x, self._topk_idx, self._topk_weights, self._counts, handle, event
 
     def _tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, int]:

@@ -96,7 +96,9 @@ def checked_dispatch(
     in_rank = expect_tensor(
         "is_token_in_rank", is_token_in_rank, [torch.bool], [num_tokens, num_ranks]
     )
-    per_expert = expect_tensor("num_tokens_per_expert", num_tokens_per_expert, [torch.int32], [None])
+    per_expert = expect_tensor(
+        "num_tokens_per_expert", num_tokens_per_expert, [torch.int32], [None]
+    )
     expect_experts(per_expert.numel(), num_ranks)
     idx = expect_topk(topk_idx, num_tokens, per_expert.numel())
     weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from crossdock.ep._native import Disagreement, LowLatencyMismatch, LowLatencyShape, Outcome
-from crossdock.ep._native import Refusal, RunStatus
+from crossdock.ep._native import (
+    Disagreement,
+    LowLatencyMismatch,
+    LowLatencyShape,
+    Outcome,
+    Refusal,
+    RunStatus,
+)
 from crossdock.proxy import Communicator, raise_for
 from crossdock.proxy._native import WaitStatus
 from crossdock.proxy.errors import (
@@ -59,7 +65,9 @@ def raise_disagreement(found: Disagreement | None, rank: int, what: str) -> None
     if found is None:
         return
     if found.refusal != Refusal.NONE:
-        raise PeerArgumentError(f"rank {rank}: {what}: rank {found.peer} {_REFUSALS[found.refusal]}")
+        raise PeerArgumentError(
+            f"rank {rank}: {what}: rank {found.peer} {_REFUSALS[found.refusal]}"
+        )
     raise MismatchError(
         f"rank {rank}: {what}: {found.field} is {found.mine} here, but {found.theirs} on rank "
         f"{found.peer}; it must be the same on every rank"

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class EventOverlap:
         if release_handle:
             self.event = None
 
-    def __enter__(self) -> EventOverlap:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,0 +1,104 @@
+"""What all calls of a Buffer share: its memory, its communicator, its stream, and its life."""
+
+from __future__ import annotations
+
+import torch
+
+from crossdock.ep import _native
+from crossdock.ep.groups import exchange_of
+from crossdock.ep.stream import CommStream
+from crossdock.proxy import Communicator, Options
+from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
+
+_LEAST_REGION_BYTES = 4096
+
+
+class BufferBase:
+    """Memory and life of a Buffer; see ``crossdock.ep.Buffer`` for the arguments."""
+
+    def __init__(
+        self,
+        group: object,
+        num_nvl_bytes: int = 0,
+        num_rdma_bytes: int = 0,
+        low_latency_mode: bool = False,
+        num_qps_per_rank: int = 24,
+        allow_nvlink_for_low_latency_mode: bool = True,
+        allow_mnnvl: bool = False,
+        explicitly_destroy: bool = False,
+        enable_shrink: bool = False,
+        comm: object = None,
+        use_fabric: bool = False,
+        *,
+        options: Options | None = None,
+    ) -> None:
+        del num_qps_per_rank, allow_nvlink_for_low_latency_mode, allow_mnnvl, use_fabric
+        if num_nvl_bytes < 0 or num_rdma_bytes < 0:
+            raise ArgumentError(
+                f"num_nvl_bytes is {num_nvl_bytes} and num_rdma_bytes is {num_rdma_bytes}, but "
+                "neither may be negative"
+            )
+        self.group = group
+        self.num_nvl_bytes = num_nvl_bytes
+        self.num_rdma_bytes = num_rdma_bytes
+        self.low_latency_mode = low_latency_mode
+        self.explicitly_destroy = explicitly_destroy
+        self.enable_shrink = enable_shrink
+        self._low_latency_at = -(-num_nvl_bytes // 256) * 256
+        self.communicator = Communicator(
+            exchange_of(group, comm),
+            options,
+            main_bytes=max(_LEAST_REGION_BYTES, self._low_latency_at + num_rdma_bytes),
+            num_counters=_native.NUM_COUNTERS,
+        )
+        self.rank = self.communicator.rank
+        self.group_size = self.communicator.size
+        self._engine = _native.Engine(
+            self.communicator.native.device_view(),
+            list(self.communicator.node_of),
+            self._low_latency_at,
+            num_rdma_bytes,
+        )
+        self._stream = CommStream()
+
+    def get_comm_stream(self) -> CommStream:
+        """The stream on which operations run."""
+        self._expect_alive()
+        return self._stream
+
+    def get_local_buffer_tensor(
+        self,
+        dtype: torch.dtype,
+        size: torch.Size | None = None,
+        offset: int = 0,
+        use_rdma_buffer: bool = False,
+    ) -> torch.Tensor:
+        """The memory of the normal or, with ``use_rdma_buffer``, the low-latency mode as a tensor.
+
+        Args:
+            dtype: of the tensor.
+            size: of the tensor; None for all that is there, flat.
+            offset: bytes to skip.
+        """
+        self._expect_alive()
+        whole = torch.from_numpy(self.communicator.region_array(0))
+        start = self._low_latency_at if use_rdma_buffer else 0
+        length = self.num_rdma_bytes if use_rdma_buffer else self.num_nvl_bytes
+        wanted = length - offset if size is None else size.numel() * dtype.itemsize
+        if offset < 0 or offset % dtype.itemsize or wanted < 0 or offset + wanted > length:
+            raise CapacityError(
+                f"{wanted} bytes of {dtype} from offset {offset} do not fit the {length} bytes"
+            )
+        count = wanted // dtype.itemsize
+        flat = whole[start + offset : start + offset + count * dtype.itemsize].view(dtype)
+        return flat if size is None else flat.view(size)
+
+    def destroy(self) -> None:
+        """Leave the job; results stay valid. Raises DestroyedError the second time."""
+        self._expect_alive()
+        self._stream.close()
+        self.communicator.destroy()
+
+    def _expect_alive(self) -> None:
+        if self.communicator.destroyed:
+            raise DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")

@@ -1,0 +1,190 @@
+"""The calls of the low-latency mode of ``Buffer``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+
+from crossdock.ep import _native, low_latency_arguments
+from crossdock.ep.buffer_base import BufferBase
+from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
+from crossdock.ep.tensors import expect_experts, expect_tensor
+from crossdock.proxy._native import PeerState
+from crossdock.proxy.errors import ArgumentError, PeerLost
+
+
+class LowLatencyCalls(BufferBase):
+    """Dispatch and combine through fixed places, and masks of ranks that do not answer."""
+
+    @cached_property
+    def _low_latency(self) -> LowLatencyMode:
+        return LowLatencyMode(self.communicator, self._engine, self._stream, self.enable_shrink)
+
+    def low_latency_dispatch(
+        self,
+        x: torch.Tensor,
+        topk_idx: torch.Tensor,
+        num_max_dispatch_tokens_per_rank: int,
+        num_experts: int,
+        cumulative_local_expert_recv_stats: torch.Tensor | None = None,
+        dispatch_wait_recv_cost_stats: torch.Tensor | None = None,
+        use_fp8: bool = True,
+        round_scale: bool = False,
+        use_ue8m0: bool = False,
+        async_finish: bool = False,
+        return_recv_hook: bool = False,
+    ) -> Dispatched:
+        """Send tokens to their experts without an exchange of sizes.
+
+        Args:
+            x: bf16 [tokens, hidden].
+            topk_idx: int64 [tokens, topk], -1 for no expert.
+            num_max_dispatch_tokens_per_rank: M, the same on every rank.
+            num_experts: the same on every rank.
+            cumulative_local_expert_recv_stats: int32 [local experts], counts are added to it.
+            dispatch_wait_recv_cost_stats: int64 [ranks], microseconds waited for each rank are
+                added to it.
+            use_fp8: cast to fp8 e4m3 with a scale for each 128 channels.
+            round_scale: scales are powers of two.
+            use_ue8m0: scales are exponents, four in an int32.
+            return_recv_hook: return after sending; the hook receives.
+
+        Returns:
+            ``recv_x`` [local experts, ranks * M, hidden], bf16, or (fp8, scales [local experts,
+            ranks * M, hidden / 128 float32 or hidden / 512 int32], last two dimensions
+            column-major); ``recv_count`` int32 [local experts]; the handle; the event; the hook.
+            Rows of an expert beyond its count are not defined.
+
+        Raises:
+            ArgumentError, CapacityError: on the rank that called wrongly, which has done nothing;
+                also for a third live result.
+            MismatchError: ranks disagree, on every rank. The Buffer stays usable.
+            PeerLost, DeadlineExceeded: a rank is gone or silent, and ``enable_shrink`` is off. The
+                Buffer is aborted.
+        """
+        self._expect_low_latency(async_finish, return_recv_hook)
+        arguments = low_latency_arguments.checked_dispatch(
+            x,
+            topk_idx,
+            num_max_dispatch_tokens_per_rank,
+            num_experts,
+            self.group_size,
+            statistics=cumulative_local_expert_recv_stats,
+            wait_us=dispatch_wait_recv_cost_stats,
+            use_fp8=use_fp8,
+            round_scale=round_scale,
+            use_ue8m0=use_ue8m0,
+        )
+        return self._low_latency.dispatch(arguments, async_finish, return_recv_hook)
+
+    def low_latency_combine(
+        self,
+        x: torch.Tensor,
+        topk_idx: torch.Tensor,
+        topk_weights: torch.Tensor,
+        handle: object,
+        use_logfmt: bool = False,
+        zero_copy: bool = False,
+        async_finish: bool = False,
+        return_recv_hook: bool = False,
+        out: torch.Tensor | None = None,
+        combine_wait_recv_cost_stats: torch.Tensor | None = None,
+    ) -> Combined:
+        """Bring the experts' rows back and sum them with the weights of their tokens.
+
+        Args:
+            x: bf16 [local experts, ranks * M, hidden], rows as the dispatch gave them.
+            topk_idx: as dispatched.
+            topk_weights: float32 [tokens, topk].
+            handle: of the dispatch.
+            use_logfmt: send rows in a 10-bit logarithmic format.
+            zero_copy: x is ``get_next_low_latency_combine_buffer(handle)``.
+            out: bf16 [tokens, hidden], to hold the result.
+            combine_wait_recv_cost_stats: int64 [ranks], microseconds, added to.
+
+        Returns:
+            bf16 [tokens, hidden]; the event; the hook.
+
+        Raises:
+            CrossdockError: as ``low_latency_dispatch``.
+        """
+        self._expect_low_latency(async_finish, return_recv_hook)
+        arguments = low_latency_arguments.checked_combine(
+            x,
+            topk_idx,
+            topk_weights,
+            handle,
+            self.communicator,
+            use_logfmt=use_logfmt,
+            zero_copy=zero_copy,
+            out=out,
+            wait_us=combine_wait_recv_cost_stats,
+        )
+        return self._low_latency.combine(arguments, async_finish, return_recv_hook)
+
+    def get_next_low_latency_combine_buffer(self, handle: object) -> torch.Tensor:
+        """bf16 [local experts, ranks * M, hidden], to be filled for a combine with zero_copy."""
+        self._expect_alive()
+        return self._low_latency.combine_buffer(low_latency_arguments.checked_handle(handle).round)
+
+    def clean_low_latency_buffer(
+        self, num_max_dispatch_tokens_per_rank: int, hidden: int, num_experts: int
+    ) -> None:
+        """Check that the low-latency mode can run with these sizes.
+
+        DeepEP needs its buffer zeroed between the modes; this one shares nothing between them.
+        """
+        self._expect_low_latency(False, False)
+        expect_experts(num_experts, self.group_size)
+        shape = _native.LowLatencyShape(num_max_dispatch_tokens_per_rank, hidden, num_experts, 1, 0)
+        self._low_latency.expect_room(shape)
+
+    # ---- masks ------------------------------------------------------------------------------
+
+    def low_latency_update_mask_buffer(self, rank_to_mask: int, mask: bool = False) -> None:
+        """Leave a rank out of low-latency calls, or take it in again."""
+        self._expect_masking()
+        if not 0 <= rank_to_mask < self.group_size:
+            raise ArgumentError(f"rank is {rank_to_mask}, but there are {self.group_size} ranks")
+        self._stream.run(lambda: self._engine.set_mask(rank_to_mask, mask))
+
+    def low_latency_query_mask_buffer(self, mask_status: torch.Tensor) -> None:
+        """Write 1 for each masked rank into int32 [ranks], 0 for the others."""
+        self._expect_masking()
+        status = expect_tensor("mask_status", mask_status, [torch.int32], [self.group_size])
+        status.copy_(torch.tensor(self._stream.run(self._engine.mask), dtype=torch.int32))
+
+    def low_latency_clean_mask_buffer(self) -> None:
+        """Take all ranks in again. Collective: a new epoch begins, live results are void.
+
+        Raises:
+            PeerLost: a rank is gone; build a new Buffer with the others.
+        """
+        self._expect_masking()
+        self._stream.run(self._begin_epoch)
+
+    def _begin_epoch(self) -> None:
+        native = self.communicator.native
+        gone = [r for r in range(self.group_size) if native.peer_state(r)[0] != PeerState.ALIVE]
+        if gone:
+            raise PeerLost(
+                gone[0], f"rank {gone[0]} is gone; build a new Buffer with the ranks that are left"
+            )
+        self.communicator.begin_epoch()
+        self._engine.restart()
+        self._low_latency.restart()
+        for rank in range(self.group_size):
+            self._engine.set_mask(rank, False)
+
+    def _expect_low_latency(self, async_finish: bool, return_recv_hook: bool) -> None:
+        self._expect_alive()
+        if not self.low_latency_mode:
+            raise ArgumentError("the Buffer was built without low_latency_mode=True")
+        if async_finish and return_recv_hook:
+            raise ArgumentError("async_finish and return_recv_hook exclude each other")
+
+    def _expect_masking(self) -> None:
+        self._expect_low_latency(False, False)
+        if not self.enable_shrink:
+            raise ArgumentError("the Buffer was built without enable_shrink=True")

@@ -1,0 +1,193 @@
+"""The calls of the normal mode of ``Buffer``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from crossdock.ep import _native, normal_arguments
+from crossdock.ep.buffer_base import BufferBase
+from crossdock.ep.config import Config
+from crossdock.ep.normal import Combined, Dispatched, NormalMode
+from crossdock.ep.normal_arguments import Bias, X
+from crossdock.ep.stream import EventOverlap
+from crossdock.ep.tensors import expect_experts, expect_topk
+from crossdock.proxy.errors import CapacityError
+
+Layout = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, EventOverlap]
+
+
+class NormalCalls(BufferBase):
+    """Layout, dispatch and combine for any number of tokens."""
+
+    @cached_property
+    def _normal(self) -> NormalMode:
+        return NormalMode(self.communicator, self._engine, self._stream)
+
+    def get_dispatch_layout(
+        self,
+        topk_idx: torch.Tensor,
+        num_experts: int,
+        previous_event: EventOverlap | None = None,
+        async_finish: bool = False,
+        allocate_on_comm_stream: bool = False,
+    ) -> Layout:
+        """Where tokens go.
+
+        Args:
+            topk_idx: int64 [tokens, topk], -1 for no expert.
+            num_experts: of all ranks together.
+
+        Returns:
+            ``num_tokens_per_rank`` int32 [ranks]; ``num_tokens_per_rdma_rank`` int32 [nodes], None
+            with one node; ``num_tokens_per_expert`` int32 [experts]; ``is_token_in_rank`` bool
+            [tokens, ranks]; the event.
+        """
+        del allocate_on_comm_stream
+        self._expect_alive()
+        expect_experts(num_experts, self.group_size)
+        idx = expect_topk(topk_idx, None, num_experts)
+        nodes = self._engine.num_nodes
+        per_rank = torch.empty(self.group_size, dtype=torch.int32)
+        per_node = torch.empty(nodes, dtype=torch.int32) if nodes > 1 else None
+        per_expert = torch.empty(num_experts, dtype=torch.int32)
+        in_rank = torch.empty((idx.shape[0], self.group_size), dtype=torch.bool)
+
+        def compute() -> None:
+            self._engine.layout(
+                idx.data_ptr(),
+                idx.shape[0],
+                idx.shape[1],
+                num_experts,
+                per_rank.data_ptr(),
+                0 if per_node is None else per_node.data_ptr(),
+                per_expert.data_ptr(),
+                in_rank.data_ptr(),
+            )
+
+        if async_finish:
+            event = self._stream.submit(compute, previous_event)
+        else:
+            self._stream.run(compute, previous_event)
+            event = EventOverlap()
+        return per_rank, per_node, per_expert, in_rank, event
+
+    def dispatch(
+        self,
+        x: X,
+        handle: object = None,
+        num_tokens_per_rank: torch.Tensor | None = None,
+        num_tokens_per_rdma_rank: torch.Tensor | None = None,
+        is_token_in_rank: torch.Tensor | None = None,
+        num_tokens_per_expert: torch.Tensor | None = None,
+        topk_idx: torch.Tensor | None = None,
+        topk_weights: torch.Tensor | None = None,
+        expert_alignment: int = 1,
+        num_worst_tokens: int = 0,
+        config: Config | None = None,
+        previous_event: EventOverlap | None = None,
+        async_finish: bool = False,
+        allocate_on_comm_stream: bool = False,
+    ) -> Dispatched:
+        """Send each token once to each rank that has an expert for it.
+
+        Args:
+            x: bf16 [tokens, hidden], or (fp8 e4m3 [tokens, hidden], scales [tokens, any] float32
+                or int32). A row has a multiple of 16 bytes.
+            handle: of an earlier dispatch, whose layout is used again; then the next four and
+                ``topk_idx``, ``topk_weights`` are not needed.
+            num_tokens_per_rank, num_tokens_per_rdma_rank, is_token_in_rank,
+                num_tokens_per_expert: from ``get_dispatch_layout``.
+            topk_idx: int64 [tokens, topk].
+            topk_weights: float32 [tokens, topk].
+            expert_alignment: counts of local experts are rounded up to a multiple of it.
+            num_worst_tokens: if positive, results have this many rows; those beyond what came are
+                padding with index -1, and no counts are returned.
+
+        Returns:
+            ``recv_x`` as ``x``, rows ordered by source rank, then token; ``recv_topk_idx`` with
+            local expert numbers, -1 where the expert is elsewhere; ``recv_topk_weights``, 0 there;
+            the list of tokens of each local expert; the handle; the event. With ``handle`` given
+            all but ``recv_x`` and the event are None.
+
+        Raises:
+            ArgumentError, CapacityError: on the rank whose arguments are wrong or whose heap is
+                full; PeerArgumentError on the others. The Buffer stays usable.
+            MismatchError: ranks disagree, on every rank. The Buffer stays usable.
+            PeerLost, DeadlineExceeded: a rank is gone or silent. The Buffer is aborted.
+        """
+        del num_tokens_per_rdma_rank, config, allocate_on_comm_stream
+        self._expect_normal()
+        return self._normal.dispatch(
+            lambda: normal_arguments.checked_dispatch(
+                x,
+                handle,
+                self.group_size,
+                self._engine,
+                num_tokens_per_rank=num_tokens_per_rank,
+                is_token_in_rank=is_token_in_rank,
+                num_tokens_per_expert=num_tokens_per_expert,
+                topk_idx=topk_idx,
+                topk_weights=topk_weights,
+                expert_alignment=expert_alignment,
+                num_worst_tokens=num_worst_tokens,
+            ),
+            handle is not None,
+            expert_alignment,
+            num_worst_tokens,
+            previous_event,
+            async_finish,
+        )
+
+    def combine(
+        self,
+        x: torch.Tensor,
+        handle: object,
+        topk_weights: torch.Tensor | None = None,
+        bias: Bias = None,
+        config: Config | None = None,
+        previous_event: EventOverlap | None = None,
+        async_finish: bool = False,
+        allocate_on_comm_stream: bool = False,
+    ) -> Combined:
+        """Bring rows back and sum them, unweighted, in float32.
+
+        Args:
+            x: bf16 [received tokens, hidden], in the order of the dispatch.
+            handle: of the dispatch.
+            topk_weights: float32 [received tokens, topk], summed as well.
+            bias: one or two bf16 [tokens, hidden], added in float32.
+
+        Returns:
+            bf16 [tokens, hidden]; float32 [tokens, topk] or None; the event. The order of
+            summation is that of ``crossdock.ep.reference.combine``.
+
+        Raises:
+            CrossdockError: as ``dispatch``.
+        """
+        del config, allocate_on_comm_stream
+        self._expect_normal()
+        return self._normal.combine(
+            lambda: normal_arguments.checked_combine(x, handle, topk_weights, bias, self._engine),
+            previous_event,
+            async_finish,
+        )
+
+    def internode_dispatch(self, *args: Any, **kwargs: Any) -> Dispatched:
+        """``dispatch``: it sends one copy of a token to each node whenever there are several."""
+        return self.dispatch(*args, **kwargs)
+
+    def internode_combine(self, *args: Any, **kwargs: Any) -> Combined:
+        """``combine``: it sums on each node first whenever there are several."""
+        return self.combine(*args, **kwargs)
+
+    def _expect_normal(self) -> None:
+        self._expect_alive()
+        needed = _native.normal_bytes(self.group_size)
+        if self.num_nvl_bytes < needed:
+            raise CapacityError(
+                f"the normal mode needs num_nvl_bytes={needed} for {self.group_size} ranks, but "
+                f"the Buffer has {self.num_nvl_bytes}; use Config.get_nvl_buffer_size_hint"
+            )
