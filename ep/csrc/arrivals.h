@@ -26,7 +26,13 @@ class Arrivals : public Awaitable<Arrivals<Ready>> {
         });
         return waiting_.empty();
     }
-    std::vector<uint32_t> missing() const override { return waiting_; }
+    std::vector<uint32_t> missing() const override {
+        std::vector<uint32_t> result;
+        for (uint32_t peer : waiting_) {
+            if (!device_.excused(peer) && !ready_(peer)) result.push_back(peer);
+        }
+        return result;
+    }
     const char* name() const override { return name_; }
     int32_t counter() const override { return counter_; }
 

@@ -1,5 +1,7 @@
 // crossdock.ep._native: registers the CPU device, and nothing else. Pointers cross as integers, as
 // torch.Tensor.data_ptr() gives them; crossdock.ep checks tensors before they get here.
+#include <algorithm>
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -26,7 +28,8 @@ void pointer(nb::class_<T>& cls, const char* name, P* T::*member) {
 }
 
 Engine::Timeout milliseconds(double seconds) {
-    return Engine::Timeout(static_cast<int64_t>(seconds * 1000));
+    constexpr double kLongestSeconds = 1e6;
+    return Engine::Timeout(static_cast<int64_t>(std::min(seconds, kLongestSeconds) * 1000));
 }
 
 void bind_endings(nb::module_& m) {
@@ -62,6 +65,7 @@ void bind_normal(nb::module_& m) {
         .def_ro("num_tokens", &NormalHandle::num_tokens)
         .def_ro("num_recv", &NormalHandle::num_recv)
         .def_ro("first_row", &NormalHandle::first_row)
+        .def_ro("complete", &NormalHandle::complete)
         .def_prop_ro("num_forwarded", [](const NormalHandle& handle) {
             uint64_t rows = 0;
             for (const auto& forwarded : handle.forwarded) rows += forwarded.rows;
@@ -232,6 +236,11 @@ void bind_engine(nb::module_& m) {
              [](const Engine& e, const LowLatencyShape& shape) {
                  return e.low_latency().layout(shape).half_bytes();
              }, "shape"_a)
+        .def("low_latency_may_begin",
+             [](const Engine& e, const LowLatencyShape& shape) {
+                 return e.low_latency().may_begin(shape);
+             }, "shape"_a)
+        .def("low_latency_clean", &Engine::low_latency_clean)
         .def("low_latency_combine_buffer_at",
              [](const Engine& e, const LowLatencyHandle& handle) {
                  return e.low_latency().combine_buffer_at(handle);

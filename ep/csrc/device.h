@@ -81,6 +81,9 @@ class Device {
 
     // Pushes all that was collected, waiting for room.
     auto flush() { return Flush(*this); }
+    // Before a call returns and this rank turns to other things: inline proxies move nothing then, and
+    // peers may wait for what was pushed. As far as the transports take it, it is on its way.
+    auto hand_over() { return HandOver(*this); }
     // Every command that was pushed is acknowledged: sources may be reused.
     auto fence() { return Fence(*this); }
 
@@ -109,6 +112,11 @@ class Device {
         }
     }
 
+    // After a new epoch has begun: what an aborted operation had not pushed yet is forgotten.
+    void restart() {
+        for (auto& pending : pending_) pending.clear();
+    }
+
     bool excused(uint32_t peer) const { return excused_ != nullptr && excused_[peer] != 0; }
 
    private:
@@ -129,6 +137,31 @@ class Device {
         return all;
     }
 
+    bool handed_over() const {
+        if (view_.progress == nullptr) return true;
+        while (view_.progress(view_.owner)) {
+        }
+        return std::all_of(view_.rings, view_.rings + view_.num_rings, [](proxy::Ring* ring) {
+            return proxy::observe(ring->popped) == proxy::peek(ring->reserved);
+        });
+    }
+
+    // The peer of the oldest command of each ring that is not acknowledged. A slot is filled again
+    // once it was popped, perhaps long before: then nobody knows any more here.
+    std::vector<uint32_t> unacknowledged() const {
+        std::vector<uint32_t> peers;
+        for (uint32_t i = 0; i < view_.num_rings; ++i) {
+            proxy::Ring& ring = *view_.rings[i];
+            const uint64_t first = proxy::observe(ring.completed);
+            const uint64_t open = proxy::peek(ring.reserved) - first;
+            if (open == 0 || open > ring.capacity) continue;
+            const auto& slot = ring.slot(first);
+            const Command command{proxy::observe(slot.low), proxy::peek(slot.high)};
+            peers.push_back(command.peer());
+        }
+        return peers;
+    }
+
     bool fenced() const {
         for (uint32_t i = 0; i < producers_.size(); ++i) {
             if (proxy::observe(view_.rings[i]->completed) < producers_[i].fence_ticket()) return false;
@@ -140,7 +173,19 @@ class Device {
        public:
         explicit Flush(Device& device) : device_(device) {}
         bool ready() override { return device_.push_pending(); }
+        std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
         const char* name() const override { return "room in the ring"; }
+
+       private:
+        Device& device_;
+    };
+
+    class HandOver : public Awaitable<HandOver> {
+       public:
+        explicit HandOver(Device& device) : device_(device) {}
+        bool ready() override { return device_.push_pending() && device_.handed_over(); }
+        std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
+        const char* name() const override { return "room at the proxies"; }
 
        private:
         Device& device_;
@@ -150,6 +195,7 @@ class Device {
        public:
         explicit Fence(Device& device) : device_(device) {}
         bool ready() override { return device_.push_pending() && device_.fenced(); }
+        std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
         const char* name() const override { return "completions of all writes"; }
 
        private:

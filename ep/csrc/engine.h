@@ -90,10 +90,13 @@ class Engine {
         Task task = low_latency_.combine_receive(input, handle);
         return run(task, view_, timeout, flags(masking));
     }
+    void low_latency_clean() { low_latency_.clean(); }
     // After a new epoch has begun on all ranks.
     void restart() {
+        device_.restart();
         headers_.restart();
         grants_.restart();
+        dispatch_.restart();
         low_latency_.restart();
     }
 

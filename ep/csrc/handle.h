@@ -8,6 +8,7 @@
 namespace crossdock::ep {
 
 struct NormalHandle {
+    uint32_t dispatch = 0;    // the same number on every rank
     uint32_t num_tokens = 0;  // of this rank
     uint32_t num_recv = 0;    // rows that this rank received
 
@@ -26,6 +27,7 @@ struct NormalHandle {
         std::vector<std::vector<uint32_t>> to_place;  // [place in the node]
     };
     std::vector<Forwarded> forwarded;
+    bool complete = false;  // the dispatch has ended well
 
     // For a rank that refuses a call: nothing comes, nothing goes.
     static NormalHandle empty(uint32_t num_ranks, uint32_t num_nodes) {

@@ -7,6 +7,7 @@
 // said, by a credit, that it has emptied it.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -23,7 +24,7 @@ struct LowLatencyHandle {
     struct Row {
         uint32_t row;    // in [local experts, ranks * max_tokens]
         uint32_t token;  // at its source
-        uint32_t k;
+        uint32_t slot;   // of its result there, see result_slots
     };
     uint32_t round = 0;
     LowLatencyShape shape;
@@ -80,6 +81,17 @@ class LowLatency {
         return half(handle.round) + layout(handle.shape).out_result(0);
     }
 
+    // Whether a round of this shape may begin. A credit says that the tokens of the last round in the
+    // same half were taken, not that its results were. With the same shape that is enough; tokens
+    // that reach further would land in results which a rank still waits for. Then all ranks end
+    // their rounds, meet, and clean().
+    bool may_begin(const LowLatencyShape& shape) const {
+        const uint64_t end = tokens_end_[round_ & 1];
+        return end == 0 || layout(shape).tokens_end() <= end;
+    }
+    // After all ranks have ended their rounds, and know it of each other.
+    void clean() { tokens_end_ = {}; }
+
     // Begins a round: the handle belongs to it from now on.
     Task dispatch_send(const LowLatencyDispatchInput& input, LowLatencyHandle& handle);
     Task dispatch_receive(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
@@ -88,7 +100,10 @@ class LowLatency {
     Task combine_receive(const LowLatencyCombineInput& input, const LowLatencyHandle& handle);
 
     // After a new epoch has begun on all ranks: nothing is under way, both halves are empty.
-    void restart() { round_ = 0; }
+    void restart() {
+        round_ = 0;
+        clean();
+    }
 
    private:
     uint64_t half(uint32_t round) const { return region_at_ + (round & 1) * half_bytes_; }
@@ -107,11 +122,15 @@ class LowLatency {
     uint64_t region_at_;
     uint64_t half_bytes_;
     uint32_t round_ = 0;
+    std::array<uint64_t, 2> tokens_end_{};  // of the last round in each half; 0: none
 };
 
 // Bytes of scales that travel with a token.
 uint64_t scale_bytes(const LowLatencyShape& shape);
 // The first k that names the same expert: a token that names one twice travels once.
 uint32_t first_mention(const int64_t* topk_idx, uint32_t k);
+// For each k, the place of its expert's row among the results of the token. Experts take places in
+// the order in which they are named first, so there are never more places than experts.
+std::array<uint32_t, kMaxTopk> result_slots(const int64_t* topk_idx, uint32_t topk);
 
 }  // namespace crossdock::ep

@@ -26,7 +26,7 @@ Task LowLatency::combine_send(const LowLatencyCombineInput& input,
                     std::memcpy(device_.at(from), x, bytes);
                 }
             }
-            const Place to = place(handle.round, layout.result(row.token, row.k));
+            const Place to = place(handle.round, layout.result(row.token, row.slot));
             if (device_.emit(proxy::make_write(Op::kWriteAdd, source, from, to,
                                                (bytes + 15) / 16 * 16,
                                                kResultCounter + (handle.round & 1), 1))) {
@@ -34,7 +34,7 @@ Task LowLatency::combine_send(const LowLatencyCombineInput& input,
             }
         }
     }
-    co_await device_.flush();
+    co_await device_.hand_over();
 }
 
 Task LowLatency::combine_receive(const LowLatencyCombineInput& input,
@@ -60,6 +60,7 @@ Task LowLatency::combine_receive(const LowLatencyCombineInput& input,
     for (uint32_t peer = 0; peer < expected.size(); ++peer) {
         if (!device_.excused(peer)) device_.counter(peer, index).reset();
     }
+    co_await device_.hand_over();
 }
 
 void LowLatency::sum_token(const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
@@ -68,14 +69,14 @@ void LowLatency::sum_token(const LowLatencyCombineInput& input, const LowLatency
     const LowLatencyLayout layout = this->layout(shape);
     const uint32_t local_experts = shape.num_experts / device_.num_ranks();
     const int64_t* experts = input.topk_idx + uint64_t{token} * shape.topk;
+    const auto slots = result_slots(experts, shape.topk);
     std::array<const std::byte*, kMaxTopk> rows;
     std::array<float, kMaxTopk> weights;
     uint32_t count = 0;
     for (uint32_t k = 0; k < shape.topk; ++k) {
         if (experts[k] < 0) continue;
         if (device_.excused(static_cast<uint32_t>(experts[k]) / local_experts)) continue;
-        rows[count] = device_.at(
-            place(handle.round, layout.result(token, first_mention(experts, k))));
+        rows[count] = device_.at(place(handle.round, layout.result(token, slots[k])));
         weights[count++] = input.topk_weights[uint64_t{token} * shape.topk + k];
     }
     const Kernels& kernels = *selected_kernels().kernels;

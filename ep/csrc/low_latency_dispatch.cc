@@ -17,6 +17,17 @@ uint32_t first_mention(const int64_t* topk_idx, uint32_t k) {
     return static_cast<uint32_t>(std::find(topk_idx, topk_idx + k, topk_idx[k]) - topk_idx);
 }
 
+std::array<uint32_t, kMaxTopk> result_slots(const int64_t* topk_idx, uint32_t topk) {
+    std::array<uint32_t, kMaxTopk> slots{};
+    uint32_t used = 0;
+    for (uint32_t k = 0; k < topk; ++k) {
+        if (topk_idx[k] < 0) continue;
+        const uint32_t first = first_mention(topk_idx, k);
+        slots[k] = first == k ? used++ : slots[first];
+    }
+    return slots;
+}
+
 namespace {
 
 uint64_t row_bytes(const LowLatencyShape& shape) {
@@ -62,6 +73,7 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
     const LowLatencyShape& shape = input.shape;
     const LowLatencyLayout layout = this->layout(shape);
     const uint32_t round = round_++;
+    tokens_end_[round & 1] = layout.tokens_end();
     const uint32_t local_experts = shape.num_experts / device_.num_ranks();
     handle.round = round;
     handle.shape = shape;
@@ -101,7 +113,7 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
             Op::kWriteSeal, peer, from, place(round, layout.header(device_.rank())),
             sizeof(LowLatencyHeader), kTokenCounter + (round & 1), sent[peer]));
     }
-    co_await device_.flush();
+    co_await device_.hand_over();
 }
 
 Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output,
@@ -144,7 +156,7 @@ Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output,
         device_.counter(peer, index).reset();
         device_.emit(proxy::make_signal(Op::kAdd, peer, kCreditCounter + (round & 1), 1));
     }
-    co_await device_.flush();
+    co_await device_.hand_over();
 }
 
 void LowLatency::unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
@@ -163,6 +175,7 @@ void LowLatency::unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle
             std::memcpy(&id, slot + sizeof(TokenHead) + 4ull * k, 4);
             ids[k] = id;
         }
+        const auto slots = result_slots(ids.data(), shape.topk);
         for (uint32_t k = 0; k < shape.topk; ++k) {
             const int64_t expert = ids[k] - first_expert;
             if (ids[k] < 0 || expert < 0 || expert >= local_experts) continue;
@@ -172,7 +185,7 @@ void LowLatency::unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle
             place_row(output, shape, e, row, slot + TokenHead::bytes(shape.topk));
             output.src_info[uint64_t{e} * capacity + row] = head.token;
             handle.rows[source].push_back(
-                {e * capacity + row, static_cast<uint32_t>(head.token), k});
+                {e * capacity + row, static_cast<uint32_t>(head.token), slots[k]});
         }
     }
 }

@@ -67,9 +67,10 @@ class LowLatencyLayout {
     uint64_t token(uint32_t source, uint32_t index) const {
         return tokens_ + (uint64_t{source} * max_tokens_ + index) * slot_bytes_;
     }
+    uint64_t tokens_end() const { return out_tokens_; }
     uint64_t out_token(uint32_t index) const { return out_tokens_ + index * slot_bytes_; }
-    uint64_t result(uint32_t token, uint32_t k) const {
-        return results_ + (uint64_t{token} * results_per_token_ + k) * result_bytes_;
+    uint64_t result(uint32_t token, uint32_t slot) const {
+        return results_ + (uint64_t{token} * results_per_token_ + slot) * result_bytes_;
     }
     // Row of [local experts, ranks * max_tokens]: also what zero-copy hands out.
     uint64_t out_result(uint64_t row) const { return out_results_ + row * result_bytes_; }

@@ -82,10 +82,12 @@ struct NormalCombine::Staging {
     uint64_t rows = 0;
 };
 
-Agreement NormalCombine::agreement(const CombineInput& input) const {
+Agreement NormalCombine::agreement(const CombineInput& input,
+                                   const NormalHandle& handle) const {
     return {.call = Call::kCombine,
             .hidden_bytes = static_cast<uint32_t>(input.row_bytes()),
-            .topk = input.topk};
+            .topk = input.topk,
+            .dispatch = handle.dispatch};
 }
 
 CombineSizes NormalCombine::sizes(const NormalHandle& handle) const {
@@ -101,7 +103,7 @@ Task NormalCombine::run(const CombineInput& input, const NormalHandle& handle,
     if (input.refusal == Refusal::kNone) expect_rows(input, handle);
     co_await send_grants(input, handle, places);
     co_await grants_.collect("grants", topology_.all());
-    disagreement = grants_.disagreement(agreement(input));
+    disagreement = grants_.disagreement(agreement(input, handle));
     if (!disagreement) {
         if (input.topk > 0) pack_weights(input, handle, places.own_meta_at);
         co_await return_rows(input, handle, places);
@@ -150,7 +152,7 @@ Task NormalCombine::send_grants(const CombineInput& input, const NormalHandle& h
     }
     for (uint32_t peer = 0; peer < topology_.num_ranks(); ++peer) {
         Grant& grant = grants_.outgoing(peer);
-        grant = {.agreement = agreement(input), .refusal = input.refusal};
+        grant = {.agreement = agreement(input, handle), .refusal = input.refusal};
         grant.rows_at = places.rows_at;
         grant.meta_at = places.meta_at;
         if (topology_.near(peer)) {

@@ -75,7 +75,7 @@ class NormalCombine {
     void sum_for_me(const CombineInput& input, const NormalHandle& handle,
                     const CombinePlaces& places) const;
     void pack_weights(const CombineInput& input, const NormalHandle& handle, uint64_t at) const;
-    Agreement agreement(const CombineInput& input) const;
+    Agreement agreement(const CombineInput& input, const NormalHandle& handle) const;
 
     Device& device_;
     const Topology& topology_;

@@ -15,12 +15,14 @@ MetaLayout NormalDispatch::meta(const DispatchInput& input) const {
             .num_scales = input.num_scales};
 }
 
-Agreement NormalDispatch::agreement(const DispatchInput& input) const {
+Agreement NormalDispatch::agreement(const DispatchInput& input,
+                                    const NormalHandle& handle) const {
     return {.call = input.cached ? Call::kCachedDispatch : Call::kDispatch,
             .hidden_bytes = input.hidden_bytes,
             .scale_bytes = 4 * input.num_scales,
             .topk = input.topk,
-            .num_experts = input.num_experts};
+            .num_experts = input.num_experts,
+            .dispatch = handle.dispatch};
 }
 
 // ---- announce -------------------------------------------------------------------------------
@@ -49,6 +51,7 @@ Task NormalDispatch::announce(const DispatchInput& input, NormalHandle& handle,
                               std::vector<uint32_t>& expert_rows,
                               std::optional<Disagreement>& disagreement) {
     plan(input, handle);
+    handle.dispatch = ++dispatches_;
     const uint32_t num_ranks = topology_.num_ranks();
     const uint32_t local_experts = input.num_experts / num_ranks;
     std::vector<uint32_t> rows(num_ranks, 0);
@@ -58,7 +61,7 @@ Task NormalDispatch::announce(const DispatchInput& input, NormalHandle& handle,
     }
     for (uint32_t peer = 0; peer < num_ranks; ++peer) {
         Header& header = headers_.outgoing(peer);
-        header = {.agreement = agreement(input), .refusal = input.refusal, .rows = rows[peer]};
+        header = {.agreement = agreement(input, handle), .refusal = input.refusal, .rows = rows[peer]};
         if (input.refusal != Refusal::kNone) continue;
         const uint32_t node = topology_.node_of(peer);
         if (!topology_.near(peer) && topology_.gateway(topology_.rank(), node) == peer) {
@@ -69,7 +72,7 @@ Task NormalDispatch::announce(const DispatchInput& input, NormalHandle& handle,
     }
     co_await headers_.send(sizeof(Header) + 4ull * local_experts);
     co_await headers_.collect("headers", topology_.all());
-    disagreement = headers_.disagreement(agreement(input));
+    disagreement = headers_.disagreement(agreement(input, handle));
     if (!disagreement) receive_plan(input, handle, expert_rows);
     co_await device_.fence();
     headers_.next_round();
@@ -103,12 +106,13 @@ Task NormalDispatch::transfer(const DispatchInput& input, NormalHandle& handle,
     if (places.refusal == Refusal::kNone) expect_rows(handle, has_meta ? 2 : 1);
     co_await send_grants(input, handle, places);
     co_await grants_.collect("grants", topology_.all());
-    disagreement = grants_.disagreement(agreement(input));
+    disagreement = grants_.disagreement(agreement(input, handle));
     if (!disagreement) {
         if (has_meta) pack_meta(input, places.own_meta_at);
         co_await send_rows(input, handle, places);
         co_await forward(input, handle, places);
         co_await device_.settle("rows of tokens", topology_.neighbours(), kRowCounter);
+        handle.complete = true;
     } else {
         for (uint32_t w : topology_.neighbours()) device_.counter(w, kRowCounter).reset();
         for (uint32_t s : topology_.forwarded()) device_.counter(s, kNodeRowCounter).reset();
@@ -140,7 +144,7 @@ Task NormalDispatch::send_grants(const DispatchInput& input, const NormalHandle&
     }
     for (uint32_t peer = 0; peer < topology_.num_ranks(); ++peer) {
         Grant& grant = grants_.outgoing(peer);
-        grant = {.agreement = agreement(input), .refusal = places.refusal};
+        grant = {.agreement = agreement(input, handle), .refusal = places.refusal};
         grant.rows_at = places.rows_at;
         grant.meta_at = places.meta_at;
         grant.node_rows_at = places.node_rows_at + first_node_row[peer] * input.hidden_bytes;

@@ -68,9 +68,11 @@ class NormalDispatch {
                   std::optional<Disagreement>& disagreement);
     void unpack(const DispatchInput& input, const NormalHandle& handle,
                 const DispatchPlaces& places, const DispatchOutput& output) const;
+    // After a new epoch has begun on all ranks: in the last one, some had announced more than others.
+    void restart() { dispatches_ = ++restarts_ << 24; }
 
    private:
-    Agreement agreement(const DispatchInput& input) const;
+    Agreement agreement(const DispatchInput& input, const NormalHandle& handle) const;
     void plan(const DispatchInput& input, NormalHandle& handle) const;
     void pack_meta(const DispatchInput& input, uint64_t at) const;
     void receive_plan(const DispatchInput& input, NormalHandle& handle,
@@ -87,6 +89,8 @@ class NormalDispatch {
     const Topology& topology_;
     Exchange<Header>& headers_;
     Exchange<Grant>& grants_;
+    uint32_t dispatches_ = 0;  // announced, on this rank as on all
+    uint32_t restarts_ = 0;
 };
 
 }  // namespace crossdock::ep

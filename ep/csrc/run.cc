@@ -21,24 +21,31 @@ Outcome stopped(RunStatus status, const Task& task, std::vector<uint32_t> missin
     return outcome;
 }
 
-std::vector<uint32_t> lost_peers(const DeviceView& view) {
-    std::vector<uint32_t> lost;
+template <class Is>
+std::vector<uint32_t> peers_that(const DeviceView& view, Is is) {
+    std::vector<uint32_t> peers;
     for (uint32_t i = 0; i < view.num_ranks; ++i) {
-        if (observe((*view.peers)[i].state) == PeerState::kLost) lost.push_back(i);
+        if (is(observe((*view.peers)[i].state))) peers.push_back(i);
     }
-    return lost;
+    return peers;
 }
 
-// What makes waiting pointless.
-Outcome hopeless(const Task& task, const DeviceView& view, bool tolerant) {
+}  // namespace
+
+Outcome trouble_of(const Task& task, const DeviceView& view, bool tolerant) {
     if (view.fault->code() != FaultCode::kNone) return stopped(RunStatus::kFault, task, {});
+    // Peers are looked at before the counters: what one sent before it went has arrived by then.
+    auto gone = peers_that(view, [](PeerState state) { return state != PeerState::kAlive; });
+    if (gone.empty()) return {};
     if (!tolerant) {
-        auto lost = lost_peers(view);
+        auto lost = peers_that(view, [](PeerState state) { return state == PeerState::kLost; });
         if (!lost.empty()) return stopped(RunStatus::kPeerGone, task, std::move(lost));
     }
     if (const Condition* waiting = task.waiting()) {
-        auto gone = waiting->missing();
-        std::erase_if(gone, [&](uint32_t peer) { return (*view.peers)[peer].alive(); });
+        const auto missing = waiting->missing();
+        std::erase_if(gone, [&](uint32_t peer) {
+            return std::find(missing.begin(), missing.end(), peer) == missing.end();
+        });
         if (!gone.empty()) return stopped(RunStatus::kPeerGone, task, std::move(gone));
     }
     return {};
@@ -47,16 +54,27 @@ Outcome hopeless(const Task& task, const DeviceView& view, bool tolerant) {
 Outcome overdue(const Task& task) {
     const Condition* waiting = task.waiting();
     return stopped(RunStatus::kDeadline, task,
-                   waiting != nullptr ? waiting->missing() : std::vector<uint32_t>{});
+                   waiting != nullptr ? waiting->suspects() : std::vector<uint32_t>{});
 }
 
-// Whether the task may go on because all that it misses could be masked.
-bool mask_missing(const Outcome& outcome, uint8_t* mask) {
-    if (mask == nullptr || outcome.status == RunStatus::kFault || outcome.missing.empty()) {
-        return false;
+bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask) {
+    if (mask == nullptr || outcome.status == RunStatus::kFault) return false;
+    // Not the suspects: a fence excuses nobody, so masking would not end it.
+    const Condition* waiting = task.waiting();
+    const auto missing = waiting != nullptr ? waiting->missing() : std::vector<uint32_t>{};
+    for (uint32_t peer : outcome.status == RunStatus::kPeerGone ? outcome.missing : missing) {
+        mask[peer] = 1;
     }
-    for (uint32_t peer : outcome.missing) mask[peer] = 1;
-    return true;
+    return !missing.empty();
+}
+
+namespace {
+
+// The caller may not come back for long, and then nobody would run inline proxies.
+Outcome carried_away(const DeviceView& view) {
+    while (view.progress != nullptr && view.progress(view.owner)) {
+    }
+    return {};
 }
 
 }  // namespace
@@ -77,14 +95,15 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
             view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
         });
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
-        Outcome outcome = hopeless(task, view, mask != nullptr);
+        Outcome outcome = trouble_of(task, view, mask != nullptr);
         if (outcome.status == RunStatus::kDone && Clock::now() >= deadline) outcome = overdue(task);
         if (outcome.status == RunStatus::kDone) continue;
+        if (mask_missing(task, outcome, mask)) continue;
         // What the peer sent last may have arrived since the task was last looked at.
-        if (task.step()) return {};
-        if (!mask_missing(outcome, mask)) return outcome;
+        if (task.step()) return carried_away(view);
+        return outcome;
     }
-    return {};
+    return carried_away(view);
 }
 
 }  // namespace crossdock::ep

@@ -20,6 +20,17 @@ struct Outcome {
     int32_t counter = -1;
 };
 
+// What makes waiting pointless: a fault of this rank, a lost peer unless they are tolerated, or a peer
+// that is waited for and has gone. kDone when nothing does.
+Outcome trouble_of(const Task& task, const proxy::DeviceView& view, bool tolerant);
+
+// Of a task whose deadline has passed.
+Outcome overdue(const Task& task);
+
+// Masks what the task misses, when there is a mask and the task can go on without it. `outcome` is
+// what trouble_of() or overdue() said.
+bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask);
+
 // With a `mask`, a lost peer is no reason to stop unless the task waits for it, and then it is masked:
 // its flag is set, and the task, which excuses masked ranks, goes on. So is one that outlives the
 // deadline. Without a mask any lost peer stops the task.

@@ -19,6 +19,8 @@ class Condition {
     virtual bool ready() = 0;
     // Ranks that the wait is about and that are not ready; empty when it is about none.
     virtual std::vector<uint32_t> missing() const { return {}; }
+    // Ranks to name when it has taken too long; also where no rank in particular is waited for.
+    virtual std::vector<uint32_t> suspects() const { return missing(); }
     virtual const char* name() const = 0;
     // Counter of the missing ranks, for the report; negative when there is none.
     virtual int32_t counter() const { return -1; }

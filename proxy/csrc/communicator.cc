@@ -1,6 +1,7 @@
 #include "proxy/csrc/communicator.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <stdexcept>
 #include <string>
@@ -66,7 +67,8 @@ Communicator::Communicator(const CommunicatorConfig& config)
       peers_(config.num_ranks),
       counters_(std::make_unique<Counter[]>(uint64_t{config.num_ranks} * config.num_counters)),
       context_{config.rank, config.layout, config.num_counters, counters_.get(),
-               &regions_,   &peers_,       &fault_,             config.num_proxies} {
+               &regions_,   &peers_,       &fault_,             config.num_proxies},
+      owner_(getpid()) {
     for (uint32_t i = 0; i < kExposedRegions; ++i) {
         regions_.open(i, {memory_[i]->data(), memory_[i]->bytes()});
     }
@@ -113,8 +115,17 @@ void Communicator::attach(uint32_t proxy, std::unique_ptr<Endpoint> endpoint,
 
 void Communicator::start() {
     const std::lock_guard lock(life_);
-    if (down_ || !config_.threads || !threads_.empty()) return;
-    for (uint32_t i = 0; i < config_.num_proxies; ++i) threads_.emplace_back([this, i] { run(i); });
+    if (!down_ && threads_.empty()) start_threads();
+}
+
+void Communicator::start_threads() {
+    if (config_.threads) {
+        for (uint32_t i = 0; i < config_.num_proxies; ++i) {
+            threads_.emplace_back([this, i] { run(i); });
+        }
+    } else if (config_.caretaker) {
+        threads_.emplace_back([this] { take_care(); });
+    }
 }
 
 void Communicator::look_around_sometimes(Clock::time_point& last, Proxy& proxy) {
@@ -144,7 +155,31 @@ void Communicator::run(uint32_t index) {
     }
 }
 
+// Inline proxies run while somebody waits. A rank that computes for long between two waits must
+// still send what it pushed and acknowledge what arrives, or its peers would wait for it in vain.
+void Communicator::take_care() {
+    constexpr std::chrono::microseconds kRestMin{500};
+    constexpr std::chrono::microseconds kRestMax{4000};
+    auto rest = kRestMin;
+    uint64_t seen = 0;
+    while (!stop_.load(std::memory_order_acquire)) {
+        std::this_thread::sleep_for(rest);
+        const uint64_t rounds = peek(rounds_);
+        bool worked = false;
+        if (rounds == seen) {
+            while (!stop_.load(std::memory_order_acquire) && run_inline()) worked = true;
+        }
+        seen = rounds;
+        rest = worked ? kRestMin : std::min(kRestMax, 2 * rest);
+    }
+}
+
 bool Communicator::progress() {
+    note(rounds_, peek(rounds_) + 1);
+    return run_inline();
+}
+
+bool Communicator::run_inline() {
     if (config_.threads || busy_.exchange(true, std::memory_order_acquire)) return false;
     bool worked = false;
     for (auto& proxy : proxies_) worked |= proxy->progress();
@@ -198,18 +233,29 @@ void Communicator::begin_epoch(uint32_t epoch) {
     config_.epoch = epoch;
     stop_.store(false, std::memory_order_release);
     busy_.store(false, std::memory_order_release);
-    for (uint32_t i = 0; running && i < config_.num_proxies; ++i) {
-        threads_.emplace_back([this, i] { run(i); });
-    }
+    if (running) start_threads();
 }
 
 void Communicator::shut_down(int32_t blame) {
+    if (getpid() != owner_) {
+        // What peers see of this rank belongs to the parent, which goes on.
+        for (auto& thread : threads_) thread.detach();
+        threads_.clear();
+        return;
+    }
     fault_.raise(FaultCode::kAborted, blame);
     const std::lock_guard lock(life_);
     if (down_) return;
     down_ = true;
     stop_threads();
     for (auto& proxy : proxies_) proxy->leave(blame);
+    if (blame < 0) return;
+    // The name of the culprit is worth a moment: a farewell may be stuck behind half a write.
+    constexpr int kRounds = 20;
+    for (int round = 0; round < kRounds; ++round) {
+        for (auto& proxy : proxies_) proxy->linger();
+        std::this_thread::sleep_for(std::chrono::microseconds(500));
+    }
 }
 
 }  // namespace crossdock::proxy

@@ -23,6 +23,7 @@ struct CommunicatorConfig {
     uint32_t num_ranks = 1;
     uint32_t num_proxies = 1;      // endpoints and rings of the rank; the same on every rank
     bool threads = false;          // a thread for each proxy; else waiters run them inline
+    bool caretaker = false;        // inline: a thread that runs them when no waiter has for a while
     std::vector<int> cpus;         // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
@@ -71,6 +72,9 @@ class Communicator {
 
    private:
     void run(uint32_t proxy);
+    void take_care();
+    void start_threads();
+    bool run_inline();
     void sleep(uint32_t limit_us);
     void look_around_sometimes(std::chrono::steady_clock::time_point& last, Proxy& proxy);
     void stop_threads();
@@ -92,8 +96,10 @@ class Communicator {
     std::vector<std::thread> threads_;
     std::atomic<bool> stop_{false};
     std::atomic<bool> busy_{false};  // an inline waiter runs the proxies
+    std::atomic<uint64_t> rounds_{0};  // that waiters have run
     std::chrono::steady_clock::time_point looked_around_{};
     std::mutex life_;  // start, shut_down
+    const int owner_;  // the process that built it: a forked child has the memory, not the threads
     bool down_ = false;
 };
 

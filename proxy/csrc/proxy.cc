@@ -347,6 +347,11 @@ void Proxy::leave(int32_t blame) {
     for (auto& endpoint : endpoints_) endpoint->leave(blame);
 }
 
+void Proxy::linger() {
+    std::array<Event, 2 * kBatch> events;
+    for (auto& endpoint : endpoints_) endpoint->poll(events);
+}
+
 void Proxy::begin_epoch(uint32_t epoch) {
     epoch_ = epoch;
     for (uint32_t i = 0; i < flights_.size(); ++i) {

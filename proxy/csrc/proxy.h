@@ -71,6 +71,8 @@ class Proxy {
     void sleep(std::chrono::microseconds limit);
     void wake();
     void leave(int32_t blame);
+    // After leave(): lets the endpoints get their farewells out; what comes in is dropped.
+    void linger();
     // Forgets everything in rings and in flight and starts anew; immediates of other epochs are
     // dropped. Nobody may push meanwhile.
     void begin_epoch(uint32_t epoch);

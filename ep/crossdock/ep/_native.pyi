@@ -86,6 +86,9 @@ class NormalHandle:
     def first_row(self) -> list[int]: ...
 
     @property
+    def complete(self) -> bool: ...
+
+    @property
     def num_forwarded(self) -> int: ...
 
 class DispatchInput:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import torch
 
 from crossdock.ep import _native
 from crossdock.ep.groups import exchange_of
 from crossdock.ep.stream import CommStream
-from crossdock.proxy import Communicator, Options
-from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
+from crossdock.proxy import Communicator, Exchange, Options
+from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, MismatchError
 
 _LEAST_REGION_BYTES = 4096
 
@@ -33,6 +34,8 @@ class BufferBase:
         options: Options | None = None,
     ) -> None:
         del num_qps_per_rank, allow_nvlink_for_low_latency_mode, allow_mnnvl, use_fabric
+        # First: a rank that refuses below must have counted this meeting as the others do.
+        exchange = exchange_of(group, comm)
         if num_nvl_bytes < 0 or num_rdma_bytes < 0:
             raise ArgumentError(
                 f"num_nvl_bytes is {num_nvl_bytes} and num_rdma_bytes is {num_rdma_bytes}, but "
@@ -46,11 +49,12 @@ class BufferBase:
         self.enable_shrink = enable_shrink
         self._low_latency_at = -(-num_nvl_bytes // 256) * 256
         self.communicator = Communicator(
-            exchange_of(group, comm),
+            exchange,
             options,
             main_bytes=max(_LEAST_REGION_BYTES, self._low_latency_at + num_rdma_bytes),
             num_counters=_native.NUM_COUNTERS,
         )
+        self._agree_on_bytes(exchange)
         self.rank = self.communicator.rank
         self.group_size = self.communicator.size
         self._engine = _native.Engine(
@@ -60,6 +64,20 @@ class BufferBase:
             num_rdma_bytes,
         )
         self._stream = CommStream()
+
+    def _agree_on_bytes(self, exchange: Exchange) -> None:
+        """Ranks write into each other's regions at places that follow from these sizes."""
+        mine = [self.num_nvl_bytes, self.num_rdma_bytes]
+        limit = self.communicator.options.timeout_s
+        gathered = exchange.all_gather(msgspec.json.encode(mine), limit)
+        for peer, data in enumerate(gathered):
+            theirs = msgspec.json.decode(data, type=list[int])
+            if theirs != mine:
+                self.communicator.destroy()
+                raise MismatchError(
+                    f"rank {exchange.rank}: num_nvl_bytes and num_rdma_bytes are {mine} here, but "
+                    f"{theirs} on rank {peer}; they must be the same on every rank"
+                )
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""

@@ -126,7 +126,8 @@ class LowLatencyCalls(BufferBase):
     def get_next_low_latency_combine_buffer(self, handle: object) -> torch.Tensor:
         """bf16 [local experts, ranks * M, hidden], to be filled for a combine with zero_copy."""
         self._expect_alive()
-        return self._low_latency.combine_buffer(low_latency_arguments.checked_handle(handle).round)
+        known = low_latency_arguments.checked_handle(handle, self.communicator)
+        return self._low_latency.combine_buffer(known.round)
 
     def clean_low_latency_buffer(
         self, num_max_dispatch_tokens_per_rank: int, hidden: int, num_experts: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import sys
 import types
@@ -42,4 +43,11 @@ def install_as_deep_ep() -> None:
         )
     module = types.ModuleType("deep_ep", "crossdock.ep under the name that engines import.")
     module.__dict__.update(_NAMES)
-    sys.modules["deep_ep"] = module
+    # Engines look for the module by its spec, and for the events in a submodule.
+    module.__spec__ = importlib.machinery.ModuleSpec("deep_ep", loader=None, is_package=True)
+    module.__path__ = []
+    utils = types.ModuleType("deep_ep.utils")
+    utils.__spec__ = importlib.machinery.ModuleSpec("deep_ep.utils", loader=None)
+    utils.__dict__.update(EventHandle=EventHandle, EventOverlap=EventOverlap)
+    module.__dict__["utils"] = utils
+    sys.modules.update({"deep_ep": module, "deep_ep.utils": utils})

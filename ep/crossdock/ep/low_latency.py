@@ -47,7 +47,8 @@ class LowLatencyMode:
         self._masking = masking
         self._timeout_s = communicator.options.timeout_s
         self._rounds = 0
-        self._live: list[weakref.ref[LowLatencyRound] | None] = [None, None]
+        # Held while rows are under way: such a round is live although the caller has dropped it.
+        self._live: list[weakref.ref[LowLatencyRound] | LowLatencyRound | None] = [None, None]
 
     def dispatch(
         self, arguments: DispatchArguments, async_finish: bool, return_recv_hook: bool
@@ -57,7 +58,7 @@ class LowLatencyMode:
         self.expect_room(arguments.shape)
         results = _Results(self._communicator, arguments)
         begun = results.handle.round
-        self._live[self._rounds & 1] = weakref.ref(begun)
+        self._live[self._rounds & 1] = begun
         self._rounds += 1
 
         def send() -> None:
@@ -72,6 +73,7 @@ class LowLatencyMode:
             )
             settle(self._communicator, ended.outcome, "low-latency dispatch", self._timeout_s)
             begun.received = True
+            self._release(begun)
             if ended.mismatch is not None:
                 begun.finished = True
             rank = self._communicator.rank
@@ -109,7 +111,9 @@ class LowLatencyMode:
             begun.finished = True
             arguments.forget_x()
 
+        # Held until it is finished: its rows come in whether the hook is called or not.
         begun.combined = True
+        self._live[begun.native.round & 1] = begun
         event, hook = self._in_two_parts(send, receive, async_finish, return_recv_hook)
         return arguments.out, event, hook
 
@@ -136,27 +140,40 @@ class LowLatencyMode:
     def restart(self) -> None:
         """After a new epoch: nothing is live."""
         self._rounds = 0
-        for reference in self._live:
-            begun = None if reference is None else reference()
+        for half in (0, 1):
+            begun = self._live_in(half)
             if begun is not None:
                 begun.finished = True
         self._live = [None, None]
 
     def _expect_free_half(self) -> None:
-        reference = self._live[self._rounds & 1]
-        begun = None if reference is None else reference()
+        begun = self._live_in(self._rounds & 1)
         if begun is not None and not begun.finished:
             raise CapacityError(
                 "a third live low-latency result: at most two may be live; combine the oldest, or "
-                "drop its handle"
+                "drop its handle; every hook must be called"
             )
+
+    def _live_in(self, half: int) -> LowLatencyRound | None:
+        kept = self._live[half]
+        return kept() if isinstance(kept, weakref.ref) else kept
+
+    def _release(self, begun: LowLatencyRound) -> None:
+        """From now on whoever holds the handle keeps the round alive."""
+        self._live[begun.native.round & 1] = weakref.ref(begun)
 
     def _in_two_parts(
         self, send: Hook, receive: Hook, async_finish: bool, return_recv_hook: bool
     ) -> tuple[EventOverlap, Hook | None]:
+        def alive() -> None:
+            # The engine refers to memory of the native communicator; this raises when it is gone.
+            keep = self._communicator.native
+            receive()
+            del keep
+
         if return_recv_hook:
             self._stream.run(send)
-            return EventOverlap(), _once(lambda: self._stream.run(receive))
+            return EventOverlap(), _once(lambda: self._stream.run(alive))
 
         def both() -> None:
             send()
@@ -196,7 +213,7 @@ class _Results:
             native.statistics = arguments.statistics.data_ptr()
         if arguments.wait_us is not None:
             native.wait_us = arguments.wait_us.data_ptr()
-        self.handle = LowLatencyHandle.of(src_info, layout_range, shape)
+        self.handle = LowLatencyHandle.of(src_info, layout_range, shape, communicator)
 
 
 def _once(receive: Hook) -> Hook:

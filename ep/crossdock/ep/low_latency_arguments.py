@@ -18,7 +18,8 @@ SCALE_BLOCK = 128
 class LowLatencyRound:
     """A dispatch and, later, its combine. Live until it is finished or nobody holds it any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, communicator: Communicator) -> None:
+        self.communicator = communicator
         self.native = _native.LowLatencyHandle()
         self.received = False
         self.combined = False
@@ -36,11 +37,15 @@ class LowLatencyHandle(tuple[torch.Tensor, torch.Tensor, int, int, int]):
 
     @classmethod
     def of(
-        cls, src_info: torch.Tensor, layout_range: torch.Tensor, shape: _native.LowLatencyShape
+        cls,
+        src_info: torch.Tensor,
+        layout_range: torch.Tensor,
+        shape: _native.LowLatencyShape,
+        communicator: Communicator,
     ) -> LowLatencyHandle:
         """The handle of a new round."""
         handle = cls((src_info, layout_range, shape.max_tokens, shape.hidden, shape.num_experts))
-        handle.round = LowLatencyRound()
+        handle.round = LowLatencyRound(communicator)
         return handle
 
 
@@ -157,7 +162,7 @@ def checked_combine(
     wait_us: torch.Tensor | None,
 ) -> CombineArguments:
     """Arguments of ``Buffer.low_latency_combine``, or ArgumentError."""
-    known = checked_handle(handle).round
+    known = checked_handle(handle, communicator).round
     if not known.received:
         raise ArgumentError("call the hook of the dispatch before its combine")
     if known.combined or known.finished:
@@ -183,12 +188,14 @@ def checked_combine(
     return CombineArguments(rows, idx, weights, known, use_logfmt, zero_copy, out, wait_us)
 
 
-def checked_handle(handle: object) -> LowLatencyHandle:
-    """The handle, when a low-latency dispatch made it."""
+def checked_handle(handle: object, communicator: Communicator) -> LowLatencyHandle:
+    """The handle, when a low-latency dispatch of this Buffer made it."""
     if not isinstance(handle, LowLatencyHandle):
         raise ArgumentError(
             f"handle is a {type(handle).__name__}; pass the handle of a low-latency dispatch"
         )
+    if handle.round.communicator is not communicator:
+        raise ArgumentError("handle was made by another Buffer")
     return handle
 
 

@@ -292,10 +292,11 @@ class _Combine:
             ended = self._engine.combine(
                 self._input, self._arguments.handle.native, self._places, self._timeout_s
             )
+            # Before the window closes: a failure stops the proxies, which may read through it.
+            settle(self._communicator, ended.outcome, "combine", self._timeout_s)
+            raise_disagreement(ended.mismatch, self._communicator.rank, "combine")
         finally:
             native.close_window(X_WINDOW)
-        settle(self._communicator, ended.outcome, "combine", self._timeout_s)
-        raise_disagreement(ended.mismatch, self._communicator.rank, "combine")
         self._scratch.clear()
 
     def _scratch_bytes(self, size: int) -> int:

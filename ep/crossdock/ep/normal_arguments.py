@@ -145,6 +145,8 @@ def checked_handle(handle: object, engine: _native.Engine) -> DispatchHandle:
         raise ArgumentError(f"handle is a {type(handle).__name__}; pass the handle of a dispatch")
     if handle.engine is not engine:
         raise ArgumentError("handle was made by another Buffer")
+    if not handle.native.complete:
+        raise ArgumentError("handle is of a dispatch that failed")
     return handle
 
 

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import torch
 
 from crossdock.ep._native import MAX_LOCAL_EXPERTS, MAX_TOPK
-from crossdock.proxy import Communicator
+from crossdock.proxy import Communicator, schema
 from crossdock.proxy._native import Communicator as NativeCommunicator
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 FP8 = torch.float8_e4m3fn
 ROW_GRANULE = 16
+MAX_ROW_BYTES = schema.MAX_TRANSFER_BYTES - 256
+"""A row travels in one transfer; in low-latency mode with a head of at most 144 bytes."""
 
 
 def expect_tensor(
@@ -53,6 +55,8 @@ def expect_rows(name: str, x: torch.Tensor) -> None:
             f"a row of {name} has {row_bytes} bytes, but must have a positive multiple of "
             f"{ROW_GRANULE}"
         )
+    if row_bytes > MAX_ROW_BYTES:
+        raise CapacityError(f"a row of {name} has {row_bytes} bytes, the limit is {MAX_ROW_BYTES}")
 
 
 def expect_experts(num_experts: int, num_ranks: int) -> None:

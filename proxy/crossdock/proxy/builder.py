@@ -114,6 +114,7 @@ class Builder:
         config.num_ranks = len(people)
         config.num_proxies = num_proxies
         config.threads = threaded
+        config.caretaker = True
         if threaded and self._options.pin:
             config.cpus = list(topology.cpus_for(num_proxies, shares[self._rank]))
         config.main_bytes = max(self._request.main_bytes, _PAGE_BYTES)

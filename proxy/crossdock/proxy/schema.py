@@ -197,7 +197,7 @@ class ImmediateLayout:
         checked("value of an immediate", max_value, layout.max_value)
         if layout.payload_bits - sequence_bits < 1:
             raise CapacityError(
-                f"{max_in_flight} writes in flight per lane need {sequence_bits} sequence bits, but "
+                f"{max_in_flight} writes in flight per lane need {sequence_bits} sequence bits; "
                 f"{num_counters} counters leave {layout.payload_bits - 1}; lower either"
             )
         return layout

@@ -28,7 +28,9 @@ def header() -> str:
         lines.append(_constant("uint32_t", name, getattr(schema, name)))
     lines += _enum("Op", schema.Op) + _enum("ImmediateKind", schema.ImmediateKind)
     lines.append("\n// A field of the command: its word (0 low, 1 high), shift in the word, width.")
-    lines.append("struct Field {\n    uint32_t word;\n    uint32_t shift;\n    uint32_t bits;\n};\n")
+    lines.append(
+        "struct Field {\n    uint32_t word;\n    uint32_t shift;\n    uint32_t bits;\n};\n"
+    )
     for field in schema.COMMAND_FIELDS:
         word, shift = divmod(field.shift, 64)
         name = _camel(field.name)
@@ -45,7 +47,7 @@ def _constant(kind: str, name: str, value: int) -> str:
     return f"inline constexpr {kind} {_camel(name)} = {value}u{'ll' if kind == 'uint64_t' else ''};"
 
 
-def _enum(name: str, members: type[schema.Op] | type[schema.ImmediateKind]) -> list[str]:
+def _enum(name: str, members: type[schema.Op | schema.ImmediateKind]) -> list[str]:
     body = [f"    {_camel(member.name)} = {int(member)}," for member in members]
     return [f"\nenum class {name} : uint8_t {{", *body, "};"]
 
