@@ -1,22 +1,31 @@
-# Each tests/<part>/csrc/test_*.cc is one googletest executable and one ctest of the same name.
+# Each tests/<part>/csrc/test_*.cc is one googletest executable and one ctest of the same name; the
+# sim_*.cc beside them are what several of them share.
 include(CTest)
 find_package(GTest REQUIRED)
 
+# add_native_tests(<part> [<library that its sim_*.cc need>...])
 function(add_native_tests part)
+    set(needed crossdock_${part})
+    file(GLOB shared CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/${part}/csrc/sim_*.cc")
+    if(shared)
+        set(needed crossdock_${part}_sim)
+        add_library(${needed} STATIC ${shared})
+        target_link_libraries(${needed} PUBLIC crossdock_${part} ${ARGN} GTest::gtest)
+    endif()
     file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/${part}/csrc/test_*.cc")
     foreach(source IN LISTS sources)
         get_filename_component(file_name "${source}" NAME_WE)
         string(REGEX REPLACE "^test_" "" subject "${file_name}")
         set(target test_${part}_${subject})
         add_executable(${target} "${source}")
-        target_link_libraries(${target} PRIVATE crossdock_${part} GTest::gtest_main)
+        target_link_libraries(${target} PRIVATE ${needed} GTest::gtest_main)
         add_test(NAME ${part}.${subject} COMMAND ${target})
         set_tests_properties(${part}.${subject} PROPERTIES TIMEOUT 120 LABELS ${part})
     endforeach()
 endfunction()
 
 add_native_tests(proxy)
-add_native_tests(ep)
+add_native_tests(ep crossdock_proxy_sim)
 
 # An inline function of a library that is compiled with AVX flags would be shared by the linker
 # with the code that must run everywhere. Only meaningful where the optimiser has inlined the rest.

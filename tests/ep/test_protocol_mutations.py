@@ -1,0 +1,243 @@
+"""The simulated network must find what is wrong in a broken copy of the protocol.
+
+Each mutation replaces one place of the core in a temporary copy, compiles what depends on it, and
+runs simulated rounds: they must fail with a finding, not with a crash. The copy without a mutation
+must pass. A mutation whose place is gone fails: adapt it to the code.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = [
+    *(f"proxy/csrc/{name}.cc" for name in ("communicator", "heap", "proxy", "shared_memory")),
+    *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("endpoint", "faults", "network")),
+    *(f"ep/csrc/{name}.cc" for name in ("layout", "low_latency_combine", "low_latency_dispatch")),
+    *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "run")),
+    *(f"ep/csrc/kernels/{name}.cc" for name in ("kernels", "kernels_isa")),
+    *(f"tests/ep/csrc/sim_{name}.cc" for name in ("cluster", "low_latency", "normal", "program")),
+    *(f"tests/ep/csrc/test_sim_{name}.cc" for name in ("epochs", "losses", "rounds")),
+    "tests/proxy/csrc/sim_seeds.cc",
+    "tests/proxy/csrc/test_sim_sequenced.cc",
+]
+SEEDS = 3000
+INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """``old`` in ``file`` becomes ``new``; the tests that match ``tests`` must then fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str = "SimRounds.*"
+
+
+PROXY = "proxy/csrc/proxy.cc"
+DISPATCH = "ep/csrc/normal_dispatch.cc"
+LOW_LATENCY = "ep/csrc/low_latency_dispatch.cc"
+
+MUTATIONS = [
+    Mutation(
+        "seal-ignored",
+        "proxy/csrc/counter.h",
+        "return sealed() && arrived() == total();",
+        "return arrived() > 0;",
+    ),
+    Mutation(
+        "seal-of-tokens-ignored",
+        LOW_LATENCY,
+        "return device_.counter(peer, index).read().ready();",
+        "return device_.counter(peer, index).read().arrived() > 0;",
+        "SimRounds.Mixed",
+    ),
+    Mutation(
+        "span-of-numbers-not-bounded",
+        PROXY,
+        "if (flights_[i].sequenced && lane.acknowledged.room(flights_[i].sequence) == 0) break;",
+        "",
+        "SimSequenced.*",
+    ),
+    Mutation(
+        "window-half-of-what-is-in-flight",
+        "proxy/csrc/proxy.h",
+        ": acknowledged(1u << (sequence_bits - 1)), window(sequence_bits) {}",
+        ": acknowledged(1u << sequence_bits), window(sequence_bits) {}",
+        "SimSequenced.*",
+    ),
+    Mutation(
+        "signal-not-held-back",
+        "proxy/csrc/sequence_window.h",
+        "entry = {signal, true};",
+        "entry = {signal, true}; entries_[next_ & (mask_ >> 1)].arrived = true;",
+        "SimSequenced.*",
+    ),
+    Mutation(
+        "epoch-ignored",
+        PROXY,
+        "if (immediate.epoch != (epoch_ & ImmediateLayout::mask(schema::kEpochBits))) {",
+        "if (immediate.epoch > ImmediateLayout::mask(schema::kEpochBits)) {",
+        "SimEpochs.*",
+    ),
+    Mutation(
+        "fence-by-guess",
+        PROXY,
+        "if (guarantees.completes_on_post) complete(index);",
+        "complete(index);",
+    ),
+    Mutation(
+        "repeated-arrivals-counted",
+        PROXY,
+        "if (may_repeat && event.cookie <= lane.last_arrival) {",
+        "if (may_repeat && event.cookie < lane.last_arrival) {",
+    ),
+    Mutation(
+        "repeated-completions-believed",
+        PROXY,
+        "flights_[index].generation != generation) {",
+        "flights_[index].generation < generation) {",
+    ),
+    Mutation(
+        "credits-ignored",
+        LOW_LATENCY,
+        'co_await device_.collect("credits", all, kCreditCounter + (round & 1), 1);',
+        "",
+        "SimRounds.Mixed",
+    ),
+    Mutation(
+        "one-copy-of-control-messages",
+        "ep/csrc/control.h",
+        "(round & 1)) * num_ranks_ + peer;",
+        "0u * round) * num_ranks_ + peer;",
+    ),
+    Mutation(
+        "forwarding-bits-changed-under-way",
+        DISPATCH,
+        "            co_await device_.fence();\n            for (uint32_t t",
+        "            for (uint32_t t",
+    ),
+    Mutation(
+        "epoch-begun-while-writes-are-under-way",
+        "tests/ep/csrc/sim_cluster.cc",
+        "    drain();\n",
+        "",
+        "SimEpochs.*",
+    ),
+]
+
+
+def compiler() -> list[str]:
+    """The C++ compiler; there is always one where the core is built."""
+    found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    assert found, "no C++ compiler: install g++ or set CXX"
+    return found.split()
+
+
+class Workshop:
+    """A copy of the core and the simulated tests, and objects by what they were made from."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.root = folder
+        self._objects = folder / "objects"
+        self._objects.mkdir()
+        for part in ("proxy/csrc", "ep/csrc", "tests/proxy/csrc", "tests/ep/csrc"):
+            shutil.copytree(ROOT / part, folder / part)
+
+    def build(self) -> pathlib.Path:
+        """Compiles what is not compiled yet and links everything into one program."""
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+            objects = list(pool.map(self._object, self._units()))
+        program = self.root / "simulation"
+        libraries = ["-lgtest_main", "-lgtest", "-pthread"]
+        self._call([*compiler(), *map(str, objects), "-o", str(program), *libraries])
+        return program
+
+    def run(self, program: pathlib.Path, tests: str, seeds: int) -> tuple[int, str]:
+        """Exit status and output of the tests."""
+        done = subprocess.run(
+            [program, f"--gtest_filter={tests}", "--gtest_brief=1"],
+            env={**os.environ, "CROSSDOCK_SIM_SEEDS": str(seeds)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def _units(self) -> list[tuple[str, str]]:
+        units = [(source, "") for source in SOURCES if not source.endswith("_isa.cc")]
+        for isa, flags in (
+            ("generic", ""),
+            ("avx2", "-mavx2 -mfma -mf16c"),
+            ("avx512", "-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq"),
+        ):
+            if isa == "generic" or os.uname().machine in ("x86_64", "amd64"):
+                units.append(("ep/csrc/kernels/kernels_isa.cc", f"-DCROSSDOCK_ISA={isa} {flags}"))
+        return units
+
+    def _object(self, unit: tuple[str, str]) -> pathlib.Path:
+        source, flags = unit
+        digest = hashlib.sha256(flags.encode())
+        for name in sorted(self._closure(source)):
+            digest.update(name.encode() + (self.root / name).read_bytes())
+        target = self._objects / f"{pathlib.Path(source).stem}-{digest.hexdigest()[:20]}.o"
+        if not target.exists():
+            options = ["-std=c++20", "-O1", "-ffp-contract=off", f"-I{self.root}", *flags.split()]
+            path = str(self.root / source)
+            self._call([*compiler(), *options, "-c", path, "-o", str(target)])
+        return target
+
+    def _closure(self, source: str) -> set[str]:
+        """The file and all files of the copy that it includes, directly or not."""
+        found = {source}
+        new = [source]
+        while new:
+            for name in INCLUDE.findall((self.root / new.pop()).read_text()):
+                if name not in found and (self.root / name).is_file():
+                    found.add(name)
+                    new.append(name)
+        return found
+
+    def _call(self, command: list[str]) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("mutations"))
+
+
+def test_unbroken_protocol_passes(workshop: Workshop) -> None:
+    status, output = workshop.run(workshop.build(), "*", SEEDS // 10)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_mutation_is_caught(mutation: Mutation, workshop: Workshop) -> None:
+    broken = workshop.root / mutation.file
+    whole = broken.read_text()
+    assert whole.count(mutation.old) == 1, (
+        f"{mutation.file} does not hold exactly once:\n{mutation.old}\n"
+        f"adapt the mutation {mutation.name} to the code"
+    )
+    try:
+        broken.write_text(whole.replace(mutation.old, mutation.new))
+        program = workshop.build()
+    finally:
+        broken.write_text(whole)
+    status, output = workshop.run(program, mutation.tests, SEEDS)
+    assert status == 1, f"{mutation.name} was not caught, or has crashed: {status}\n{output}"
+    assert "finding: seed " in output, output
