@@ -1,4 +1,5 @@
-# The native core: crossdock_proxy, crossdock_ep. Neither knows Python or torch.
+# The native core: crossdock_proxy, crossdock_ep, and the measuring loops crossdock_bench. None knows
+# Python or torch.
 
 # add_core_library(<name> <needed target> <source>...): a static library, or an interface one where
 # there are headers only.
@@ -45,3 +46,7 @@ if(isa_sources)
     endif()
 endif()
 add_core_library(crossdock_ep crossdock_proxy ${ep_sources} ${isa_objects})
+
+file(GLOB bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/csrc/*.cc")
+list(FILTER bench_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
+add_core_library(crossdock_bench crossdock_proxy ${bench_sources})

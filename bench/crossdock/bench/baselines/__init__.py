@@ -1,0 +1,1 @@
+"""What one would use instead: one module for each."""

@@ -1,0 +1,149 @@
+#include "bench/csrc/stream.h"
+
+#include <array>
+#include <atomic>
+#include <span>
+#include <stdexcept>
+#include <thread>
+
+#include "bench/csrc/locked_queue.h"
+#include "bench/csrc/pin.h"
+#include "bench/csrc/wait.h"
+#include "proxy/csrc/ring.h"
+#include "proxy/csrc/shared_memory.h"
+
+namespace crossdock::bench {
+
+namespace {
+
+using proxy::Command;
+using proxy::RingConsumer;
+using proxy::RingProducer;
+
+constexpr uint32_t kPopped = 32;  // at once, as a proxy does
+constexpr uint32_t kMaxBatch = 256;
+constexpr uint32_t kMaxProducers = 64;
+constexpr uint32_t kNumberBits = 48;  // of the word that says producer and number
+
+// Lets all threads start at once.
+class Gate {
+  public:
+    explicit Gate(uint32_t threads) : missing_(threads) {}
+
+    void enter() {
+        missing_.fetch_sub(1, std::memory_order_acq_rel);
+        HotWait wait;
+        while (missing_.load(std::memory_order_acquire) != 0)
+            wait.pause();
+    }
+
+  private:
+    std::atomic<uint32_t> missing_;
+};
+
+template <class Push>
+void produce(uint32_t producer, const StreamPlan& plan, Push&& push) {
+    std::array<Command, kMaxBatch> batch;
+    HotWait wait;
+    for (uint64_t next = 0; next < plan.commands;) {
+        const uint64_t count = std::min<uint64_t>(plan.batch, plan.commands - next);
+        for (uint64_t i = 0; i < count; ++i) {
+            batch[i] = {0, uint64_t{producer} << kNumberBits | (next + i)};
+        }
+        size_t pushed = push(std::span<const Command>(batch).first(count));
+        while (pushed < count) {
+            wait.pause();
+            pushed += push(std::span<const Command>(batch).subspan(pushed, count - pushed));
+        }
+        wait.reset();
+        next += count;
+    }
+}
+
+template <class Pop>
+uint64_t consume(const StreamPlan& plan, Pop&& pop) {
+    std::array<Command, kPopped> batch;
+    std::array<uint64_t, kMaxProducers> next{};
+    uint64_t wrong = 0;
+    HotWait wait;
+    for (uint64_t left = plan.producers * plan.commands; left > 0;) {
+        const size_t count = pop(std::span(batch));
+        if (count == 0) {
+            wait.pause();
+            continue;
+        }
+        wait.reset();
+        left -= count;
+        for (size_t i = 0; i < count; ++i) {
+            const uint64_t high = batch[i].high;
+            const uint64_t expected = next[high >> kNumberBits & (kMaxProducers - 1)]++;
+            wrong += (high & ((1ull << kNumberBits) - 1)) != expected;
+        }
+    }
+    return wrong;
+}
+
+// `producer` makes the push function of one producer, in its own thread.
+template <class MakePush, class Pop>
+StreamResult stream(const StreamPlan& plan, MakePush&& make_push, Pop&& pop) {
+    if (plan.batch < 1 || plan.batch > kMaxBatch || plan.producers < 1 ||
+        plan.producers > kMaxProducers) {
+        throw std::invalid_argument("batch must be 1 to 256 and producers 1 to 64");
+    }
+    StreamResult result;
+    Gate gate(plan.producers + 1);
+    std::vector<std::thread> threads;
+    for (uint32_t i = 0; i < plan.producers; ++i) {
+        threads.emplace_back([&, i] {
+            const auto& cpus = plan.producer_cpus;
+            pin_to(cpus.empty() ? -1 : cpus[i % cpus.size()]);
+            auto push = make_push();
+            gate.enter();
+            produce(i, plan, push);
+        });
+    }
+    threads.emplace_back([&] {
+        pin_to(plan.consumer_cpu);
+        gate.enter();
+        const auto start = Clock::now();
+        result.wrong = consume(plan, pop);
+        result.seconds = seconds_since(start);
+    });
+    for (auto& thread : threads)
+        thread.join();
+    return result;
+}
+
+template <bool kShared>
+StreamResult stream_through(proxy::Ring* ring, const StreamPlan& plan) {
+    RingConsumer<> consumer(ring);
+    auto make_push = [&] {
+        return [producer = RingProducer<kShared>(ring)](std::span<const Command> commands) mutable {
+            return producer.try_push(commands);
+        };
+    };
+    return stream(plan, make_push, [&](std::span<Command> out) { return consumer.pop(out); });
+}
+
+}  // namespace
+
+StreamResult stream_ring(const StreamPlan& plan) {
+    if (!proxy::Ring::valid_capacity(plan.slots)) {
+        throw std::invalid_argument("slots must be a power of two, and at least 2");
+    }
+    const auto memory =
+        proxy::SharedMemory::create("crossdock-bench", proxy::Ring::bytes_for(plan.slots));
+    auto* ring = proxy::Ring::create(memory.data(), plan.slots);
+    return plan.producers == 1 ? stream_through<false>(ring, plan)
+                               : stream_through<true>(ring, plan);
+}
+
+StreamResult stream_locked(const StreamPlan& plan) {
+    LockedQueue queue(plan.slots);
+    auto make_push = [&] {
+        return [&](std::span<const Command> commands) { return queue.try_push(commands); };
+    };
+    return stream(plan, make_push, [&](std::span<Command> out) { return queue.pop(out); });
+}
+
+}  // namespace crossdock::bench
