@@ -268,9 +268,8 @@ void bind_engine(nb::module_& m) {
                                                       masking);
              }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
         .def("restart", &Engine::restart)
-        .def("mask", [](Engine& e) { return e.mask(); })
-        .def("set_mask", [](Engine& e, uint32_t rank, bool masked) { e.mask().at(rank) = masked; },
-             "rank"_a, "masked"_a);
+        .def("mask", &Engine::mask, "rank"_a)
+        .def("masked", &Engine::masked);
 }
 
 }  // namespace

@@ -40,7 +40,18 @@ class Engine {
     const NormalDispatch& normal_dispatch() const { return dispatch_; }
     const NormalCombine& normal_combine() const { return combine_; }
     const LowLatency& low_latency() const { return low_latency_; }
-    std::vector<uint8_t>& mask() { return mask_; }
+    // Leaves a rank out of low-latency calls, for good.
+    void mask(uint32_t rank) {
+        mask_.at(rank) = 1;
+        view_.peers->mask(rank);
+    }
+    std::vector<uint32_t> masked() const {
+        std::vector<uint32_t> ranks;
+        for (uint32_t r = 0; r < mask_.size(); ++r) {
+            if (mask_[r] != 0) ranks.push_back(r);
+        }
+        return ranks;
+    }
 
     Ended<Disagreement> announce(const DispatchInput& input, NormalHandle& handle,
                                  std::vector<uint32_t>& expert_rows, Timeout timeout) {

@@ -70,6 +70,13 @@ bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask) {
 
 namespace {
 
+// A masked rank may wake up: what it has missed is over, and nobody waits for its acknowledgements.
+void hang_up_on_masked(const DeviceView& view, const uint8_t* mask) {
+    for (uint32_t peer = 0; peer < view.num_ranks; ++peer) {
+        if (mask[peer] != 0 && (*view.peers)[peer].alive()) view.peers->mask(peer);
+    }
+}
+
 // The caller may not come back for long, and then nobody would run inline proxies.
 Outcome carried_away(const DeviceView& view) {
     while (view.progress != nullptr && view.progress(view.owner)) {
@@ -98,7 +105,10 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
         Outcome outcome = trouble_of(task, view, mask != nullptr);
         if (outcome.status == RunStatus::kDone && Clock::now() >= deadline) outcome = overdue(task);
         if (outcome.status == RunStatus::kDone) continue;
-        if (mask_missing(task, outcome, mask)) continue;
+        if (mask_missing(task, outcome, mask)) {
+            hang_up_on_masked(view, mask);
+            continue;
+        }
         // What the peer sent last may have arrived since the task was last looked at.
         if (task.step()) return carried_away(view);
         return outcome;

@@ -36,7 +36,8 @@ void bind_outcomes(nb::module_& m) {
     nb::enum_<PeerState>(m, "PeerState")
         .value("ALIVE", PeerState::kAlive)
         .value("LEFT", PeerState::kLeft)
-        .value("LOST", PeerState::kLost);
+        .value("LOST", PeerState::kLost)
+        .value("MASKED", PeerState::kMasked);
     nb::enum_<Loss>(m, "Loss")
         .value("NONE", Loss::kNone)
         .value("PROCESS_ENDED", Loss::kProcessEnded)

@@ -20,7 +20,7 @@ struct DeviceView {
     Ring* const* rings = nullptr;
     Counter* counters = nullptr;  // [peer][counter]
     const RegionTable* regions = nullptr;
-    const PeerTable* peers = nullptr;
+    PeerTable* peers = nullptr;  // a device may mask peers
     const FaultCell* fault = nullptr;
 
     // What a CPU device may do for the proxies while it waits. `progress` runs them when they are

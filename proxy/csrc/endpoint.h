@@ -85,6 +85,10 @@ class Endpoint {
     // Ends a sleep early; the only call that may come from another thread.
     virtual void wake() = 0;
 
+    // Leaves a peer out from now on: nothing is sent to it any more, nothing of it is reported, and
+    // what it still writes is kept out of the regions as far as the transport can. For good.
+    virtual void give_up(uint32_t peer) = 0;
+
     // Tells all peers that this rank leaves: in peace when `blame` is negative, else because of
     // rank `blame`. No write is posted afterwards.
     virtual void leave(int32_t blame) = 0;

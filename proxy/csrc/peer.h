@@ -12,7 +12,7 @@
 
 namespace crossdock::proxy {
 
-enum class PeerState : uint8_t { kAlive, kLeft, kLost };
+enum class PeerState : uint8_t { kAlive, kLeft, kLost, kMasked };
 
 struct Peer {
     std::array<uint64_t, kExposedRegions> region_bytes{};  // set before the proxies start
@@ -45,8 +45,17 @@ class PeerTable {
     Peer& operator[](uint32_t rank) { return peers_[rank]; }
     const Peer& operator[](uint32_t rank) const { return peers_[rank]; }
 
+    // Leaves a rank out from now on, for good. Its proxies give it up when they look next.
+    void mask(uint32_t rank) {
+        peers_[rank].mark(PeerState::kMasked, Loss::kNone, 0);
+        accumulate(masked_, 1u);
+    }
+    // Grows with each call of mask().
+    uint32_t masked() const { return observe(masked_); }
+
   private:
     uint32_t size_;
+    std::atomic<uint32_t> masked_{0};
     std::unique_ptr<Peer[]> peers_;
 };
 

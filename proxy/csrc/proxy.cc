@@ -44,6 +44,7 @@ void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t>
 }
 
 bool Proxy::progress() {
+    if (context_.peers->masked() != masked_seen_) give_up_masked();
     bool worked = poll_endpoints();
     worked |= pop_rings();
     worked |= post_lanes();
@@ -149,9 +150,26 @@ void Proxy::peer_gone(const Event& event) {
         peer.hear_farewell(context_.num_proxies, event.loss, event.detail);
     }
     lane.gone = true;
+    forget_flights(event.peer);
+}
+
+void Proxy::give_up_masked() {
+    masked_seen_ = context_.peers->masked();
+    for (uint32_t peer = 0; peer < lanes_.size(); ++peer) {
+        Lane& lane = lanes_[peer];
+        if (lane.gone || observe((*context_.peers)[peer].state) != PeerState::kMasked) continue;
+        lane.gone = true;
+        if (lane.endpoint != kNone) endpoints_[lane.endpoint]->give_up(peer);
+        forget_flights(peer);
+    }
+}
+
+// Nobody will acknowledge them: a fence must not wait for them.
+void Proxy::forget_flights(uint32_t peer) {
+    Lane& lane = lanes_[peer];
     lane.head = lane.tail = kNone;
     for (uint32_t i = 0; i < flights_.size(); ++i) {
-        if (flights_[i].open && flights_[i].op.peer == event.peer) complete(i);
+        if (flights_[i].open && flights_[i].op.peer == peer) complete(i);
     }
 }
 

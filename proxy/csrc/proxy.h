@@ -130,6 +130,8 @@ class Proxy {
     void apply(uint32_t peer, uint32_t word);
     void apply_sequenced(uint32_t peer, const Immediate& immediate);
     void peer_gone(const Event& event);
+    void give_up_masked();
+    void forget_flights(uint32_t peer);
 
     bool pop_rings();
     bool accept(const Command& command, uint32_t ring, uint64_t ticket);
@@ -144,6 +146,7 @@ class Proxy {
     static void acknowledge(RingSide& side, uint64_t ticket);
 
     ProxyContext context_;
+    uint32_t masked_seen_ = 0;
     ProxyLimits limits_;
     uint32_t epoch_;
     std::vector<std::unique_ptr<Endpoint>> endpoints_;

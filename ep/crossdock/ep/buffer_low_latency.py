@@ -10,8 +10,7 @@ from crossdock.ep import _native, low_latency_arguments
 from crossdock.ep.buffer_base import BufferBase
 from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
 from crossdock.ep.tensors import expect_experts, expect_tensor
-from crossdock.proxy._native import PeerState
-from crossdock.proxy.errors import ArgumentError, PeerLost
+from crossdock.proxy.errors import ArgumentError
 
 
 class LowLatencyCalls(BufferBase):
@@ -144,39 +143,46 @@ class LowLatencyCalls(BufferBase):
     # ---- masks ------------------------------------------------------------------------------
 
     def low_latency_update_mask_buffer(self, rank_to_mask: int, mask: bool = False) -> None:
-        """Leave a rank out of low-latency calls, or take it in again."""
+        """Leave a rank out of low-latency calls, for good: this rank hangs up on it.
+
+        Raises:
+            ArgumentError: ``mask`` is False and the rank is masked. What it has missed, and what it
+                may still send, cannot be told from the present: build a new Buffer with it.
+        """
         self._expect_masking()
         if not 0 <= rank_to_mask < self.group_size:
             raise ArgumentError(f"rank is {rank_to_mask}, but there are {self.group_size} ranks")
-        self._stream.run(lambda: self._engine.set_mask(rank_to_mask, mask))
+        if mask and rank_to_mask == self.rank:
+            raise ArgumentError(f"rank {rank_to_mask} cannot mask itself")
+        if mask:
+            self._stream.run(lambda: self._engine.mask(rank_to_mask))
+        elif rank_to_mask in self._masked():
+            raise ArgumentError(
+                f"rank {rank_to_mask} is masked for good; build a new Buffer to take it in again"
+            )
 
     def low_latency_query_mask_buffer(self, mask_status: torch.Tensor) -> None:
         """Write 1 for each masked rank into int32 [ranks], 0 for the others."""
         self._expect_masking()
         status = expect_tensor("mask_status", mask_status, [torch.int32], [self.group_size])
-        status.copy_(torch.tensor(self._stream.run(self._engine.mask), dtype=torch.int32))
+        status.zero_()
+        status[self._masked()] = 1
 
     def low_latency_clean_mask_buffer(self) -> None:
-        """Take all ranks in again. Collective: a new epoch begins, live results are void.
+        """Check that no rank is masked.
 
         Raises:
-            PeerLost: a rank is gone; build a new Buffer with the others.
+            ArgumentError: some are, and for good; build a new Buffer to take them in again.
         """
         self._expect_masking()
-        self._stream.run(self._begin_epoch)
-
-    def _begin_epoch(self) -> None:
-        native = self.communicator.native
-        gone = [r for r in range(self.group_size) if native.peer_state(r)[0] != PeerState.ALIVE]
-        if gone:
-            raise PeerLost(
-                gone[0], f"rank {gone[0]} is gone; build a new Buffer with the ranks that are left"
+        masked = self._masked()
+        if masked:
+            raise ArgumentError(
+                f"rank(s) {masked} are masked for good; build a new Buffer to take them in again"
             )
-        self.communicator.begin_epoch()
-        self._engine.restart()
-        self._low_latency.restart()
-        for rank in range(self.group_size):
-            self._engine.set_mask(rank, False)
+
+    def _masked(self) -> list[int]:
+        return self._stream.run(self._engine.masked)
 
     def _expect_low_latency(self, async_finish: bool, return_recv_hook: bool) -> None:
         self._expect_alive()

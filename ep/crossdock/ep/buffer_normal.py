@@ -14,7 +14,7 @@ from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
 from crossdock.ep.stream import EventOverlap
 from crossdock.ep.tensors import expect_experts, expect_topk
-from crossdock.proxy.errors import CapacityError
+from crossdock.proxy.errors import ArgumentError, CapacityError
 
 Layout = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, EventOverlap]
 
@@ -190,4 +190,10 @@ class NormalCalls(BufferBase):
             raise CapacityError(
                 f"the normal mode needs num_nvl_bytes={needed} for {self.group_size} ranks, but "
                 f"the Buffer has {self.num_nvl_bytes}; use Config.get_nvl_buffer_size_hint"
+            )
+        masked = self._engine.masked()
+        if masked:
+            raise ArgumentError(
+                f"the normal mode leaves no rank out, but rank(s) {masked} are masked; build a new "
+                "Buffer with the others"
             )

@@ -137,15 +137,6 @@ class LowLatencyMode:
                 "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
             )
 
-    def restart(self) -> None:
-        """After a new epoch: nothing is live."""
-        self._rounds = 0
-        for half in (0, 1):
-            begun = self._live_in(half)
-            if begun is not None:
-                begun.finished = True
-        self._live = [None, None]
-
     def _expect_free_half(self) -> None:
         begun = self._live_in(self._rounds & 1)
         if begun is not None and not begun.finished:

@@ -52,6 +52,8 @@ class PeerState(enum.Enum):
 
     LOST = 2
 
+    MASKED = 3
+
 class Loss(enum.Enum):
     NONE = 0
 

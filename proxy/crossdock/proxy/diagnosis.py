@@ -182,6 +182,7 @@ def _peer_line(
         PeerState.ALIVE: "is alive",
         PeerState.LEFT: "has left",
         PeerState.LOST: "is lost",
+        PeerState.MASKED: "is masked",
     }[native.peer_state(peer)[0]]
     if counter is None:
         return text

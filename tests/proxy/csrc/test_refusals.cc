@@ -36,6 +36,7 @@ class ScriptedEndpoint : public Endpoint {
     }
     void sleep(std::chrono::microseconds) override {}
     void wake() override {}
+    void give_up(uint32_t) override {}
     void leave(int32_t) override {}
 
   private:

@@ -42,7 +42,8 @@ ShmEndpoint::ShmEndpoint(uint32_t rank, uint32_t index, const RegionTable& regio
         links_.push_back({.neighbour = neighbour,
                           .outbox = RingProducer<false>(neighbour->segment->inbox(index, rank)),
                           .inbox = RingConsumer<>(own_->inbox(index, neighbour->rank)),
-                          .bell = &neighbour->segment->bell(index)});
+                          .bell = &neighbour->segment->bell(index),
+                          .shut = &neighbour->segment->shut(rank)});
     }
 }
 
@@ -60,6 +61,10 @@ size_t ShmEndpoint::post(std::span<const WriteOp> writes) {
 // False when the peer's inbox is full.
 bool ShmEndpoint::write(Link& link, const WriteOp& op) {
     if (link.gone) return true;
+    if (observe(*link.shut) != 0) {
+        shut_out(link);
+        return true;
+    }
     if (op.has_immediate && !link.outbox.has_room()) return false;
     if (op.bytes > 0) {
         std::memcpy(link.neighbour->regions[op.dst_region].base + op.dst_offset,
@@ -79,6 +84,7 @@ size_t ShmEndpoint::poll(std::span<Event> events) {
     size_t count = 0;
     for (size_t i = 0; i < links_.size() && count < events.size(); ++i) {
         Link& link = links_[(first_ + i) % links_.size()];
+        if (link.given_up) continue;
         const size_t room = std::min(kPerLink, events.size() - count);
         const size_t got = link.inbox.pop(std::span(batch).first(room));
         for (size_t j = 0; j < got; ++j) {
@@ -115,6 +121,9 @@ void ShmEndpoint::notice(Link& link) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kAborted;
         event.detail = head.blame;
+    } else if (observe(*link.shut) != 0) {
+        shut_out(link);
+        return;
     } else if (ended) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kProcessEnded;
@@ -125,8 +134,18 @@ void ShmEndpoint::notice(Link& link) {
     link.gone = link.farewell = true;
 }
 
+// The neighbour goes on without this rank, and blames it.
+void ShmEndpoint::shut_out(Link& link) {
+    link.last = {.kind = EventKind::kPeerLost,
+                 .loss = Loss::kAborted,
+                 .peer = link.neighbour->rank,
+                 .detail = static_cast<int32_t>(rank_)};
+    link.gone = link.farewell = true;
+}
+
 bool ShmEndpoint::anything_arrived() const {
     return std::any_of(links_.begin(), links_.end(), [](const Link& link) {
+        if (link.given_up) return false;
         return link.farewell || !link.inbox.empty();
     });
 }
@@ -143,6 +162,12 @@ void ShmEndpoint::sleep(std::chrono::microseconds limit) {
 }
 
 void ShmEndpoint::wake() { ring_if_asleep(*bell_); }
+
+void ShmEndpoint::give_up(uint32_t peer) {
+    Link& link = links_[link_of_[peer]];
+    publish(own_->shut(peer), 1u);
+    link.gone = link.given_up = true;
+}
 
 void ShmEndpoint::leave(int32_t blame) {
     SegmentHead& head = own_->head();

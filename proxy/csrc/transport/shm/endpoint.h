@@ -36,6 +36,7 @@ class ShmEndpoint : public Endpoint {
     void look_around() override;
     void sleep(std::chrono::microseconds limit) override;
     void wake() override;
+    void give_up(uint32_t peer) override;
     void leave(int32_t blame) override;
 
    private:
@@ -44,6 +45,8 @@ class ShmEndpoint : public Endpoint {
         RingProducer<false> outbox;
         RingConsumer<> inbox;
         Bell* bell;
+        const std::atomic<uint32_t>* shut;  // the neighbour has given this rank up
+        bool given_up = false;              // this rank has given the neighbour up
         bool gone = false;     // reported, or about to be
         bool farewell = false; // gone, and still to be reported
         Event last{};
@@ -51,6 +54,7 @@ class ShmEndpoint : public Endpoint {
 
     bool write(Link& link, const WriteOp& op);
     void notice(Link& link);
+    void shut_out(Link& link);
     bool anything_arrived() const;
 
     uint32_t rank_;

@@ -43,9 +43,13 @@ class Segment {
     Bell& bell(uint32_t endpoint) const {
         return reinterpret_cast<Bell*>(memory_.data() + sizeof(SegmentHead))[endpoint];
     }
+    // Not zero: the owner has given the peer up, and the peer may not write to it any more.
+    std::atomic<uint32_t>& shut(uint32_t peer) const {
+        return reinterpret_cast<std::atomic<uint32_t>*>(memory_.data() + shuts_at(num_endpoints_))[peer];
+    }
     Ring* inbox(uint32_t endpoint, uint32_t from) const {
         const uint64_t index = uint64_t{endpoint} * num_ranks_ + from;
-        return reinterpret_cast<Ring*>(memory_.data() + inboxes_at(num_endpoints_) +
+        return reinterpret_cast<Ring*>(memory_.data() + inboxes_at(num_ranks_, num_endpoints_) +
                                        index * Ring::bytes_for(kInboxSlots));
     }
     int fd() const { return memory_.fd(); }
@@ -54,11 +58,15 @@ class Segment {
     Segment(SharedMemory memory, uint32_t num_ranks, uint32_t num_endpoints)
         : memory_(std::move(memory)), num_ranks_(num_ranks), num_endpoints_(num_endpoints) {}
 
-    static uint64_t inboxes_at(uint32_t num_endpoints) {
+    static uint64_t shuts_at(uint32_t num_endpoints) {
         return sizeof(SegmentHead) + num_endpoints * sizeof(Bell);
     }
+    static uint64_t inboxes_at(uint32_t num_ranks, uint32_t num_endpoints) {
+        const uint64_t end = shuts_at(num_endpoints) + num_ranks * sizeof(std::atomic<uint32_t>);
+        return (end + kCacheLine - 1) / kCacheLine * kCacheLine;
+    }
     static uint64_t bytes_for(uint32_t num_ranks, uint32_t num_endpoints) {
-        return inboxes_at(num_endpoints) +
+        return inboxes_at(num_ranks, num_endpoints) +
                uint64_t{num_ranks} * num_endpoints * Ring::bytes_for(kInboxSlots);
     }
 

@@ -93,7 +93,13 @@ void SimEndpoint::leave(int32_t blame) {
     standing_ = Standing::kLeft;
 }
 
+void SimEndpoint::give_up(uint32_t peer) {
+    peers_[peer].gone = peers_[peer].given_up = true;
+    peers_[peer].in_flight = 0;
+}
+
 void SimEndpoint::deliver(const Event& event) {
+    if (peers_[event.peer].given_up) return;
     if (event.kind == EventKind::kPeerLeft || event.kind == EventKind::kPeerLost) {
         Peer& peer = peers_[event.peer];
         if (peer.gone) return;

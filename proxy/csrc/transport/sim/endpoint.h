@@ -23,6 +23,7 @@ class SimEndpoint final : public Endpoint {
     // Virtual time passes: everybody else's packets move on.
     void sleep(std::chrono::microseconds limit) override;
     void wake() override {}  // there is no other thread that could
+    void give_up(uint32_t peer) override;
     // What was posted stays under way. The peers hear of it some time later, perhaps before they
     // see the last writes.
     void leave(int32_t blame) override;
@@ -36,6 +37,7 @@ class SimEndpoint final : public Endpoint {
         uint64_t last_arrive_ns = 0;
         uint32_t in_flight = 0;
         bool gone = false;
+        bool given_up = false;
     };
 
     SimEndpoint(SimNetwork& network, const SimAddress& address, uint32_t num_ranks,

@@ -219,7 +219,8 @@ void SimNetwork::read(uint32_t number) {
 SimEndpoint* SimNetwork::receiver_of(const SimFlight& flight) {
     if (!alive(flight.from.rank)) return nullptr;
     SimEndpoint* to = find({flight.op.peer, flight.from.index});
-    return to != nullptr && to->sends() ? to : nullptr;
+    if (to == nullptr || to->peers_[flight.from.rank].given_up) return nullptr;
+    return to->sends() ? to : nullptr;
 }
 
 void SimNetwork::place(SimFlight& flight, uint16_t piece) {

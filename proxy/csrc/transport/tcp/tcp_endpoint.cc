@@ -175,6 +175,19 @@ void TcpEndpoint::leave(int32_t blame) {
     flush_dirty();
 }
 
+void TcpEndpoint::give_up(uint32_t rank) {
+    Peer* peer = find(rank);
+    if (peer == nullptr || peer->state != PeerState::kOpen) return;
+    for (Connection& connection : connections_of(*peer)) {
+        connection.outbox().say_goodbye(static_cast<int32_t>(rank));
+        dirty_.push(place_of(connection));
+    }
+    flush_dirty();
+    if (peer->failing) --unsettled_;
+    peer->state = PeerState::kReported;
+    hang_up(*peer);
+}
+
 std::span<Connection> TcpEndpoint::connections_of(const Peer& peer) {
     return {connections_.data() + peer.first, peer.count};
 }
@@ -296,7 +309,10 @@ void TcpEndpoint::part_with(Peer& peer, const Ending& ending) {
                  .loss = ending.loss,
                  .peer = peer.rank,
                  .detail = ending.detail};
-    if (in_peace) return;  // it may still want to hear our goodbye
+    if (!in_peace) hang_up(peer);  // else it may still want to hear our goodbye
+}
+
+void TcpEndpoint::hang_up(Peer& peer) {
     for (Connection& connection : connections_of(peer)) {
         poller_.forget(connection.fd());
         connection.close();

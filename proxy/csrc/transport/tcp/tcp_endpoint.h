@@ -46,6 +46,9 @@ class TcpEndpoint final : public Endpoint {
     void sleep(std::chrono::microseconds limit) override;
     void wake() override { poller_.wake(); }
 
+    // Ends its connections, with a goodbye that blames it.
+    void give_up(uint32_t peer) override;
+
     // May be called once. What is under way is sent before the goodbye in peace; a goodbye with
     // blame goes ahead of writes that have not begun. Where the kernel does not take it at once,
     // poll() goes on trying.
@@ -78,6 +81,7 @@ class TcpEndpoint final : public Endpoint {
     void settle(tcp::EventSink& sink);
     void judge(Peer& peer);
     void part_with(Peer& peer, const tcp::Ending& ending);
+    void hang_up(Peer& peer);
 
     const TcpOptions options_;
     const RegionTable& regions_;
