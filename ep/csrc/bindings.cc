@@ -146,8 +146,7 @@ void bind_low_latency(nb::module_& m) {
         .def(nb::init<>())
         .def_ro("round", &LowLatencyHandle::round)
         .def_ro("shape", &LowLatencyHandle::shape)
-        .def_ro("num_tokens", &LowLatencyHandle::num_tokens)
-        .def_ro("topk_idx", &LowLatencyHandle::topk_idx);
+        .def_ro("num_tokens", &LowLatencyHandle::num_tokens);
     auto input = nb::class_<LowLatencyDispatchInput>(m, "LowLatencyDispatchInput")
                      .def(nb::init<>())
                      .def_rw("shape", &LowLatencyDispatchInput::shape)

@@ -29,7 +29,6 @@ struct LowLatencyHandle {
     uint32_t round = 0;
     LowLatencyShape shape;
     uint32_t num_tokens = 0;
-    std::vector<int64_t> topk_idx;        // [num_tokens, topk], as dispatched
     std::vector<std::vector<Row>> rows;   // [source]: what arrived here
 };
 

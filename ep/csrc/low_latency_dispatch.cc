@@ -78,8 +78,6 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
     handle.round = round;
     handle.shape = shape;
     handle.num_tokens = input.num_tokens;
-    handle.topk_idx.assign(input.topk_idx,
-                           input.topk_idx + uint64_t{input.num_tokens} * shape.topk);
     std::vector<uint32_t> all(device_.num_ranks());
     for (uint32_t r = 0; r < all.size(); ++r) all[r] = r;
     // Enough to use this half again as a source, too: who has given its credit has all tokens of the

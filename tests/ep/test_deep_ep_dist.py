@@ -27,11 +27,15 @@ def run(program: str, *folders: Path) -> subprocess.CompletedProcess[str]:
 def test_names_are_those_of_crossdock() -> None:
     program = (
         "import deep_ep, crossdock.ep as ep\n"
-        "assert all(getattr(deep_ep, n) is getattr(ep, n) for n in deep_ep.__all__)\n"
+        "names = ['Buffer', 'Config', 'EventHandle', 'EventOverlap', 'topk_idx_t']\n"
+        "assert all(getattr(deep_ep, n) is getattr(ep, n) for n in names)\n"
+        "from deep_ep.utils import EventHandle, EventOverlap\n"
+        "assert EventHandle is ep.EventHandle and EventOverlap is ep.EventOverlap\n"
         "print(*deep_ep.__all__)"
     )
     done = run(program, DIST)
-    assert done.stdout.split() == ["Buffer", "Config", "EventOverlap", "topk_idx_t"], done.stderr
+    names = ["Buffer", "Config", "EventHandle", "EventOverlap", "topk_idx_t", "utils"]
+    assert done.stdout.split() == names, done.stderr
 
 
 def test_package_further_down_the_path_is_not_shadowed(tmp_path: Path) -> None:

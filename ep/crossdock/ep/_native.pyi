@@ -378,9 +378,6 @@ class LowLatencyHandle:
     @property
     def num_tokens(self) -> int: ...
 
-    @property
-    def topk_idx(self) -> list[int]: ...
-
 class LowLatencyDispatchInput:
     def __init__(self) -> None: ...
 

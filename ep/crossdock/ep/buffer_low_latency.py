@@ -12,6 +12,16 @@ from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
 from crossdock.ep.tensors import expect_experts, expect_tensor
 from crossdock.proxy.errors import ArgumentError
 
+_OVERLAP_ARGUMENTS = {
+    "packed_recv_count",
+    "comp_signal",
+    "block_m",
+    "threshold",
+    "num_sms",
+    "src_signals",
+    "src_signal_expect_value",
+}
+
 
 class LowLatencyCalls(BufferBase):
     """Dispatch and combine through fixed places, and masks of ranks that do not answer."""
@@ -89,6 +99,8 @@ class LowLatencyCalls(BufferBase):
         return_recv_hook: bool = False,
         out: torch.Tensor | None = None,
         combine_wait_recv_cost_stats: torch.Tensor | None = None,
+        overlap: bool = False,
+        **overlap_arguments: object,
     ) -> Combined:
         """Bring the experts' rows back and sum them with the weights of their tokens.
 
@@ -101,6 +113,8 @@ class LowLatencyCalls(BufferBase):
             zero_copy: x is ``get_next_low_latency_combine_buffer(handle)``.
             out: bf16 [tokens, hidden], to hold the result.
             combine_wait_recv_cost_stats: int64 [ranks], microseconds, added to.
+            overlap, overlap_arguments: SGLang's overlap of the experts' GEMM with sending, which a
+                CPU device does not have: only False is accepted, and then the rest is ignored.
 
         Returns:
             bf16 [tokens, hidden]; the event; the hook.
@@ -109,6 +123,11 @@ class LowLatencyCalls(BufferBase):
             CrossdockError: as ``low_latency_dispatch``.
         """
         self._expect_low_latency(async_finish, return_recv_hook)
+        unknown = overlap_arguments.keys() - _OVERLAP_ARGUMENTS
+        if unknown:
+            raise TypeError(f"low_latency_combine() got unexpected arguments {sorted(unknown)}")
+        if overlap:
+            raise ArgumentError("overlap is True, but a CPU device cannot overlap; pass False")
         arguments = low_latency_arguments.checked_combine(
             x,
             topk_idx,

@@ -46,8 +46,13 @@ def install_as_deep_ep() -> None:
     # Engines look for the module by its spec, and for the events in a submodule.
     module.__spec__ = importlib.machinery.ModuleSpec("deep_ep", loader=None, is_package=True)
     module.__path__ = []
-    utils = types.ModuleType("deep_ep.utils")
+    module.__dict__["utils"] = utils = deep_ep_utils()
+    sys.modules.update({"deep_ep": module, "deep_ep.utils": utils})
+
+
+def deep_ep_utils() -> types.ModuleType:
+    """What ``import deep_ep.utils`` gives: the events."""
+    utils = types.ModuleType("deep_ep.utils", "The events of crossdock.ep.")
     utils.__spec__ = importlib.machinery.ModuleSpec("deep_ep.utils", loader=None)
     utils.__dict__.update(EventHandle=EventHandle, EventOverlap=EventOverlap)
-    module.__dict__["utils"] = utils
-    sys.modules.update({"deep_ep": module, "deep_ep.utils": utils})
+    return utils

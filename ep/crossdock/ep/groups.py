@@ -68,9 +68,7 @@ class GroupExchange:
                 dist.monitored_barrier(self._group, timeout=timeout, wait_all_ranks=True)
             lengths = self._gather(torch.tensor([len(data)], dtype=torch.int64))
             longest = int(torch.stack(lengths).max())
-            padded = torch.zeros(longest, dtype=torch.uint8)
-            padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            parts = self._gather(padded)
+            parts = self._gather(torch.tensor(list(data.ljust(longest, b"\0")), dtype=torch.uint8))
         except RuntimeError as error:
             raise TransportError(f"rank {self.rank}: the process group failed: {error}") from error
         return [

@@ -204,7 +204,9 @@ class _Results:
             native.statistics = arguments.statistics.data_ptr()
         if arguments.wait_us is not None:
             native.wait_us = arguments.wait_us.data_ptr()
-        self.handle = LowLatencyHandle.of(src_info, layout_range, shape, communicator)
+        self.handle = LowLatencyHandle.of(
+            src_info, layout_range, shape, communicator, arguments.topk_idx
+        )
 
 
 def _once(receive: Hook) -> Hook:

@@ -18,8 +18,9 @@ SCALE_BLOCK = 128
 class LowLatencyRound:
     """A dispatch and, later, its combine. Live until it is finished or nobody holds it any more."""
 
-    def __init__(self, communicator: Communicator) -> None:
+    def __init__(self, communicator: Communicator, topk_idx: torch.Tensor) -> None:
         self.communicator = communicator
+        self.topk_idx = topk_idx.clone()
         self.native = _native.LowLatencyHandle()
         self.received = False
         self.combined = False
@@ -42,10 +43,11 @@ class LowLatencyHandle(tuple[torch.Tensor, torch.Tensor, int, int, int]):
         layout_range: torch.Tensor,
         shape: _native.LowLatencyShape,
         communicator: Communicator,
+        topk_idx: torch.Tensor,
     ) -> LowLatencyHandle:
         """The handle of a new round."""
         handle = cls((src_info, layout_range, shape.max_tokens, shape.hidden, shape.num_experts))
-        handle.round = LowLatencyRound(communicator)
+        handle.round = LowLatencyRound(communicator, topk_idx)
         return handle
 
 
@@ -172,7 +174,7 @@ def checked_combine(
     experts, capacity = shape.num_experts // ranks, ranks * shape.max_tokens
     rows = expect_tensor("x", x, [torch.bfloat16], [experts, capacity, shape.hidden])
     idx = expect_topk(topk_idx, known.native.num_tokens, shape.num_experts)
-    if idx.flatten().tolist() != list(known.native.topk_idx):
+    if not torch.equal(idx, known.topk_idx):
         raise ArgumentError("topk_idx differs from that of the dispatch that made the handle")
     weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape)
     if use_logfmt and zero_copy:

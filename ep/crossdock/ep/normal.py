@@ -22,6 +22,8 @@ from crossdock.proxy import Communicator
 from crossdock.proxy.errors import ArgumentError, CapacityError, CrossdockError
 
 T = TypeVar("T")
+REFUSED = (CrossdockError, TypeError, ValueError, AttributeError)
+"""What bad arguments may raise: the other ranks must be told of each."""
 X_WINDOW = 2
 """The region through which proxies read the caller's x."""
 
@@ -78,7 +80,7 @@ class NormalMode:
     ) -> _Dispatch:
         try:
             arguments = check()
-        except CrossdockError:
+        except REFUSED:
             self._refuse_dispatch(cached)
             raise
         dispatch = _Dispatch(self._communicator, self._engine, arguments, self._timeout_s)
@@ -129,7 +131,7 @@ class NormalMode:
     def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
         try:
             return _Combine(self._communicator, self._engine, check(), self._timeout_s)
-        except CrossdockError as error:
+        except REFUSED as error:
             given = _native.CombineInput()
             memory = isinstance(error, CapacityError)
             given.refusal = Refusal.MEMORY if memory else Refusal.ARGUMENTS
