@@ -21,6 +21,9 @@ using proxy::RingConsumer;
 using proxy::RingProducer;
 
 constexpr uint32_t kPopped = 32;  // at once, as a proxy does
+// A consumer that has caught up looks elsewhere for a moment, as a proxy polls its transport. One
+// that stares at the line that a producer writes takes it away after each command.
+constexpr uint32_t kElsewhere = 4;
 constexpr uint32_t kMaxBatch = 256;
 constexpr uint32_t kMaxProducers = 64;
 constexpr uint32_t kNumberBits = 48;  // of the word that says producer and number
@@ -41,10 +44,12 @@ class Gate {
     std::atomic<uint32_t> missing_;
 };
 
+// Waits as a device does: in the end it sleeps. A producer that was preempted between its ticket
+// and its command would else not run again until those that yield have used up as much time as it.
 template <class Push>
 void produce(uint32_t producer, const StreamPlan& plan, Push&& push) {
     std::array<Command, kMaxBatch> batch;
-    HotWait wait;
+    proxy::Backoff backoff;
     for (uint64_t next = 0; next < plan.commands;) {
         const uint64_t count = std::min<uint64_t>(plan.batch, plan.commands - next);
         for (uint64_t i = 0; i < count; ++i) {
@@ -52,10 +57,10 @@ void produce(uint32_t producer, const StreamPlan& plan, Push&& push) {
         }
         size_t pushed = push(std::span<const Command>(batch).first(count));
         while (pushed < count) {
-            wait.pause();
+            backoff.pause([](auto limit) { std::this_thread::sleep_for(limit); });
             pushed += push(std::span<const Command>(batch).subspan(pushed, count - pushed));
         }
-        wait.reset();
+        backoff.reset();
         next += count;
     }
 }
@@ -74,6 +79,8 @@ uint64_t consume(const StreamPlan& plan, Pop&& pop) {
         }
         wait.reset();
         left -= count;
+        for (uint32_t i = 0; i < kElsewhere && count < kPopped; ++i)
+            proxy::cpu_relax();
         for (size_t i = 0; i < count; ++i) {
             const uint64_t high = batch[i].high;
             const uint64_t expected = next[high >> kNumberBits & (kMaxProducers - 1)]++;

@@ -26,6 +26,7 @@ EXIT_WRONG = 1
 
 NOTES = (
     "the consumer has a core of its own; producers share the others;",
+    "a consumer that has caught up pauses for a moment, as a proxy polls its transport;",
     "mutex: std::deque under a std::mutex, bounded, consumer polls, a batch under one lock;",
     "python: queue.SimpleQueue between two threads, one at a time;",
     "latency: one command at a time, from push to completion, both ends of the interval included",
