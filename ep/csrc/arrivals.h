@@ -10,11 +10,13 @@ namespace crossdock::ep {
 
 template <class Ready>
 class Arrivals : public Awaitable<Arrivals<Ready>> {
-   public:
-    // `wait_us`: int64 [num_ranks] to which the time that each peer was waited for is added, or null.
+  public:
+    // `wait_us`: int64 [num_ranks] to which the time that each peer was waited for is added, or
+    // null.
     Arrivals(const char* name, const Device& device, int32_t counter, int64_t* wait_us, Ready ready)
         : name_(name), device_(device), counter_(counter), wait_us_(wait_us), ready_(ready) {
-        for (uint32_t r = 0; r < device.num_ranks(); ++r) waiting_.push_back(r);
+        for (uint32_t r = 0; r < device.num_ranks(); ++r)
+            waiting_.push_back(r);
     }
 
     bool ready() override {
@@ -36,7 +38,7 @@ class Arrivals : public Awaitable<Arrivals<Ready>> {
     const char* name() const override { return name_; }
     int32_t counter() const override { return counter_; }
 
-   private:
+  private:
     int64_t elapsed_us() const {
         const auto time = std::chrono::steady_clock::now() - start_;
         return std::chrono::duration_cast<std::chrono::microseconds>(time).count();

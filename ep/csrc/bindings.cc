@@ -68,7 +68,8 @@ void bind_normal(nb::module_& m) {
         .def_ro("complete", &NormalHandle::complete)
         .def_prop_ro("num_forwarded", [](const NormalHandle& handle) {
             uint64_t rows = 0;
-            for (const auto& forwarded : handle.forwarded) rows += forwarded.rows;
+            for (const auto& forwarded : handle.forwarded)
+                rows += forwarded.rows;
             return rows;
         });
     auto input = nb::class_<DispatchInput>(m, "DispatchInput")
@@ -81,10 +82,13 @@ void bind_normal(nb::module_& m) {
                      .def_rw("cached", &DispatchInput::cached)
                      .def_rw("x_region", &DispatchInput::x_region)
                      .def_rw("refusal", &DispatchInput::refusal)
-                     .def("set_scale_strides", [](DispatchInput& self, int64_t row, int64_t column) {
-                         self.scale_strides[0] = row;
-                         self.scale_strides[1] = column;
-                     }, "row"_a, "column"_a);
+                     .def(
+                         "set_scale_strides",
+                         [](DispatchInput& self, int64_t row, int64_t column) {
+                             self.scale_strides[0] = row;
+                             self.scale_strides[1] = column;
+                         },
+                         "row"_a, "column"_a);
     pointer(input, "topk_idx", &DispatchInput::topk_idx);
     pointer(input, "topk_weights", &DispatchInput::topk_weights);
     pointer(input, "scales", &DispatchInput::scales);
@@ -111,9 +115,12 @@ void bind_normal(nb::module_& m) {
                        .def_rw("x_region", &CombineInput::x_region)
                        .def_rw("refusal", &CombineInput::refusal)
                        .def_prop_ro("meta_bytes", &CombineInput::meta_bytes)
-                       .def("set_bias", [](CombineInput& self, uint32_t index, uintptr_t bias) {
-                           self.biases.at(index) = reinterpret_cast<const uint16_t*>(bias);
-                       }, "index"_a, "bias"_a);
+                       .def(
+                           "set_bias",
+                           [](CombineInput& self, uint32_t index, uintptr_t bias) {
+                               self.biases.at(index) = reinterpret_cast<const uint16_t*>(bias);
+                           },
+                           "index"_a, "bias"_a);
     pointer(combine, "topk_weights", &CombineInput::topk_weights);
     pointer(combine, "out", &CombineInput::out);
     pointer(combine, "out_weights", &CombineInput::out_weights);
@@ -181,91 +188,117 @@ void bind_low_latency(nb::module_& m) {
 int64_t layout(const Engine& engine, uintptr_t topk_idx, uint32_t num_tokens, uint32_t topk,
                uint32_t num_experts, uintptr_t per_rank, uintptr_t per_node, uintptr_t per_expert,
                uintptr_t in_rank) {
-    return compute_layout(reinterpret_cast<const int64_t*>(topk_idx), num_tokens, topk, num_experts,
-                          engine.topology(),
-                          {reinterpret_cast<int32_t*>(per_rank),
-                           reinterpret_cast<int32_t*>(per_node),
-                           reinterpret_cast<int32_t*>(per_expert), reinterpret_cast<bool*>(in_rank)});
+    return compute_layout(
+        reinterpret_cast<const int64_t*>(topk_idx), num_tokens, topk, num_experts,
+        engine.topology(),
+        {reinterpret_cast<int32_t*>(per_rank), reinterpret_cast<int32_t*>(per_node),
+         reinterpret_cast<int32_t*>(per_expert), reinterpret_cast<bool*>(in_rank)});
 }
 
 void bind_engine(nb::module_& m) {
     nb::class_<Engine>(m, "Engine")
-        .def("__init__",
-             [](Engine* self, uintptr_t view, std::vector<uint32_t> node_of, uint64_t at,
-                uint64_t bytes) {
-                 new (self) Engine(*reinterpret_cast<const DeviceView*>(view), std::move(node_of), at,
-                                   bytes);
-             },
-             "device_view"_a, "node_of"_a, "low_latency_at"_a, "low_latency_bytes"_a)
+        .def(
+            "__init__",
+            [](Engine* self, uintptr_t view, std::vector<uint32_t> node_of, uint64_t at,
+               uint64_t bytes) {
+                new (self) Engine(*reinterpret_cast<const DeviceView*>(view), std::move(node_of),
+                                  at, bytes);
+            },
+            "device_view"_a, "node_of"_a, "low_latency_at"_a, "low_latency_bytes"_a)
         .def_prop_ro("num_nodes", [](const Engine& e) { return e.topology().num_nodes(); })
         .def("layout", &layout, "topk_idx"_a, "num_tokens"_a, "topk"_a, "num_experts"_a,
              "per_rank"_a, "per_node"_a, "per_expert"_a, "in_rank"_a, Released())
-        .def("meta_stride",
-             [](const Engine& e, const DispatchInput& input) {
-                 return e.normal_dispatch().meta(input).stride();
-             }, "input"_a)
-        .def("announce",
-             [](Engine& e, const DispatchInput& input, NormalHandle& handle, double timeout_s) {
-                 std::vector<uint32_t> expert_rows;
-                 auto ended = e.announce(input, handle, expert_rows, milliseconds(timeout_s));
-                 return std::make_tuple(std::move(ended), std::move(expert_rows));
-             }, "input"_a, "handle"_a, "timeout_s"_a, Released())
-        .def("transfer",
-             [](Engine& e, const DispatchInput& input, NormalHandle& handle,
-                const DispatchPlaces& places, double timeout_s) {
-                 return e.transfer(input, handle, places, milliseconds(timeout_s));
-             }, "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
-        .def("unpack",
-             [](const Engine& e, const DispatchInput& input, const NormalHandle& handle,
-                const DispatchPlaces& places, const DispatchOutput& output) {
-                 e.normal_dispatch().unpack(input, handle, places, output);
-             }, "input"_a, "handle"_a, "places"_a, "output"_a, Released())
-        .def("combine_sizes",
-             [](const Engine& e, const NormalHandle& handle) {
-                 return e.normal_combine().sizes(handle);
-             }, "handle"_a)
-        .def("combine",
-             [](Engine& e, const CombineInput& input, const NormalHandle& handle,
-                const CombinePlaces& places, double timeout_s) {
-                 return e.combine(input, handle, places, milliseconds(timeout_s));
-             }, "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
-        .def("low_latency_half_bytes",
-             [](const Engine& e) { return e.low_latency().half_bytes(); })
-        .def("low_latency_needed_bytes",
-             [](const Engine& e, const LowLatencyShape& shape) {
-                 return e.low_latency().layout(shape).half_bytes();
-             }, "shape"_a)
-        .def("low_latency_may_begin",
-             [](const Engine& e, const LowLatencyShape& shape) {
-                 return e.low_latency().may_begin(shape);
-             }, "shape"_a)
+        .def(
+            "meta_stride",
+            [](const Engine& e, const DispatchInput& input) {
+                return e.normal_dispatch().meta(input).stride();
+            },
+            "input"_a)
+        .def(
+            "announce",
+            [](Engine& e, const DispatchInput& input, NormalHandle& handle, double timeout_s) {
+                std::vector<uint32_t> expert_rows;
+                auto ended = e.announce(input, handle, expert_rows, milliseconds(timeout_s));
+                return std::make_tuple(std::move(ended), std::move(expert_rows));
+            },
+            "input"_a, "handle"_a, "timeout_s"_a, Released())
+        .def(
+            "transfer",
+            [](Engine& e, const DispatchInput& input, NormalHandle& handle,
+               const DispatchPlaces& places, double timeout_s) {
+                return e.transfer(input, handle, places, milliseconds(timeout_s));
+            },
+            "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
+        .def(
+            "unpack",
+            [](const Engine& e, const DispatchInput& input, const NormalHandle& handle,
+               const DispatchPlaces& places, const DispatchOutput& output) {
+                e.normal_dispatch().unpack(input, handle, places, output);
+            },
+            "input"_a, "handle"_a, "places"_a, "output"_a, Released())
+        .def(
+            "combine_sizes",
+            [](const Engine& e, const NormalHandle& handle) {
+                return e.normal_combine().sizes(handle);
+            },
+            "handle"_a)
+        .def(
+            "combine",
+            [](Engine& e, const CombineInput& input, const NormalHandle& handle,
+               const CombinePlaces& places, double timeout_s) {
+                return e.combine(input, handle, places, milliseconds(timeout_s));
+            },
+            "input"_a, "handle"_a, "places"_a, "timeout_s"_a, Released())
+        .def("low_latency_half_bytes", [](const Engine& e) { return e.low_latency().half_bytes(); })
+        .def(
+            "low_latency_needed_bytes",
+            [](const Engine& e, const LowLatencyShape& shape) {
+                return e.low_latency().layout(shape).half_bytes();
+            },
+            "shape"_a)
+        .def(
+            "low_latency_may_begin",
+            [](const Engine& e, const LowLatencyShape& shape) {
+                return e.low_latency().may_begin(shape);
+            },
+            "shape"_a)
         .def("low_latency_clean", &Engine::low_latency_clean)
-        .def("low_latency_combine_buffer_at",
-             [](const Engine& e, const LowLatencyHandle& handle) {
-                 return e.low_latency().combine_buffer_at(handle);
-             }, "handle"_a)
-        .def("low_latency_dispatch_send",
-             [](Engine& e, const LowLatencyDispatchInput& input, LowLatencyHandle& handle,
-                double timeout_s, bool masking) {
-                 return e.low_latency_dispatch_send(input, handle, milliseconds(timeout_s), masking);
-             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
-        .def("low_latency_dispatch_receive",
-             [](Engine& e, const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
-                double timeout_s, bool masking) {
-                 return e.low_latency_dispatch_receive(output, handle, milliseconds(timeout_s),
-                                                       masking);
-             }, "output"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
-        .def("low_latency_combine_send",
-             [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
-                double timeout_s, bool masking) {
-                 return e.low_latency_combine_send(input, handle, milliseconds(timeout_s), masking);
-             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
-        .def("low_latency_combine_receive",
-             [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
-                double timeout_s, bool masking) {
-                 return e.low_latency_combine_receive(input, handle, milliseconds(timeout_s),
+        .def(
+            "low_latency_combine_buffer_at",
+            [](const Engine& e, const LowLatencyHandle& handle) {
+                return e.low_latency().combine_buffer_at(handle);
+            },
+            "handle"_a)
+        .def(
+            "low_latency_dispatch_send",
+            [](Engine& e, const LowLatencyDispatchInput& input, LowLatencyHandle& handle,
+               double timeout_s, bool masking) {
+                return e.low_latency_dispatch_send(input, handle, milliseconds(timeout_s), masking);
+            },
+            "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def(
+            "low_latency_dispatch_receive",
+            [](Engine& e, const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
+               double timeout_s, bool masking) {
+                return e.low_latency_dispatch_receive(output, handle, milliseconds(timeout_s),
                                                       masking);
-             }, "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+            },
+            "output"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def(
+            "low_latency_combine_send",
+            [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
+               double timeout_s, bool masking) {
+                return e.low_latency_combine_send(input, handle, milliseconds(timeout_s), masking);
+            },
+            "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
+        .def(
+            "low_latency_combine_receive",
+            [](Engine& e, const LowLatencyCombineInput& input, const LowLatencyHandle& handle,
+               double timeout_s, bool masking) {
+                return e.low_latency_combine_receive(input, handle, milliseconds(timeout_s),
+                                                     masking);
+            },
+            "input"_a, "handle"_a, "timeout_s"_a, "masking"_a, Released())
         .def("restart", &Engine::restart)
         .def("mask", &Engine::mask, "rank"_a)
         .def("masked", &Engine::masked);
@@ -278,12 +311,15 @@ NB_MODULE(_native, m) {
     m.attr("NUM_COUNTERS") = static_cast<uint32_t>(kNumCounters);
     m.attr("MAX_TOPK") = kMaxTopk;
     m.attr("MAX_LOCAL_EXPERTS") = kMaxLocalExperts;
-    m.def("normal_bytes", [](uint32_t num_ranks) { return ControlArea(num_ranks).bytes(); },
-          "num_ranks"_a);
-    m.def("low_latency_bytes",
-          [](uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks, uint32_t num_experts) {
-              return 2 * LowLatencyLayout(max_tokens, hidden, num_ranks, num_experts).half_bytes();
-          }, "max_tokens"_a, "hidden"_a, "num_ranks"_a, "num_experts"_a);
+    m.def(
+        "normal_bytes", [](uint32_t num_ranks) { return ControlArea(num_ranks).bytes(); },
+        "num_ranks"_a);
+    m.def(
+        "low_latency_bytes",
+        [](uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks, uint32_t num_experts) {
+            return 2 * LowLatencyLayout(max_tokens, hidden, num_ranks, num_experts).half_bytes();
+        },
+        "max_tokens"_a, "hidden"_a, "num_ranks"_a, "num_experts"_a);
     m.def("isa", []() { return selected_kernels().kernels->isa; });
     m.def("isa_message", []() { return selected_kernels().message; });
     bind_endings(m);

@@ -27,13 +27,12 @@ struct Agreement {
     uint32_t num_experts = 0;
     uint32_t dispatch = 0;  // number of the dispatch whose handle is used
 
-    static constexpr std::array<const char*, 6> kNames{"call", "bytes per row of x",
-                                                       "bytes per row of scales", "top-k",
-                                                       "number of experts",
-                                                       "dispatch that made the handle"};
+    static constexpr std::array<const char*, 6> kNames{
+        "call",  "bytes per row of x", "bytes per row of scales",
+        "top-k", "number of experts",  "dispatch that made the handle"};
     std::array<uint32_t, 6> values() const {
-        return {static_cast<uint32_t>(call), hidden_bytes, scale_bytes, topk, num_experts,
-                dispatch};
+        return {
+            static_cast<uint32_t>(call), hidden_bytes, scale_bytes, topk, num_experts, dispatch};
     }
 };
 
@@ -56,7 +55,7 @@ struct Grant {
     Refusal refusal = Refusal::kNone;
     uint32_t reserved = 0;
     // Offsets into the sender's heap region, in bytes.
-    uint64_t rows_at = 0;       // final rows (dispatch) or rows to be summed (combine)
+    uint64_t rows_at = 0;  // final rows (dispatch) or rows to be summed (combine)
     uint64_t meta_at = 0;
     uint64_t node_rows_at = 0;  // rows between nodes
     uint64_t node_meta_at = 0;
@@ -68,7 +67,7 @@ static_assert(sizeof(Grant) == 64);
 
 // Places of the slots. `outgoing` slots are where this rank composes what it sends.
 class ControlArea {
-   public:
+  public:
     ControlArea(uint32_t num_ranks) : num_ranks_(num_ranks) {}
 
     static constexpr uint64_t kHeaderBytes = sizeof(Header) + 4 * kMaxLocalExperts;
@@ -82,7 +81,7 @@ class ControlArea {
     }
     uint64_t bytes() const { return 4ull * num_ranks_ * (kHeaderBytes + grant_bytes()); }
 
-   private:
+  private:
     uint64_t slot(bool outgoing, uint32_t round, uint32_t peer) const {
         return (uint64_t{outgoing ? 2u : 0u} + (round & 1)) * num_ranks_ + peer;
     }

@@ -7,13 +7,13 @@
 namespace crossdock::ep {
 
 enum CounterIndex : uint32_t {
-    kHeaderCounter = 1,       // [2] headers of an operation
-    kGrantCounter = 3,        // [2] grants of an operation
-    kRowCounter = 5,          // rows from their writer
-    kNodeRowCounter = 6,      // rows between nodes
-    kTokenCounter = 7,        // [2] low-latency dispatch: tokens, sealed by the sender's header
-    kResultCounter = 9,       // [2] low-latency combine: rows of experts
-    kCreditCounter = 11,      // [2] low-latency: the peer has emptied its receive buffer
+    kHeaderCounter = 1,   // [2] headers of an operation
+    kGrantCounter = 3,    // [2] grants of an operation
+    kRowCounter = 5,      // rows from their writer
+    kNodeRowCounter = 6,  // rows between nodes
+    kTokenCounter = 7,    // [2] low-latency dispatch: tokens, sealed by the sender's header
+    kResultCounter = 9,   // [2] low-latency combine: rows of experts
+    kCreditCounter = 11,  // [2] low-latency: the peer has emptied its receive buffer
     kNumCounters = 13,
 };
 

@@ -20,7 +20,7 @@ using proxy::Place;
 // Waits until ready(peer) holds for each of the peers. Peers that are `excused` are not waited for.
 template <class Ready>
 class EachPeer : public Awaitable<EachPeer<Ready>> {
-   public:
+  public:
     EachPeer(const char* name, std::vector<uint32_t> peers, Ready ready, int32_t counter,
              const uint8_t* excused)
         : name_(name),
@@ -31,7 +31,8 @@ class EachPeer : public Awaitable<EachPeer<Ready>> {
 
     bool ready() override {
         auto waits = [this](uint32_t peer) { return !is_excused(peer) && !ready_(peer); };
-        while (next_ < peers_.size() && !waits(peers_[next_])) ++next_;
+        while (next_ < peers_.size() && !waits(peers_[next_]))
+            ++next_;
         return next_ == peers_.size();
     }
     std::vector<uint32_t> missing() const override {
@@ -44,7 +45,7 @@ class EachPeer : public Awaitable<EachPeer<Ready>> {
     const char* name() const override { return name_; }
     int32_t counter() const override { return counter_; }
 
-   private:
+  private:
     bool is_excused(uint32_t peer) const { return excused_ != nullptr && excused_[peer] != 0; }
 
     const char* name_;
@@ -56,11 +57,12 @@ class EachPeer : public Awaitable<EachPeer<Ready>> {
 };
 
 class Device {
-   public:
+  public:
     // `excused`: num_ranks flags of ranks that are masked out, or null.
     explicit Device(const DeviceView& view, const uint8_t* excused = nullptr)
         : view_(view), excused_(excused), pending_(view.num_rings) {
-        for (uint32_t i = 0; i < view.num_rings; ++i) producers_.emplace_back(view.rings[i]);
+        for (uint32_t i = 0; i < view.num_rings; ++i)
+            producers_.emplace_back(view.rings[i]);
     }
 
     const DeviceView& view() const { return view_; }
@@ -81,8 +83,8 @@ class Device {
 
     // Pushes all that was collected, waiting for room.
     auto flush() { return Flush(*this); }
-    // Before a call returns and this rank turns to other things: inline proxies move nothing then, and
-    // peers may wait for what was pushed. As far as the transports take it, it is on its way.
+    // Before a call returns and this rank turns to other things: inline proxies move nothing then,
+    // and peers may wait for what was pushed. As far as the transports take it, it is on its way.
     auto hand_over() { return HandOver(*this); }
     // Every command that was pushed is acknowledged: sources may be reused.
     auto fence() { return Fence(*this); }
@@ -94,9 +96,10 @@ class Device {
 
     // Waits for `amount` arrivals at an unsealed counter of each peer, and takes them out.
     Task collect(const char* name, std::vector<uint32_t> peers, uint32_t index, uint32_t amount) {
-        co_await each_peer(name, peers, static_cast<int32_t>(index), [this, index, amount](uint32_t p) {
-            return counter(p, index).read().arrived() >= amount;
-        });
+        co_await each_peer(name, peers, static_cast<int32_t>(index),
+                           [this, index, amount](uint32_t p) {
+                               return counter(p, index).read().arrived() >= amount;
+                           });
         for (uint32_t p : peers) {
             if (!excused(p)) counter(p, index).consume(amount);
         }
@@ -104,9 +107,8 @@ class Device {
 
     // Waits until the sealed counter of each peer is ready, and starts its next round.
     Task settle(const char* name, std::vector<uint32_t> peers, uint32_t index) {
-        co_await each_peer(name, peers, static_cast<int32_t>(index), [this, index](uint32_t p) {
-            return counter(p, index).read().ready();
-        });
+        co_await each_peer(name, peers, static_cast<int32_t>(index),
+                           [this, index](uint32_t p) { return counter(p, index).read().ready(); });
         for (uint32_t p : peers) {
             if (!excused(p)) counter(p, index).reset();
         }
@@ -114,12 +116,13 @@ class Device {
 
     // After a new epoch has begun: what an aborted operation had not pushed yet is forgotten.
     void restart() {
-        for (auto& pending : pending_) pending.clear();
+        for (auto& pending : pending_)
+            pending.clear();
     }
 
     bool excused(uint32_t peer) const { return excused_ != nullptr && excused_[peer] != 0; }
 
-   private:
+  private:
     static constexpr size_t kBatch = 64;
     using Producer = proxy::RingProducer<false>;
 
@@ -164,41 +167,42 @@ class Device {
 
     bool fenced() const {
         for (uint32_t i = 0; i < producers_.size(); ++i) {
-            if (proxy::observe(view_.rings[i]->completed) < producers_[i].fence_ticket()) return false;
+            if (proxy::observe(view_.rings[i]->completed) < producers_[i].fence_ticket())
+                return false;
         }
         return true;
     }
 
     class Flush : public Awaitable<Flush> {
-       public:
+      public:
         explicit Flush(Device& device) : device_(device) {}
         bool ready() override { return device_.push_pending(); }
         std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
         const char* name() const override { return "room in the ring"; }
 
-       private:
+      private:
         Device& device_;
     };
 
     class HandOver : public Awaitable<HandOver> {
-       public:
+      public:
         explicit HandOver(Device& device) : device_(device) {}
         bool ready() override { return device_.push_pending() && device_.handed_over(); }
         std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
         const char* name() const override { return "room at the proxies"; }
 
-       private:
+      private:
         Device& device_;
     };
 
     class Fence : public Awaitable<Fence> {
-       public:
+      public:
         explicit Fence(Device& device) : device_(device) {}
         bool ready() override { return device_.push_pending() && device_.fenced(); }
         std::vector<uint32_t> suspects() const override { return device_.unacknowledged(); }
         const char* name() const override { return "completions of all writes"; }
 
-       private:
+      private:
         Device& device_;
     };
 

@@ -21,7 +21,7 @@ struct Ended {
 };
 
 class Engine {
-   public:
+  public:
     using Timeout = std::chrono::milliseconds;
 
     Engine(const DeviceView& view, std::vector<uint32_t> node_of, uint64_t low_latency_at,
@@ -111,7 +111,7 @@ class Engine {
         low_latency_.restart();
     }
 
-   private:
+  private:
     uint8_t* flags(bool masking) { return masking ? mask_.data() : nullptr; }
 
     const DeviceView& view_;

@@ -23,7 +23,7 @@ struct Disagreement {
 // `Message` is Header or Grant.
 template <class Message>
 class Exchange {
-   public:
+  public:
     Exchange(Device& device, uint64_t (ControlArea::*place)(bool, uint32_t, uint32_t) const,
              uint32_t counter)
         : device_(device), area_(device.num_ranks()), place_(place), counter_(counter) {}
@@ -59,19 +59,21 @@ class Exchange {
     std::optional<Disagreement> disagreement(const Agreement& mine) const {
         for (uint32_t peer = 0; peer < device_.num_ranks(); ++peer) {
             const Message& message = incoming(peer);
-            if (message.refusal != Refusal::kNone) return Disagreement{peer, message.refusal, 0, 0, 0};
+            if (message.refusal != Refusal::kNone)
+                return Disagreement{peer, message.refusal, 0, 0, 0};
         }
         for (uint32_t peer = 0; peer < device_.num_ranks(); ++peer) {
             const auto theirs = incoming(peer).agreement.values();
             for (uint32_t field = 0; field < theirs.size(); ++field) {
                 if (theirs[field] == mine.values()[field]) continue;
-                return Disagreement{peer, Refusal::kNone, field, theirs[field], mine.values()[field]};
+                return Disagreement{peer, Refusal::kNone, field, theirs[field],
+                                    mine.values()[field]};
             }
         }
         return std::nullopt;
     }
 
-   private:
+  private:
     static uint64_t padded(uint64_t bytes) { return (bytes + 15) / 16 * 16; }
 
     Message& message(bool outgoing, uint32_t peer) const {

@@ -7,8 +7,7 @@
 namespace crossdock::ep {
 
 int64_t compute_layout(const int64_t* topk_idx, uint32_t num_tokens, uint32_t topk,
-                       uint32_t num_experts, const Topology& topology,
-                       const LayoutResult& result) {
+                       uint32_t num_experts, const Topology& topology, const LayoutResult& result) {
     const uint32_t num_ranks = topology.num_ranks();
     const uint32_t experts_per_rank = num_experts / num_ranks;
     std::fill_n(result.tokens_per_rank, num_ranks, 0);

@@ -1,10 +1,10 @@
 // Low-latency mode: no exchange of sizes before the tokens, fixed places instead.
 //
-// Dispatch writes a token once to each rank that has an expert for it, into the slot that its source
-// owns there, and closes with a header whose immediate seals the count. The receiver packs what came
-// by expert. Combine writes each expert's row straight into the slot of its (token, k) at the
-// source, which sums them with its weights. A half is written again only after every receiver has
-// said, by a credit, that it has emptied it.
+// Dispatch writes a token once to each rank that has an expert for it, into the slot that its
+// source owns there, and closes with a header whose immediate seals the count. The receiver packs
+// what came by expert. Combine writes each expert's row straight into the slot of its (token, k) at
+// the source, which sums them with its weights. A half is written again only after every receiver
+// has said, by a credit, that it has emptied it.
 #pragma once
 
 #include <array>
@@ -29,7 +29,7 @@ struct LowLatencyHandle {
     uint32_t round = 0;
     LowLatencyShape shape;
     uint32_t num_tokens = 0;
-    std::vector<std::vector<Row>> rows;   // [source]: what arrived here
+    std::vector<std::vector<Row>> rows;  // [source]: what arrived here
 };
 
 struct LowLatencyDispatchInput {
@@ -50,13 +50,13 @@ struct LowLatencyDispatchOutput {
 };
 
 struct LowLatencyCombineInput {
-    const uint16_t* x = nullptr;         // [local experts, ranks * max_tokens, hidden]; null: the rows
-                                         // are in the zero-copy buffer already
-    const int64_t* topk_idx = nullptr;   // [num_tokens, topk]
-    const float* topk_weights = nullptr; // [num_tokens, topk]
+    const uint16_t* x = nullptr;  // [local experts, ranks * max_tokens, hidden]; null: the rows
+                                  // are in the zero-copy buffer already
+    const int64_t* topk_idx = nullptr;    // [num_tokens, topk]
+    const float* topk_weights = nullptr;  // [num_tokens, topk]
     bool logfmt = false;
-    uint16_t* out = nullptr;             // [num_tokens, hidden]
-    int64_t* wait_us = nullptr;          // [ranks], added to; may be null
+    uint16_t* out = nullptr;     // [num_tokens, hidden]
+    int64_t* wait_us = nullptr;  // [ranks], added to; may be null
 };
 
 // A peer whose call had another shape.
@@ -66,7 +66,7 @@ struct LowLatencyMismatch {
 };
 
 class LowLatency {
-   public:
+  public:
     // `region_at`: where the low-latency part of the main region begins; `region_bytes`: its size.
     LowLatency(Device& device, uint64_t region_at, uint64_t region_bytes)
         : device_(device), region_at_(region_at), half_bytes_(region_bytes / 512 * 256) {}
@@ -80,10 +80,10 @@ class LowLatency {
         return half(handle.round) + layout(handle.shape).out_result(0);
     }
 
-    // Whether a round of this shape may begin. A credit says that the tokens of the last round in the
-    // same half were taken, not that its results were. With the same shape that is enough; tokens
-    // that reach further would land in results which a rank still waits for. Then all ranks end
-    // their rounds, meet, and clean().
+    // Whether a round of this shape may begin. A credit says that the tokens of the last round in
+    // the same half were taken, not that its results were. With the same shape that is enough;
+    // tokens that reach further would land in results which a rank still waits for. Then all ranks
+    // end their rounds, meet, and clean().
     bool may_begin(const LowLatencyShape& shape) const {
         const uint64_t end = tokens_end_[round_ & 1];
         return end == 0 || layout(shape).tokens_end() <= end;
@@ -104,14 +104,14 @@ class LowLatency {
         clean();
     }
 
-   private:
+  private:
     uint64_t half(uint32_t round) const { return region_at_ + (round & 1) * half_bytes_; }
     Place place(uint32_t round, uint64_t offset) const {
         return {proxy::kMainRegion, half(round) + offset};
     }
     uint64_t pack(const LowLatencyDispatchInput& input, uint32_t token, std::byte* slot) const;
-    void unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
-                uint32_t source, uint32_t tokens, std::vector<uint32_t>& filled) const;
+    void unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle, uint32_t source,
+                uint32_t tokens, std::vector<uint32_t>& filled) const;
     void place_row(const LowLatencyDispatchOutput& output, const LowLatencyShape& shape,
                    uint32_t expert, uint32_t row, const std::byte* payload) const;
     void sum_token(const LowLatencyCombineInput& input, const LowLatencyHandle& handle,

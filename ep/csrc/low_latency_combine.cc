@@ -7,8 +7,7 @@
 
 namespace crossdock::ep {
 
-Task LowLatency::combine_send(const LowLatencyCombineInput& input,
-                              const LowLatencyHandle& handle) {
+Task LowLatency::combine_send(const LowLatencyCombineInput& input, const LowLatencyHandle& handle) {
     const LowLatencyShape& shape = handle.shape;
     const LowLatencyLayout layout = this->layout(shape);
     const Kernels& kernels = *selected_kernels().kernels;
@@ -53,10 +52,13 @@ Task LowLatency::combine_receive(const LowLatencyCombineInput& input,
     for (uint32_t peer = 0; peer < expected.size(); ++peer) {
         if (!device_.excused(peer)) device_.counter(peer, index).seal(expected[peer]);
     }
-    auto ready = [this, index](uint32_t peer) { return device_.counter(peer, index).read().ready(); };
+    auto ready = [this, index](uint32_t peer) {
+        return device_.counter(peer, index).read().ready();
+    };
     co_await Arrivals("rows of experts", device_, static_cast<int32_t>(index), input.wait_us,
                       ready);
-    for (uint32_t token = 0; token < handle.num_tokens; ++token) sum_token(input, handle, token);
+    for (uint32_t token = 0; token < handle.num_tokens; ++token)
+        sum_token(input, handle, token);
     for (uint32_t peer = 0; peer < expected.size(); ++peer) {
         if (!device_.excused(peer)) device_.counter(peer, index).reset();
     }
@@ -86,7 +88,8 @@ void LowLatency::sum_token(const LowLatencyCombineInput& input, const LowLatency
         return;
     }
     std::array<const uint16_t*, kMaxTopk> bf16;
-    for (uint32_t i = 0; i < count; ++i) bf16[i] = reinterpret_cast<const uint16_t*>(rows[i]);
+    for (uint32_t i = 0; i < count; ++i)
+        bf16[i] = reinterpret_cast<const uint16_t*>(rows[i]);
     kernels.weighted_sum_rows(out, bf16.data(), weights.data(), count, shape.hidden);
 }
 

@@ -79,10 +79,11 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
     handle.shape = shape;
     handle.num_tokens = input.num_tokens;
     std::vector<uint32_t> all(device_.num_ranks());
-    for (uint32_t r = 0; r < all.size(); ++r) all[r] = r;
-    // Enough to use this half again as a source, too: who has given its credit has all tokens of the
-    // last round in it, and who begins this round has all results. A fence would also wait for the
-    // acknowledgements of masked ranks, which may never come.
+    for (uint32_t r = 0; r < all.size(); ++r)
+        all[r] = r;
+    // Enough to use this half again as a source, too: who has given its credit has all tokens of
+    // the last round in it, and who begins this round has all results. A fence would also wait for
+    // the acknowledgements of masked ranks, which may never come.
     if (round >= 2) co_await device_.collect("credits", all, kCreditCounter + (round & 1), 1);
     std::vector<uint32_t> sent(device_.num_ranks(), 0);
     std::vector<uint32_t> last(device_.num_ranks(), 0);  // token it got last, plus one
@@ -114,15 +115,16 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
     co_await device_.hand_over();
 }
 
-Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output,
-                                  LowLatencyHandle& handle,
+Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
                                   std::optional<LowLatencyMismatch>& mismatch) {
     const uint32_t round = handle.round;
     const uint32_t index = kTokenCounter + (round & 1);
     const uint32_t num_ranks = device_.num_ranks();
     const uint32_t local_experts = handle.shape.num_experts / num_ranks;
     const LowLatencyLayout layout = this->layout(handle.shape);
-    auto ready = [this, index](uint32_t peer) { return device_.counter(peer, index).read().ready(); };
+    auto ready = [this, index](uint32_t peer) {
+        return device_.counter(peer, index).read().ready();
+    };
     co_await Arrivals("tokens", device_, static_cast<int32_t>(index), output.wait_us, ready);
 
     std::vector<uint32_t> filled(local_experts, 0);

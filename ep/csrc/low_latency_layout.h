@@ -42,9 +42,8 @@ struct TokenHead {
 static_assert(sizeof(TokenHead) == 16);
 
 class LowLatencyLayout {
-   public:
-    LowLatencyLayout(uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks,
-                     uint32_t num_experts)
+  public:
+    LowLatencyLayout(uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks, uint32_t num_experts)
         : max_tokens_(max_tokens), num_ranks_(num_ranks), result_bytes_(2ull * hidden) {
         const uint64_t fp8 = hidden + 4ull * ((hidden + 127) / 128);
         slot_bytes_ = TokenHead::bytes(kMaxTopk) + aligned(std::max<uint64_t>(2ull * hidden, fp8));
@@ -55,8 +54,8 @@ class LowLatencyLayout {
         out_tokens_ = tokens_ + uint64_t{num_ranks} * max_tokens * slot_bytes_;
         results_ = out_tokens_ + max_tokens * slot_bytes_;
         out_results_ = results_ + uint64_t{max_tokens} * results_per_token_ * result_bytes_;
-        half_bytes_ = (out_results_ + uint64_t{num_experts} * max_tokens * result_bytes_ + 255) /
-                      256 * 256;
+        half_bytes_ =
+            (out_results_ + uint64_t{num_experts} * max_tokens * result_bytes_ + 255) / 256 * 256;
     }
 
     // Offsets into a half.
@@ -76,7 +75,7 @@ class LowLatencyLayout {
     uint64_t out_result(uint64_t row) const { return out_results_ + row * result_bytes_; }
     uint64_t half_bytes() const { return half_bytes_; }
 
-   private:
+  private:
     static uint64_t aligned(uint64_t bytes) { return (bytes + 15) / 16 * 16; }
 
     uint64_t max_tokens_;

@@ -8,7 +8,9 @@ namespace crossdock::ep {
 
 namespace {
 
-Rows heap_rows(uint64_t at, uint64_t stride) { return {{proxy::kHeapRegion, at}, stride}; }
+Rows heap_rows(uint64_t at, uint64_t stride) {
+    return {{proxy::kHeapRegion, at}, stride};
+}
 
 // One stream of rows, in the order of the tokens that they belong to.
 struct Stream {
@@ -39,17 +41,17 @@ struct Summation {
             const uint64_t row = stream.next++;
             rows.push_back(reinterpret_cast<const uint16_t*>(device.at(stream.rows.row(row))));
             if (input.topk == 0) continue;
-            weights.push_back(stream.weights != nullptr
-                                  ? stream.weights + row * input.topk
-                                  : reinterpret_cast<const float*>(
-                                        device.at(stream.meta.row(row))));
+            weights.push_back(stream.weights != nullptr ? stream.weights + row * input.topk
+                                                        : reinterpret_cast<const float*>(
+                                                              device.at(stream.meta.row(row))));
         }
     }
 
     void sum_weights(float* out) const {
         std::fill_n(out, input.topk, 0.0f);
         for (const float* source : weights) {
-            for (uint32_t k = 0; k < input.topk; ++k) out[k] += source[k];
+            for (uint32_t k = 0; k < input.topk; ++k)
+                out[k] += source[k];
         }
     }
 };
@@ -60,8 +62,7 @@ struct Summation {
 // forwarded ones) and each near rank but itself, the rows that this rank returns.
 struct NormalCombine::Staging {
     Staging(const Topology& topology, const NormalHandle& handle)
-        : first(topology.neighbours().size(),
-                std::vector<uint64_t>(topology.num_ranks(), 0)) {
+        : first(topology.neighbours().size(), std::vector<uint64_t>(topology.num_ranks(), 0)) {
         auto add = [&](uint32_t source, auto rows_at_place) {
             for (uint32_t place = 0; place < first.size(); ++place) {
                 if (topology.neighbours()[place] == topology.rank()) continue;
@@ -69,12 +70,10 @@ struct NormalCombine::Staging {
                 rows += rows_at_place(place);
             }
         };
-        add(topology.rank(), [&](uint32_t place) {
-            return handle.to_rank[topology.neighbours()[place]].size();
-        });
+        add(topology.rank(),
+            [&](uint32_t place) { return handle.to_rank[topology.neighbours()[place]].size(); });
         for (const auto& forwarded : handle.forwarded) {
-            add(forwarded.source,
-                [&](uint32_t place) { return forwarded.to_place[place].size(); });
+            add(forwarded.source, [&](uint32_t place) { return forwarded.to_place[place].size(); });
         }
     }
 
@@ -82,8 +81,7 @@ struct NormalCombine::Staging {
     uint64_t rows = 0;
 };
 
-Agreement NormalCombine::agreement(const CombineInput& input,
-                                   const NormalHandle& handle) const {
+Agreement NormalCombine::agreement(const CombineInput& input, const NormalHandle& handle) const {
     return {.call = Call::kCombine,
             .hidden_bytes = static_cast<uint32_t>(input.row_bytes()),
             .topk = input.topk,
@@ -92,14 +90,15 @@ Agreement NormalCombine::agreement(const CombineInput& input,
 
 CombineSizes NormalCombine::sizes(const NormalHandle& handle) const {
     CombineSizes sizes{.rows = Staging(topology_, handle).rows, .own_rows = handle.num_recv};
-    for (const auto& to_node : handle.to_node) sizes.node_rows += to_node.size();
-    for (const auto& forwarded : handle.forwarded) sizes.partial_rows += forwarded.rows;
+    for (const auto& to_node : handle.to_node)
+        sizes.node_rows += to_node.size();
+    for (const auto& forwarded : handle.forwarded)
+        sizes.partial_rows += forwarded.rows;
     return sizes;
 }
 
 Task NormalCombine::run(const CombineInput& input, const NormalHandle& handle,
-                        const CombinePlaces& places,
-                        std::optional<Disagreement>& disagreement) {
+                        const CombinePlaces& places, std::optional<Disagreement>& disagreement) {
     if (input.refusal == Refusal::kNone) expect_rows(input, handle);
     co_await send_grants(input, handle, places);
     co_await grants_.collect("grants", topology_.all());
@@ -132,7 +131,8 @@ void NormalCombine::expect_rows(const CombineInput& input, const NormalHandle& h
         size_t rows = 0;
         if (peer != topology_.rank()) {
             rows = handle.to_rank[peer].size();
-            for (const auto& f : handle.forwarded) rows += f.to_place[place].size();
+            for (const auto& f : handle.forwarded)
+                rows += f.to_place[place].size();
         }
         device_.counter(peer, kRowCounter).seal(static_cast<uint32_t>(rows) * pieces);
     }
@@ -275,8 +275,7 @@ void NormalCombine::sum_for_me(const CombineInput& input, const NormalHandle& ha
             if (r == me) {
                 const uint64_t first = handle.first_row[me];
                 stream.rows = {x.row(first), x.stride};
-                stream.weights =
-                    input.topk > 0 ? input.topk_weights + first * input.topk : nullptr;
+                stream.weights = input.topk > 0 ? input.topk_weights + first * input.topk : nullptr;
             } else {
                 const uint64_t first = staging.first[topology_.place(r)][me];
                 stream.rows = {staged.row(first), staged.stride};

@@ -18,13 +18,13 @@
 namespace crossdock::ep {
 
 struct CombineInput {
-    uint32_t hidden = 0;      // bf16 elements of a row
-    uint32_t topk = 0;        // 0: no weights travel
-    uint32_t x_region = 0;    // window on x: [num_recv, hidden]
-    const float* topk_weights = nullptr;            // [num_recv, topk]
-    std::array<const uint16_t*, 2> biases{};        // [num_tokens, hidden] each, or null
-    uint16_t* out = nullptr;                        // [num_tokens, hidden]
-    float* out_weights = nullptr;                   // [num_tokens, topk]
+    uint32_t hidden = 0;                      // bf16 elements of a row
+    uint32_t topk = 0;                        // 0: no weights travel
+    uint32_t x_region = 0;                    // window on x: [num_recv, hidden]
+    const float* topk_weights = nullptr;      // [num_recv, topk]
+    std::array<const uint16_t*, 2> biases{};  // [num_tokens, hidden] each, or null
+    uint16_t* out = nullptr;                  // [num_tokens, hidden]
+    float* out_weights = nullptr;             // [num_tokens, topk]
     Refusal refusal = Refusal::kNone;
 
     uint64_t row_bytes() const { return 2ull * hidden; }
@@ -33,13 +33,13 @@ struct CombineInput {
 
 // Heap blocks that the caller has allocated, of the sizes that CombineSizes tells.
 struct CombinePlaces {
-    uint64_t rows_at = 0;          // rows of near ranks, to be summed here
+    uint64_t rows_at = 0;  // rows of near ranks, to be summed here
     uint64_t meta_at = 0;
-    uint64_t node_rows_at = 0;     // sums of other nodes, for this rank's tokens
+    uint64_t node_rows_at = 0;  // sums of other nodes, for this rank's tokens
     uint64_t node_meta_at = 0;
     uint64_t partial_rows_at = 0;  // sums made here as a gateway
     uint64_t partial_meta_at = 0;
-    uint64_t own_meta_at = 0;      // this rank's weights, to be sent
+    uint64_t own_meta_at = 0;  // this rank's weights, to be sent
 };
 
 struct CombineSizes {
@@ -50,7 +50,7 @@ struct CombineSizes {
 };
 
 class NormalCombine {
-   public:
+  public:
     NormalCombine(Device& device, const Topology& topology, Exchange<Grant>& grants)
         : device_(device), topology_(topology), grants_(grants) {}
 
@@ -58,7 +58,7 @@ class NormalCombine {
     Task run(const CombineInput& input, const NormalHandle& handle, const CombinePlaces& places,
              std::optional<Disagreement>& disagreement);
 
-   private:
+  private:
     struct Staging;  // where the rows of each (source, near rank) lie
 
     void expect_rows(const CombineInput& input, const NormalHandle& handle) const;
@@ -69,9 +69,8 @@ class NormalCombine {
     Task pass_sums_on(const CombineInput& input, const NormalHandle& handle,
                       const CombinePlaces& places);
     void sum_for_source(const CombineInput& input, const NormalHandle& handle,
-                        const CombinePlaces& places,
-                        const NormalHandle::Forwarded& forwarded, const Rows& partial,
-                        const Rows& partial_meta) const;
+                        const CombinePlaces& places, const NormalHandle::Forwarded& forwarded,
+                        const Rows& partial, const Rows& partial_meta) const;
     void sum_for_me(const CombineInput& input, const NormalHandle& handle,
                     const CombinePlaces& places) const;
     void pack_weights(const CombineInput& input, const NormalHandle& handle, uint64_t at) const;

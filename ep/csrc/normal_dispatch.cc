@@ -15,8 +15,7 @@ MetaLayout NormalDispatch::meta(const DispatchInput& input) const {
             .num_scales = input.num_scales};
 }
 
-Agreement NormalDispatch::agreement(const DispatchInput& input,
-                                    const NormalHandle& handle) const {
+Agreement NormalDispatch::agreement(const DispatchInput& input, const NormalHandle& handle) const {
     return {.call = input.cached ? Call::kCachedDispatch : Call::kDispatch,
             .hidden_bytes = input.hidden_bytes,
             .scale_bytes = 4 * input.num_scales,
@@ -57,11 +56,13 @@ Task NormalDispatch::announce(const DispatchInput& input, NormalHandle& handle,
     std::vector<uint32_t> rows(num_ranks, 0);
     for (uint32_t token = 0; token < input.num_tokens && input.refusal == Refusal::kNone; ++token) {
         const bool* in_rank = input.is_token_in_rank + uint64_t{token} * num_ranks;
-        for (uint32_t r = 0; r < num_ranks; ++r) rows[r] += in_rank[r];
+        for (uint32_t r = 0; r < num_ranks; ++r)
+            rows[r] += in_rank[r];
     }
     for (uint32_t peer = 0; peer < num_ranks; ++peer) {
         Header& header = headers_.outgoing(peer);
-        header = {.agreement = agreement(input, handle), .refusal = input.refusal, .rows = rows[peer]};
+        header = {
+            .agreement = agreement(input, handle), .refusal = input.refusal, .rows = rows[peer]};
         if (input.refusal != Refusal::kNone) continue;
         const uint32_t node = topology_.node_of(peer);
         if (!topology_.near(peer) && topology_.gateway(topology_.rank(), node) == peer) {
@@ -87,7 +88,8 @@ void NormalDispatch::receive_plan(const DispatchInput& input, NormalHandle& hand
     for (uint32_t source = 0; source < num_ranks; ++source) {
         const Header& header = headers_.incoming(source);
         handle.first_row[source + 1] = handle.first_row[source] + header.rows;
-        for (uint32_t e = 0; e < local_experts; ++e) expert_rows[e] += header.expert_rows()[e];
+        for (uint32_t e = 0; e < local_experts; ++e)
+            expert_rows[e] += header.expert_rows()[e];
     }
     handle.num_recv = handle.first_row[num_ranks];
     handle.forwarded.clear();
@@ -114,8 +116,10 @@ Task NormalDispatch::transfer(const DispatchInput& input, NormalHandle& handle,
         co_await device_.settle("rows of tokens", topology_.neighbours(), kRowCounter);
         handle.complete = true;
     } else {
-        for (uint32_t w : topology_.neighbours()) device_.counter(w, kRowCounter).reset();
-        for (uint32_t s : topology_.forwarded()) device_.counter(s, kNodeRowCounter).reset();
+        for (uint32_t w : topology_.neighbours())
+            device_.counter(w, kRowCounter).reset();
+        for (uint32_t s : topology_.forwarded())
+            device_.counter(s, kNodeRowCounter).reset();
     }
     co_await device_.fence();
     grants_.next_round();
@@ -127,7 +131,8 @@ void NormalDispatch::expect_rows(const NormalHandle& handle, uint32_t pieces) co
     for (uint32_t s = 0; s < topology_.num_ranks(); ++s) {
         from[topology_.writer(s)] += handle.rows_from(s) * pieces;
     }
-    for (uint32_t w : topology_.neighbours()) device_.counter(w, kRowCounter).seal(from[w]);
+    for (uint32_t w : topology_.neighbours())
+        device_.counter(w, kRowCounter).seal(from[w]);
     for (const auto& forwarded : handle.forwarded) {
         device_.counter(forwarded.source, kNodeRowCounter).seal(forwarded.rows * pieces);
     }
@@ -197,8 +202,7 @@ Task NormalDispatch::send_rows(const DispatchInput& input, const NormalHandle& h
             for (uint32_t t : handle.to_node[node]) {
                 std::byte* row = device_.at(own_meta.row(t));
                 std::memset(row, 0, 8ull * layout.node_words);
-                const bool* in_rank =
-                    input.is_token_in_rank + uint64_t{t} * topology_.num_ranks();
+                const bool* in_rank = input.is_token_in_rank + uint64_t{t} * topology_.num_ranks();
                 for (uint32_t r : topology_.members(node)) {
                     if (in_rank[r]) set_bit(row, topology_.place(r));
                 }

@@ -22,18 +22,18 @@ namespace crossdock::ep {
 struct DispatchInput {
     uint32_t num_tokens = 0;
     uint32_t hidden_bytes = 0;
-    uint32_t topk = 0;         // 0: no indices travel (cached dispatch)
-    uint32_t num_scales = 0;   // for each token
+    uint32_t topk = 0;        // 0: no indices travel (cached dispatch)
+    uint32_t num_scales = 0;  // for each token
     uint32_t num_experts = 0;
     bool cached = false;
-    uint32_t x_region = 0;     // window on x: [num_tokens] rows of hidden_bytes
-    const int64_t* topk_idx = nullptr;     // [num_tokens, topk]
-    const float* topk_weights = nullptr;   // [num_tokens, topk]
-    const uint32_t* scales = nullptr;      // 4-byte elements
-    int64_t scale_strides[2] = {0, 0};     // in elements
+    uint32_t x_region = 0;                       // window on x: [num_tokens] rows of hidden_bytes
+    const int64_t* topk_idx = nullptr;           // [num_tokens, topk]
+    const float* topk_weights = nullptr;         // [num_tokens, topk]
+    const uint32_t* scales = nullptr;            // 4-byte elements
+    int64_t scale_strides[2] = {0, 0};           // in elements
     const bool* is_token_in_rank = nullptr;      // [num_tokens, num_ranks]
     const int32_t* tokens_per_expert = nullptr;  // [num_experts]
-    Refusal refusal = Refusal::kNone;      // this rank's arguments are unusable; tell the others
+    Refusal refusal = Refusal::kNone;  // this rank's arguments are unusable; tell the others
 };
 
 // Heap blocks that the caller has allocated for transfer(). Offsets into the heap region.
@@ -42,19 +42,19 @@ struct DispatchPlaces {
     uint64_t meta_at = 0;       // num_recv meta rows
     uint64_t node_rows_at = 0;  // rows to forward
     uint64_t node_meta_at = 0;
-    uint64_t own_meta_at = 0;   // num_tokens meta rows to send
+    uint64_t own_meta_at = 0;          // num_tokens meta rows to send
     Refusal refusal = Refusal::kNone;  // no memory; tell the others
 };
 
 struct DispatchOutput {
-    int64_t* topk_idx = nullptr;     // [num_rows, topk]
-    float* topk_weights = nullptr;   // [num_rows, topk]
-    uint32_t* scales = nullptr;      // [num_rows, num_scales]
-    uint32_t num_rows = 0;           // at least num_recv; rows beyond it are padding
+    int64_t* topk_idx = nullptr;    // [num_rows, topk]
+    float* topk_weights = nullptr;  // [num_rows, topk]
+    uint32_t* scales = nullptr;     // [num_rows, num_scales]
+    uint32_t num_rows = 0;          // at least num_recv; rows beyond it are padding
 };
 
 class NormalDispatch {
-   public:
+  public:
     NormalDispatch(Device& device, const Topology& topology, Exchange<Header>& headers,
                    Exchange<Grant>& grants)
         : device_(device), topology_(topology), headers_(headers), grants_(grants) {}
@@ -68,10 +68,11 @@ class NormalDispatch {
                   std::optional<Disagreement>& disagreement);
     void unpack(const DispatchInput& input, const NormalHandle& handle,
                 const DispatchPlaces& places, const DispatchOutput& output) const;
-    // After a new epoch has begun on all ranks: in the last one, some had announced more than others.
+    // After a new epoch has begun on all ranks: in the last one, some had announced more than
+    // others.
     void restart() { dispatches_ = ++restarts_ << 24; }
 
-   private:
+  private:
     Agreement agreement(const DispatchInput& input, const NormalHandle& handle) const;
     void plan(const DispatchInput& input, NormalHandle& handle) const;
     void pack_meta(const DispatchInput& input, uint64_t at) const;

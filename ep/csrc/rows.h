@@ -28,7 +28,8 @@ inline Task write_rows(Device& device, uint32_t peer, Rows from,
     const uint64_t limit = rows_per_command(from.stride);
     for (uint64_t i = 0; i < picked.size();) {
         uint64_t run = 1;
-        while (run < limit && i + run < picked.size() && picked[i + run] == picked[i] + run) ++run;
+        while (run < limit && i + run < picked.size() && picked[i + run] == picked[i] + run)
+            ++run;
         const Command command =
             proxy::make_write(Op::kWriteAdd, peer, from.row(picked[i]), to.row(i),
                               run * from.stride, counter, static_cast<uint32_t>(run));

@@ -20,8 +20,8 @@ struct Outcome {
     int32_t counter = -1;
 };
 
-// What makes waiting pointless: a fault of this rank, a lost peer unless they are tolerated, or a peer
-// that is waited for and has gone. kDone when nothing does.
+// What makes waiting pointless: a fault of this rank, a lost peer unless they are tolerated, or a
+// peer that is waited for and has gone. kDone when nothing does.
 Outcome trouble_of(const Task& task, const proxy::DeviceView& view, bool tolerant);
 
 // Of a task whose deadline has passed.
@@ -31,9 +31,9 @@ Outcome overdue(const Task& task);
 // what trouble_of() or overdue() said.
 bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask);
 
-// With a `mask`, a lost peer is no reason to stop unless the task waits for it, and then it is masked:
-// its flag is set, and the task, which excuses masked ranks, goes on. So is one that outlives the
-// deadline. Without a mask any lost peer stops the task.
+// With a `mask`, a lost peer is no reason to stop unless the task waits for it, and then it is
+// masked: its flag is set, and the task, which excuses masked ranks, goes on. So is one that
+// outlives the deadline. Without a mask any lost peer stops the task.
 Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds timeout,
             uint8_t* mask = nullptr);
 

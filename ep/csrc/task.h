@@ -15,7 +15,7 @@ namespace crossdock::ep {
 
 // What a suspended task waits for.
 class Condition {
-   public:
+  public:
     virtual bool ready() = 0;
     // Ranks that the wait is about and that are not ready; empty when it is about none.
     virtual std::vector<uint32_t> missing() const { return {}; }
@@ -25,12 +25,12 @@ class Condition {
     // Counter of the missing ranks, for the report; negative when there is none.
     virtual int32_t counter() const { return -1; }
 
-   protected:
+  protected:
     ~Condition() = default;
 };
 
 class Task {
-   public:
+  public:
     struct promise_type;
     using Handle = std::coroutine_handle<promise_type>;
 
@@ -93,7 +93,7 @@ class Task {
         if (handle_.promise().error) std::rethrow_exception(handle_.promise().error);
     }
 
-   private:
+  private:
     Handle handle_;
 };
 
@@ -105,7 +105,7 @@ inline std::coroutine_handle<> Task::FinalAwaiter::await_suspend(Handle handle) 
 // Base of conditions that can be awaited.
 template <class Derived>
 class Awaitable : public Condition {
-   public:
+  public:
     bool await_ready() { return static_cast<Derived*>(this)->ready(); }
     void await_suspend(Task::Handle handle) {
         Task::Execution* execution = handle.promise().execution;

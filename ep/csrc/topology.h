@@ -11,7 +11,7 @@
 namespace crossdock::ep {
 
 class Topology {
-   public:
+  public:
     // node_of[rank]: nodes are numbered 0..N-1.
     Topology(uint32_t rank, std::vector<uint32_t> node_of)
         : rank_(rank), node_of_(std::move(node_of)), place_(node_of_.size()) {
@@ -49,11 +49,12 @@ class Topology {
     }
     std::vector<uint32_t> all() const {
         std::vector<uint32_t> ranks(num_ranks());
-        for (uint32_t r = 0; r < num_ranks(); ++r) ranks[r] = r;
+        for (uint32_t r = 0; r < num_ranks(); ++r)
+            ranks[r] = r;
         return ranks;
     }
 
-   private:
+  private:
     uint32_t rank_;
     std::vector<uint32_t> node_of_;
     std::vector<uint32_t> place_;

@@ -1,5 +1,5 @@
-// How to wait: spin briefly, then let others run, then sleep. Two pollers that spin on one core cost
-// each other a scheduler slice of milliseconds, so spinning is short.
+// How to wait: spin briefly, then let others run, then sleep. Two pollers that spin on one core
+// cost each other a scheduler slice of milliseconds, so spinning is short.
 #pragma once
 
 #include <sched.h>
@@ -19,7 +19,7 @@ inline void cpu_relax() {
 }
 
 class Backoff {
-   public:
+  public:
     static constexpr uint32_t kSpins = 64;
     static constexpr uint32_t kYields = 256;
     static constexpr std::chrono::microseconds kSleepMin{50};
@@ -43,7 +43,7 @@ class Backoff {
 
     bool sleeps() const { return round_ > kSpins + kYields; }
 
-   private:
+  private:
     uint32_t round_ = 0;
 };
 

@@ -24,8 +24,8 @@ const CommunicatorConfig& checked(const CommunicatorConfig& config) {
     require(config.num_ranks >= 1 && config.num_ranks <= schema::kMaxPeers,
             "num_ranks is " + std::to_string(config.num_ranks) + ", the limit is " +
                 std::to_string(schema::kMaxPeers));
-    require(config.rank < config.num_ranks, "rank is " + std::to_string(config.rank) + " of " +
-                                                std::to_string(config.num_ranks));
+    require(config.rank < config.num_ranks,
+            "rank is " + std::to_string(config.rank) + " of " + std::to_string(config.num_ranks));
     require(config.num_proxies >= 1, "num_proxies is 0");
     require(Ring::valid_capacity(config.ring_slots),
             "ring_slots is " + std::to_string(config.ring_slots) + ", not a power of two");
@@ -39,8 +39,7 @@ const CommunicatorConfig& checked(const CommunicatorConfig& config) {
     require(2ull * config.limits.writes_per_peer <= 1ull << config.layout.sequence_bits,
             "the sequence window holds " + std::to_string(1ull << config.layout.sequence_bits) +
                 ", less than twice the writes in flight");
-    require(config.num_counters >= 1 &&
-                config.num_counters <= 1u << config.layout.counter_bits,
+    require(config.num_counters >= 1 && config.num_counters <= 1u << config.layout.counter_bits,
             std::to_string(config.num_counters) + " counters do not fit " +
                 std::to_string(config.layout.counter_bits) + " bits");
     return config;
@@ -66,8 +65,8 @@ Communicator::Communicator(const CommunicatorConfig& config)
       heap_(std::make_shared<Heap>(memory_[kHeapRegion])),
       peers_(config.num_ranks),
       counters_(std::make_unique<Counter[]>(uint64_t{config.num_ranks} * config.num_counters)),
-      context_{config.rank, config.layout, config.num_counters, counters_.get(),
-               &regions_,   &peers_,       &fault_,             config.num_proxies},
+      context_{config.rank, config.layout, config.num_counters, counters_.get(), &regions_,
+               &peers_,     &fault_,       config.num_proxies},
       owner_(getpid()) {
     for (uint32_t i = 0; i < kExposedRegions; ++i) {
         regions_.open(i, {memory_[i]->data(), memory_[i]->bytes()});
@@ -82,7 +81,9 @@ Communicator::Communicator(const CommunicatorConfig& config)
     view_ = make_view();
 }
 
-Communicator::~Communicator() { shut_down(-1); }
+Communicator::~Communicator() {
+    shut_down(-1);
+}
 
 DeviceView Communicator::make_view() {
     DeviceView view{.rank = config_.rank,
@@ -167,7 +168,8 @@ void Communicator::take_care() {
         const uint64_t rounds = peek(rounds_);
         bool worked = false;
         if (rounds == seen) {
-            while (!stop_.load(std::memory_order_acquire) && run_inline()) worked = true;
+            while (!stop_.load(std::memory_order_acquire) && run_inline())
+                worked = true;
         }
         seen = rounds;
         rest = worked ? kRestMin : std::min(kRestMax, 2 * rest);
@@ -182,12 +184,14 @@ bool Communicator::progress() {
 bool Communicator::run_inline() {
     if (config_.threads || busy_.exchange(true, std::memory_order_acquire)) return false;
     bool worked = false;
-    for (auto& proxy : proxies_) worked |= proxy->progress();
+    for (auto& proxy : proxies_)
+        worked |= proxy->progress();
     if (!worked) {
         const auto now = Clock::now();
         if (now - looked_around_ >= kLookAround) {
             looked_around_ = now;
-            for (auto& proxy : proxies_) proxy->look_around();
+            for (auto& proxy : proxies_)
+                proxy->look_around();
         }
     }
     busy_.store(false, std::memory_order_release);
@@ -214,11 +218,14 @@ bool Communicator::fenced() const {
 
 void Communicator::stop_threads() {
     stop_.store(true, std::memory_order_release);
-    for (auto& proxy : proxies_) proxy->wake();
-    for (auto& thread : threads_) thread.join();
+    for (auto& proxy : proxies_)
+        proxy->wake();
+    for (auto& thread : threads_)
+        thread.join();
     threads_.clear();
     // Inline waiters see the fault, leave the proxies, and do not come back.
-    while (busy_.exchange(true, std::memory_order_acquire)) sched_yield();
+    while (busy_.exchange(true, std::memory_order_acquire))
+        sched_yield();
 }
 
 void Communicator::begin_epoch(uint32_t epoch) {
@@ -226,7 +233,8 @@ void Communicator::begin_epoch(uint32_t epoch) {
     if (down_) return;
     const bool running = !threads_.empty();
     stop_threads();
-    for (auto& proxy : proxies_) proxy->begin_epoch(epoch);
+    for (auto& proxy : proxies_)
+        proxy->begin_epoch(epoch);
     for (uint64_t i = 0; i < uint64_t{config_.num_ranks} * config_.num_counters; ++i) {
         counters_[i].reset();
     }
@@ -239,7 +247,8 @@ void Communicator::begin_epoch(uint32_t epoch) {
 void Communicator::shut_down(int32_t blame) {
     if (getpid() != owner_) {
         // What peers see of this rank belongs to the parent, which goes on.
-        for (auto& thread : threads_) thread.detach();
+        for (auto& thread : threads_)
+            thread.detach();
         threads_.clear();
         return;
     }
@@ -248,12 +257,14 @@ void Communicator::shut_down(int32_t blame) {
     if (down_) return;
     down_ = true;
     stop_threads();
-    for (auto& proxy : proxies_) proxy->leave(blame);
+    for (auto& proxy : proxies_)
+        proxy->leave(blame);
     if (blame < 0) return;
     // The name of the culprit is worth a moment: a farewell may be stuck behind half a write.
     constexpr int kRounds = 20;
     for (int round = 0; round < kRounds; ++round) {
-        for (auto& proxy : proxies_) proxy->linger();
+        for (auto& proxy : proxies_)
+            proxy->linger();
         std::this_thread::sleep_for(std::chrono::microseconds(500));
     }
 }

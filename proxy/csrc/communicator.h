@@ -21,13 +21,13 @@ namespace crossdock::proxy {
 struct CommunicatorConfig {
     uint32_t rank = 0;
     uint32_t num_ranks = 1;
-    uint32_t num_proxies = 1;      // endpoints and rings of the rank; the same on every rank
-    bool threads = false;          // a thread for each proxy; else waiters run them inline
-    bool caretaker = false;        // inline: a thread that runs them when no waiter has for a while
-    std::vector<int> cpus;         // a core for each thread; empty: not pinned
+    uint32_t num_proxies = 1;  // endpoints and rings of the rank; the same on every rank
+    bool threads = false;      // a thread for each proxy; else waiters run them inline
+    bool caretaker = false;    // inline: a thread that runs them when no waiter has for a while
+    std::vector<int> cpus;     // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
-    uint32_t num_counters = 1;     // per peer
+    uint32_t num_counters = 1;  // per peer
     ImmediateLayout layout;
     uint32_t ring_slots = 4096;
     uint32_t epoch = 0;
@@ -35,7 +35,7 @@ struct CommunicatorConfig {
 };
 
 class Communicator {
-   public:
+  public:
     // Throws std::system_error when memory cannot be had, std::invalid_argument on a bad config.
     explicit Communicator(const CommunicatorConfig& config);
     ~Communicator();
@@ -70,7 +70,7 @@ class Communicator {
     // any thread; waiters are released with the fault kAborted.
     void shut_down(int32_t blame);
 
-   private:
+  private:
     void run(uint32_t proxy);
     void take_care();
     void start_threads();
@@ -95,7 +95,7 @@ class Communicator {
 
     std::vector<std::thread> threads_;
     std::atomic<bool> stop_{false};
-    std::atomic<bool> busy_{false};  // an inline waiter runs the proxies
+    std::atomic<bool> busy_{false};    // an inline waiter runs the proxies
     std::atomic<uint64_t> rounds_{0};  // that waiters have run
     std::chrono::steady_clock::time_point looked_around_{};
     std::mutex life_;  // start, shut_down

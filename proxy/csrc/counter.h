@@ -29,7 +29,7 @@ struct CounterValue {
 
 template <template <class> class Atomic = std::atomic>
 class BasicCounter {
-   public:
+  public:
     static constexpr uint64_t add_word(uint32_t amount) { return amount; }
     static constexpr uint64_t seal_word(uint32_t total) {
         return 1ull << 63 | static_cast<uint64_t>(total) << 32;
@@ -44,7 +44,7 @@ class BasicCounter {
     // Takes `amount` arrivals out of a counter that is never sealed (credits).
     void consume(uint32_t amount) { accumulate(word_, ~add_word(amount) + 1); }
 
-   private:
+  private:
     Atomic<uint64_t> word_{0};
 };
 

@@ -1,5 +1,5 @@
-// All that a device knows of the proxies: rings to push into, counters to poll, regions to pack into
-// and unpack from, and whether something went wrong. Nothing else crosses the boundary.
+// All that a device knows of the proxies: rings to push into, counters to poll, regions to pack
+// into and unpack from, and whether something went wrong. Nothing else crosses the boundary.
 #pragma once
 
 #include <cstdint>

@@ -12,12 +12,12 @@ namespace crossdock::proxy {
 
 // What a transport guarantees. Nothing asks which transport or NIC it is.
 struct Guarantees {
-    bool ordered = false;           // writes of one endpoint to one peer arrive in order
-    bool completes_on_post = false; // a write is acknowledged when post() has accepted it
-    bool any_source = false;        // a source may lie in memory that was never registered
-    bool repeats_events = false;    // an event may be reported twice; arrivals of a peer then have
-                                    // growing cookies, so that a repeated one is recognised
-    uint32_t max_in_flight = 0;     // writes to one peer that may await completion; 0: no limit
+    bool ordered = false;            // writes of one endpoint to one peer arrive in order
+    bool completes_on_post = false;  // a write is acknowledged when post() has accepted it
+    bool any_source = false;         // a source may lie in memory that was never registered
+    bool repeats_events = false;     // an event may be reported twice; arrivals of a peer then have
+                                     // growing cookies, so that a repeated one is recognised
+    uint32_t max_in_flight = 0;      // writes to one peer that may await completion; 0: no limit
 };
 
 // One write, with or without payload, with or without an immediate.
@@ -41,7 +41,14 @@ enum class EventKind : uint8_t {
 };
 
 // Why a peer is lost, for the error that the user reads.
-enum class Loss : uint8_t { kNone, kProcessEnded, kConnectionClosed, kBadFrame, kAborted, kIoError };
+enum class Loss : uint8_t {
+    kNone,
+    kProcessEnded,
+    kConnectionClosed,
+    kBadFrame,
+    kAborted,
+    kIoError
+};
 
 struct Event {
     EventKind kind = EventKind::kCompleted;
@@ -59,7 +66,7 @@ struct RegionView {
 };
 
 class Endpoint {
-   public:
+  public:
     Endpoint() = default;
     Endpoint(const Endpoint&) = delete;
     Endpoint& operator=(const Endpoint&) = delete;
@@ -78,8 +85,8 @@ class Endpoint {
     // like. May make system calls.
     virtual void look_around() {}
 
-    // Sleeps until something may have arrived, wake() was called, or the time is over. May return at
-    // once.
+    // Sleeps until something may have arrived, wake() was called, or the time is over. May return
+    // at once.
     virtual void sleep(std::chrono::microseconds limit) = 0;
 
     // Ends a sleep early; the only call that may come from another thread.

@@ -8,7 +8,7 @@
 namespace crossdock::proxy {
 
 class Fence {
-   public:
+  public:
     // `window`, a power of two: tickets that may be open beyond the completed prefix.
     explicit Fence(uint32_t window) : done_(window, 0) {}
 
@@ -25,7 +25,7 @@ class Fence {
 
     uint64_t completed() const { return completed_; }
 
-   private:
+  private:
     uint64_t index(uint64_t ticket) const { return ticket & (done_.size() - 1); }
 
     uint64_t completed_ = 0;

@@ -22,7 +22,7 @@ struct Record {
 };
 
 class FlightRecorder {
-   public:
+  public:
     static constexpr uint64_t kEntries = 256;
 
     void record(RecordKind kind, uint32_t peer, uint64_t word) {
@@ -46,7 +46,7 @@ class FlightRecorder {
         return records;
     }
 
-   private:
+  private:
     struct Entry {
         std::atomic<uint64_t> head{0};
         std::atomic<uint64_t> word{0};

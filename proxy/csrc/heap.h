@@ -13,11 +13,11 @@
 namespace crossdock::proxy {
 
 class Heap : public std::enable_shared_from_this<Heap> {
-   public:
+  public:
     static constexpr uint64_t kAlignment = 256;
 
     class Block {
-       public:
+      public:
         Block(std::shared_ptr<Heap> heap, uint64_t offset, uint64_t bytes)
             : heap_(std::move(heap)), offset_(offset), bytes_(bytes) {}
         Block(const Block&) = delete;
@@ -28,7 +28,7 @@ class Heap : public std::enable_shared_from_this<Heap> {
         uint64_t offset() const { return offset_; }
         uint64_t bytes() const { return bytes_; }
 
-       private:
+      private:
         std::shared_ptr<Heap> heap_;
         uint64_t offset_;
         uint64_t bytes_;
@@ -43,7 +43,7 @@ class Heap : public std::enable_shared_from_this<Heap> {
     uint64_t bytes_used() const;
     uint64_t bytes_total() const { return memory_->bytes(); }
 
-   private:
+  private:
     void release(uint64_t offset, uint64_t bytes);
 
     std::shared_ptr<SharedMemory> memory_;

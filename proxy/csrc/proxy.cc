@@ -29,16 +29,21 @@ Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t ep
     : context_(context), limits_(limits), epoch_(epoch), flights_(limits.window) {
     const uint32_t num_peers = context.peers->size();
     lanes_.reserve(num_peers);
-    for (uint32_t i = 0; i < num_peers; ++i) lanes_.emplace_back(context.layout.sequence_bits);
+    for (uint32_t i = 0; i < num_peers; ++i)
+        lanes_.emplace_back(context.layout.sequence_bits);
     free_.reserve(limits.window);
-    for (uint32_t i = limits.window; i > 0; --i) free_.push_back(i - 1);
+    for (uint32_t i = limits.window; i > 0; --i)
+        free_.push_back(i - 1);
     active_.reserve(num_peers);
 }
 
-void Proxy::attach(Ring* ring) { rings_.push_back({RingConsumer<>(ring), Fence(limits_.window)}); }
+void Proxy::attach(Ring* ring) {
+    rings_.push_back({RingConsumer<>(ring), Fence(limits_.window)});
+}
 
 void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t> peers) {
-    for (uint32_t peer : peers) lanes_[peer].endpoint = static_cast<uint32_t>(endpoints_.size());
+    for (uint32_t peer : peers)
+        lanes_[peer].endpoint = static_cast<uint32_t>(endpoints_.size());
     guarantees_.push_back(endpoint->guarantees());
     endpoints_.push_back(std::move(endpoint));
 }
@@ -58,7 +63,8 @@ bool Proxy::poll_endpoints() {
     bool worked = false;
     for (size_t i = 0; i < endpoints_.size(); ++i) {
         const size_t got = endpoints_[i]->poll(events);
-        for (size_t j = 0; j < got; ++j) handle(events[j], guarantees_[i].repeats_events);
+        for (size_t j = 0; j < got; ++j)
+            handle(events[j], guarantees_[i].repeats_events);
         worked |= got > 0;
     }
     return worked;
@@ -129,8 +135,7 @@ void Proxy::apply(uint32_t peer, uint32_t word) {
 
 void Proxy::apply_sequenced(uint32_t peer, const Immediate& immediate) {
     SequenceWindow& window = lanes_[peer].window;
-    const auto verdict =
-        window.arrive(immediate.sequence, {immediate.counter, immediate.value});
+    const auto verdict = window.arrive(immediate.sequence, {immediate.counter, immediate.value});
     if (verdict == SequenceWindow::Verdict::kRepeated) {
         context_.fault->raise(FaultCode::kSequenceOverrun, static_cast<int32_t>(peer),
                               immediate.sequence);
@@ -350,7 +355,8 @@ void Proxy::acknowledge(RingSide& side, uint64_t ticket) {
 // ---- life cycle -----------------------------------------------------------------------------
 
 void Proxy::look_around() {
-    for (auto& endpoint : endpoints_) endpoint->look_around();
+    for (auto& endpoint : endpoints_)
+        endpoint->look_around();
 }
 
 void Proxy::sleep(std::chrono::microseconds limit) {
@@ -362,12 +368,14 @@ void Proxy::wake() {
 }
 
 void Proxy::leave(int32_t blame) {
-    for (auto& endpoint : endpoints_) endpoint->leave(blame);
+    for (auto& endpoint : endpoints_)
+        endpoint->leave(blame);
 }
 
 void Proxy::linger() {
     std::array<Event, 2 * kBatch> events;
-    for (auto& endpoint : endpoints_) endpoint->poll(events);
+    for (auto& endpoint : endpoints_)
+        endpoint->poll(events);
 }
 
 void Proxy::begin_epoch(uint32_t epoch) {
@@ -381,7 +389,8 @@ void Proxy::begin_epoch(uint32_t epoch) {
         lane.restart_sequence(context_.layout.sequence_bits);
     }
     active_.clear();
-    for (RingSide& side : rings_) discard(side);
+    for (RingSide& side : rings_)
+        discard(side);
 }
 
 // With nothing in flight, what is popped can be acknowledged at once.

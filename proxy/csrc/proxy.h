@@ -50,12 +50,12 @@ struct ProxyStatistics {
     std::atomic<uint64_t> commands{0};
     std::atomic<uint64_t> bytes{0};
     std::atomic<uint64_t> arrivals{0};
-    std::atomic<uint64_t> late_dropped{0};    // immediates of an earlier epoch
+    std::atomic<uint64_t> late_dropped{0};  // immediates of an earlier epoch
     std::atomic<uint64_t> repeated_events{0};
 };
 
 class Proxy {
-   public:
+  public:
     Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t epoch);
 
     void attach(Ring* ring);
@@ -80,7 +80,7 @@ class Proxy {
     const ProxyStatistics& statistics() const { return statistics_; }
     const FlightRecorder& recorder() const { return recorder_; }
 
-   private:
+  private:
     static constexpr uint32_t kNone = ~0u;
     static constexpr uint32_t kBatch = 32;
 
@@ -94,9 +94,9 @@ class Proxy {
         WriteOp op;
         uint64_t ticket = 0;
         uint32_t ring = 0;
-        uint32_t next = kNone;       // in its lane's queue
-        uint32_t generation = 0;     // tells a repeated completion from a fresh one
-        uint64_t sequence = 0;       // of a sequenced operation
+        uint32_t next = kNone;    // in its lane's queue
+        uint32_t generation = 0;  // tells a repeated completion from a fresh one
+        uint64_t sequence = 0;    // of a sequenced operation
         bool sequenced = false;
         bool open = false;
         bool posted = false;
@@ -121,7 +121,7 @@ class Proxy {
         // Bounds the span of sequence numbers in flight, not only their number: with the oldest one
         // delayed, a receiver must still tell a new number from a repeated one.
         Fence acknowledged;
-        bool gone = false;    // the peer has left this endpoint: it would drop what is posted
+        bool gone = false;  // the peer has left this endpoint: it would drop what is posted
         SequenceWindow window;
     };
 

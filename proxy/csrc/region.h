@@ -13,13 +13,14 @@
 
 namespace crossdock::proxy {
 
-inline constexpr uint32_t kMainRegion = 0;  // of the hinted size: control slots, low-latency buffers
+inline constexpr uint32_t kMainRegion =
+    0;  // of the hinted size: control slots, low-latency buffers
 inline constexpr uint32_t kHeapRegion = 1;  // results and staging
 inline constexpr uint32_t kExposedRegions = 2;
 inline constexpr uint32_t kFirstWindow = kExposedRegions;
 
 class RegionTable {
-   public:
+  public:
     void open(uint32_t id, RegionView view) { views_[id] = view; }
     void close(uint32_t id) { views_[id] = {}; }
     const RegionView& operator[](uint32_t id) const { return views_[id]; }
@@ -36,7 +37,7 @@ class RegionTable {
         return offset <= region_bytes && bytes <= region_bytes - offset;
     }
 
-   private:
+  private:
     std::array<RegionView, schema::kMaxRegions> views_{};
 };
 

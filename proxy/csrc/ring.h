@@ -31,10 +31,10 @@ struct BasicRing {
         Atomic<uint64_t> high{0};
     };
 
-    uint64_t capacity = 0;                               // slots, a power of two
-    alignas(kCacheLine) Atomic<uint64_t> reserved{0};    // tickets taken by producers
-    alignas(kCacheLine) Atomic<uint64_t> popped{0};      // tickets the proxy has read
-    alignas(kCacheLine) Atomic<uint64_t> completed{0};   // tickets acknowledged, in order: the fence
+    uint64_t capacity = 0;                              // slots, a power of two
+    alignas(kCacheLine) Atomic<uint64_t> reserved{0};   // tickets taken by producers
+    alignas(kCacheLine) Atomic<uint64_t> popped{0};     // tickets the proxy has read
+    alignas(kCacheLine) Atomic<uint64_t> completed{0};  // tickets acknowledged, in order: the fence
 
     static constexpr size_t bytes_for(uint64_t capacity) {
         return sizeof(BasicRing) + capacity * sizeof(Slot);
@@ -47,7 +47,8 @@ struct BasicRing {
     static BasicRing* create(void* memory, uint64_t capacity) {
         auto* ring = new (memory) BasicRing;
         ring->capacity = capacity;
-        for (uint64_t i = 0; i < capacity; ++i) new (&ring->slots()[i]) Slot;
+        for (uint64_t i = 0; i < capacity; ++i)
+            new (&ring->slots()[i]) Slot;
         return ring;
     }
 
@@ -67,15 +68,15 @@ struct BasicRing {
 // Pushes from one thread. With `kShared`, other producers push into the same ring.
 template <bool kShared, template <class> class Atomic = std::atomic>
 class RingProducer {
-   public:
-    explicit RingProducer(BasicRing<Atomic>* ring)
-        : ring_(ring), popped_(observe(ring->popped)) {}
+  public:
+    explicit RingProducer(BasicRing<Atomic>* ring) : ring_(ring), popped_(observe(ring->popped)) {}
 
     // Pushes the longest prefix that fits now and returns its length.
     size_t try_push(std::span<const Command> commands) {
         uint64_t ticket = 0;
         const size_t count = reserve(commands.size(), ticket);
-        for (size_t i = 0; i < count; ++i) ring_->fill(ticket + i, commands[i]);
+        for (size_t i = 0; i < count; ++i)
+            ring_->fill(ticket + i, commands[i]);
         if (count > 0) last_ = ticket + count;
         return count;
     }
@@ -91,7 +92,7 @@ class RingProducer {
     // this command and all before it are acknowledged.
     uint64_t fence_ticket() const { return last_; }
 
-   private:
+  private:
     size_t reserve(size_t wanted, uint64_t& ticket) {
         uint64_t head = peek(ring_->reserved);
         while (true) {
@@ -123,7 +124,7 @@ class RingProducer {
 // Pops on the proxy's side; there is exactly one.
 template <template <class> class Atomic = std::atomic>
 class RingConsumer {
-   public:
+  public:
     explicit RingConsumer(BasicRing<Atomic>* ring) : ring_(ring), next_(peek(ring->popped)) {}
 
     size_t pop(std::span<Command> out) {
@@ -139,13 +140,11 @@ class RingConsumer {
         return count;
     }
 
-    bool empty() const {
-        return (observe(ring_->slot(next_).low) & 1) != ring_->phase(next_);
-    }
+    bool empty() const { return (observe(ring_->slot(next_).low) & 1) != ring_->phase(next_); }
     uint64_t next_ticket() const { return next_; }
     void complete(uint64_t ticket) { publish(ring_->completed, ticket); }
 
-   private:
+  private:
     BasicRing<Atomic>* ring_;
     uint64_t next_;
 };

@@ -2,7 +2,8 @@
 // smaller sequence number of the same lane has arrived.
 //
 // Sequence numbers are modulo 2^bits. The sender has at most half of that in flight, so a number
-// that is not behind lies less than half the space ahead: which of the two it is, is never in doubt.
+// that is not behind lies less than half the space ahead: which of the two it is, is never in
+// doubt.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace crossdock::proxy {
 
 class SequenceWindow {
-   public:
+  public:
     enum class Verdict : uint8_t { kAccepted, kRepeated };
 
     struct Signal {
@@ -44,7 +45,7 @@ class SequenceWindow {
 
     uint32_t next() const { return next_; }
 
-   private:
+  private:
     struct Entry {
         Signal signal;
         bool arrived = false;

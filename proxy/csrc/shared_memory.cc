@@ -66,7 +66,7 @@ SharedMemory SharedMemory::open(int pid, int fd, uint64_t bytes) {
     const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(fd);
     const int own = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
     if (own < 0) fail("cannot open " + path);
-    struct stat info{};
+    struct stat info {};
     if (fstat(own, &info) != 0 || static_cast<uint64_t>(info.st_size) != bytes) {
         ::close(own);
         errno = ESTALE;

@@ -1,5 +1,5 @@
-// Memory that other processes of the job may map. It has no name: peers reach it through the owner's
-// file descriptor, so nothing is left behind however a process ends.
+// Memory that other processes of the job may map. It has no name: peers reach it through the
+// owner's file descriptor, so nothing is left behind however a process ends.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 namespace crossdock::proxy {
 
 class SharedMemory {
-   public:
+  public:
     SharedMemory() = default;
     SharedMemory(SharedMemory&& other) noexcept;
     SharedMemory& operator=(SharedMemory&& other) noexcept;
@@ -23,7 +23,7 @@ class SharedMemory {
     uint64_t bytes() const { return bytes_; }
     int fd() const { return fd_; }
 
-   private:
+  private:
     SharedMemory(int fd, uint64_t bytes);
 
     std::byte* data_ = nullptr;

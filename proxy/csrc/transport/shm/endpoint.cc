@@ -161,7 +161,9 @@ void ShmEndpoint::sleep(std::chrono::microseconds limit) {
     note(bell_->asleep, 0u);
 }
 
-void ShmEndpoint::wake() { ring_if_asleep(*bell_); }
+void ShmEndpoint::wake() {
+    ring_if_asleep(*bell_);
+}
 
 void ShmEndpoint::give_up(uint32_t peer) {
     Link& link = links_[link_of_[peer]];
@@ -174,7 +176,8 @@ void ShmEndpoint::leave(int32_t blame) {
     if (observe(head.presence) != Presence::kHere) return;
     head.blame = blame;
     publish(head.presence, blame < 0 ? Presence::kLeft : Presence::kAborted);
-    for (Link& link : links_) ring_if_asleep(*link.bell);
+    for (Link& link : links_)
+        ring_if_asleep(*link.bell);
 }
 
 }  // namespace crossdock::proxy::shm

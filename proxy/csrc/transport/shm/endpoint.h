@@ -25,7 +25,7 @@ struct Neighbour {
 };
 
 class ShmEndpoint : public Endpoint {
-   public:
+  public:
     ShmEndpoint(uint32_t rank, uint32_t index, const RegionTable& regions,
                 std::shared_ptr<Segment> own, std::vector<std::shared_ptr<Neighbour>> neighbours,
                 uint32_t num_ranks);
@@ -39,7 +39,7 @@ class ShmEndpoint : public Endpoint {
     void give_up(uint32_t peer) override;
     void leave(int32_t blame) override;
 
-   private:
+  private:
     struct Link {
         std::shared_ptr<Neighbour> neighbour;
         RingProducer<false> outbox;
@@ -47,8 +47,8 @@ class ShmEndpoint : public Endpoint {
         Bell* bell;
         const std::atomic<uint32_t>* shut;  // the neighbour has given this rank up
         bool given_up = false;              // this rank has given the neighbour up
-        bool gone = false;     // reported, or about to be
-        bool farewell = false; // gone, and still to be reported
+        bool gone = false;                  // reported, or about to be
+        bool farewell = false;              // gone, and still to be reported
         Event last{};
     };
 

@@ -16,7 +16,8 @@ Host::Host(Communicator& communicator, uint64_t nonce)
     auto self = std::make_shared<Neighbour>();
     self->rank = communicator.config().rank;
     self->segment = own_;
-    for (uint32_t i = 0; i < kExposedRegions; ++i) self->regions[i] = communicator.regions()[i];
+    for (uint32_t i = 0; i < kExposedRegions; ++i)
+        self->regions[i] = communicator.regions()[i];
     neighbours_.push_back(std::move(self));
 }
 
@@ -37,8 +38,8 @@ void Host::reach(uint32_t peer, const Announcement& announcement) {
         Segment::open(announcement.pid, announcement.control_fd, config.num_ranks,
                       config.num_proxies, announcement.nonce));
     for (uint32_t i = 0; i < kExposedRegions; ++i) {
-        neighbour->mappings[i] = SharedMemory::open(
-            announcement.pid, announcement.region_fds[i], announcement.region_bytes[i]);
+        neighbour->mappings[i] = SharedMemory::open(announcement.pid, announcement.region_fds[i],
+                                                    announcement.region_bytes[i]);
         neighbour->regions[i] = {neighbour->mappings[i].data(), neighbour->mappings[i].bytes()};
     }
     neighbour->pidfd = static_cast<int>(syscall(SYS_pidfd_open, announcement.pid, 0));
@@ -62,8 +63,8 @@ void Host::attach() {
         }
     }
     for (uint32_t i = 0; i < config.num_proxies; ++i) {
-        auto endpoint = std::make_unique<ShmEndpoint>(
-            config.rank, i, communicator_.regions(), own_, neighbours_, config.num_ranks);
+        auto endpoint = std::make_unique<ShmEndpoint>(config.rank, i, communicator_.regions(), own_,
+                                                      neighbours_, config.num_ranks);
         communicator_.attach(i, std::move(endpoint), peers);
     }
 }

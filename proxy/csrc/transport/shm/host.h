@@ -20,7 +20,7 @@ struct Announcement {
 };
 
 class Host {
-   public:
+  public:
     // Throws std::system_error.
     Host(Communicator& communicator, uint64_t nonce);
 
@@ -31,7 +31,7 @@ class Host {
     // Attaches an endpoint to every proxy, for this rank itself and the peers that were reached.
     void attach();
 
-   private:
+  private:
     Communicator& communicator_;
     uint64_t nonce_;
     std::shared_ptr<Segment> own_;

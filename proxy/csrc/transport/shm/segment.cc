@@ -14,13 +14,13 @@ Segment Segment::create(uint32_t num_ranks, uint32_t num_endpoints, uint64_t non
     for (uint32_t e = 0; e < num_endpoints; ++e) {
         new (&segment.bell(e)) Bell;
         // Only the header of an inbox is touched: its slots are zeroed memory already.
-        for (uint32_t r = 0; r < num_ranks; ++r) (new (segment.inbox(e, r)) Ring)->capacity = kInboxSlots;
+        for (uint32_t r = 0; r < num_ranks; ++r)
+            (new (segment.inbox(e, r)) Ring)->capacity = kInboxSlots;
     }
     return segment;
 }
 
-Segment Segment::open(int pid, int fd, uint32_t num_ranks, uint32_t num_endpoints,
-                      uint64_t nonce) {
+Segment Segment::open(int pid, int fd, uint32_t num_ranks, uint32_t num_endpoints, uint64_t nonce) {
     Segment segment(SharedMemory::open(pid, fd, bytes_for(num_ranks, num_endpoints)), num_ranks,
                     num_endpoints);
     if (segment.head().nonce != nonce) {

@@ -1,5 +1,5 @@
-// What a rank shares with peers on its host beside its regions: an inbox of immediates for each peer
-// and endpoint, a bell for each endpoint, and how the rank left.
+// What a rank shares with peers on its host beside its regions: an inbox of immediates for each
+// peer and endpoint, a bell for each endpoint, and how the rank left.
 #pragma once
 
 #include <atomic>
@@ -27,13 +27,15 @@ struct alignas(kCacheLine) Bell {
 // An inbox is a ring whose commands hold an immediate in place of a command.
 inline constexpr uint64_t kInboxSlots = 1024;
 
-inline Command inbox_entry(uint32_t immediate) { return {uint64_t{immediate} << 1, 0}; }
+inline Command inbox_entry(uint32_t immediate) {
+    return {uint64_t{immediate} << 1, 0};
+}
 inline uint32_t inbox_immediate(const Command& entry) {
     return static_cast<uint32_t>(entry.low >> 1);
 }
 
 class Segment {
-   public:
+  public:
     // Throws std::system_error.
     static Segment create(uint32_t num_ranks, uint32_t num_endpoints, uint64_t nonce);
     static Segment open(int pid, int fd, uint32_t num_ranks, uint32_t num_endpoints,
@@ -45,7 +47,8 @@ class Segment {
     }
     // Not zero: the owner has given the peer up, and the peer may not write to it any more.
     std::atomic<uint32_t>& shut(uint32_t peer) const {
-        return reinterpret_cast<std::atomic<uint32_t>*>(memory_.data() + shuts_at(num_endpoints_))[peer];
+        return reinterpret_cast<std::atomic<uint32_t>*>(memory_.data() +
+                                                        shuts_at(num_endpoints_))[peer];
     }
     Ring* inbox(uint32_t endpoint, uint32_t from) const {
         const uint64_t index = uint64_t{endpoint} * num_ranks_ + from;
@@ -54,7 +57,7 @@ class Segment {
     }
     int fd() const { return memory_.fd(); }
 
-   private:
+  private:
     Segment(SharedMemory memory, uint32_t num_ranks, uint32_t num_endpoints)
         : memory_(std::move(memory)), num_ranks_(num_ranks), num_endpoints_(num_endpoints) {}
 
