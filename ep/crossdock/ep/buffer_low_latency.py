@@ -150,14 +150,21 @@ class LowLatencyCalls(BufferBase):
     def clean_low_latency_buffer(
         self, num_max_dispatch_tokens_per_rank: int, hidden: int, num_experts: int
     ) -> None:
-        """Check that the low-latency mode can run with these sizes.
+        """Make ready for low-latency calls with these sizes. Collective.
 
-        DeepEP needs its buffer zeroed between the modes; this one shares nothing between them.
+        Needed before calls with more tokens, or a larger hidden, than before; the modes share
+        nothing, so that a switch of the mode alone does not need it.
+
+        Raises:
+            ArgumentError: a low-latency result is live on this rank.
+            CapacityError: the Buffer is too small for these sizes.
         """
         self._expect_low_latency(False, False)
         expect_experts(num_experts, self.group_size)
         shape = _native.LowLatencyShape(num_max_dispatch_tokens_per_rank, hidden, num_experts, 1, 0)
         self._low_latency.expect_room(shape)
+        self._expect_no_mask()
+        self._stream.run(self._low_latency.clean)
 
     # ---- masks ------------------------------------------------------------------------------
 
@@ -194,6 +201,9 @@ class LowLatencyCalls(BufferBase):
             ArgumentError: some are, and for good; build a new Buffer to take them in again.
         """
         self._expect_masking()
+        self._expect_no_mask()
+
+    def _expect_no_mask(self) -> None:
         masked = self._masked()
         if masked:
             raise ArgumentError(

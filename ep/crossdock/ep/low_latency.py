@@ -56,6 +56,11 @@ class LowLatencyMode:
         """See ``Buffer.low_latency_dispatch``."""
         self._expect_free_half()
         self.expect_room(arguments.shape)
+        if not self._engine.low_latency_may_begin(arguments.shape):
+            raise ArgumentError(
+                "more or longer tokens than two rounds ago would overwrite results that a rank may "
+                "still wait for; call clean_low_latency_buffer on all ranks first"
+            )
         results = _Results(self._communicator, arguments)
         begun = results.handle.round
         self._live[self._rounds & 1] = begun
@@ -137,9 +142,22 @@ class LowLatencyMode:
                 "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
             )
 
+    def clean(self) -> None:
+        """Let the next rounds have any shape. Collective."""
+        if self._is_busy(0) or self._is_busy(1):
+            raise ArgumentError(
+                "a low-latency result is live; combine it, or drop its handle, before cleaning"
+            )
+        self._communicator.fence()
+        self._communicator.barrier()
+        self._engine.low_latency_clean()
+
+    def _is_busy(self, half: int) -> bool:
+        begun = self._live_in(half)
+        return begun is not None and not begun.finished
+
     def _expect_free_half(self) -> None:
-        begun = self._live_in(self._rounds & 1)
-        if begun is not None and not begun.finished:
+        if self._is_busy(self._rounds & 1):
             raise CapacityError(
                 "a third live low-latency result: at most two may be live; combine the oldest, or "
                 "drop its handle; every hook must be called"
