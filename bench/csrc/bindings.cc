@@ -42,6 +42,7 @@ void bind_stream(nb::module_& m) {
         .def_rw("batch", &StreamPlan::batch)
         .def_rw("commands", &StreamPlan::commands)
         .def_rw("slots", &StreamPlan::slots)
+        .def_rw("in_order", &StreamPlan::in_order)
         .def_rw("producer_cpus", &StreamPlan::producer_cpus)
         .def_rw("consumer_cpu", &StreamPlan::consumer_cpu);
     nb::class_<StreamResult>(m, "StreamResult")

@@ -22,9 +22,12 @@ def plan_of(producers: int, batch: int, commands: int) -> _native.StreamPlan:
 @pytest.mark.parametrize(("producers", "batch"), [(1, 1), (1, 7), (3, 1), (3, 7)])
 def test_every_command_comes_out_in_order(stream: object, producers: int, batch: int) -> None:
     assert callable(stream)
-    result = stream(plan_of(producers, batch, 3001))
-    assert result.wrong == 0
-    assert result.seconds > 0
+    for in_order in (True, False):
+        plan = plan_of(producers, batch, 3001)
+        plan.in_order = in_order
+        result = stream(plan)
+        assert result.wrong == 0
+        assert result.seconds > 0
 
 
 def test_impossible_plans_are_refused() -> None:
