@@ -30,7 +30,7 @@ from typing import Any
 
 from crossdock.proxy import StoreExchange
 
-_PRELOADED = ("numpy", "msgspec", "torch")
+_PRELOADED = ("numpy", "msgspec", "torch", "pytest", "hypothesis")
 _POLL_S = 0.002
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([name for name in _PRELOADED if importlib.util.find_spec(name)])

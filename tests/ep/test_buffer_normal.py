@@ -1,0 +1,58 @@
+"""The normal mode equals the reference: shapes, formats and routings are drawn, many to a world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from tests.ep.normal_cases import NormalSpec, check_normal, normal_specs
+from tests.ep.pool import RankPool
+from tests.ep.worlds import on_one_node
+
+WORLDS = [
+    on_one_node(1, "shm"),
+    on_one_node(2, "shm", 1),
+    on_one_node(3, "tcp", 2),
+    on_one_node(4, "auto"),
+    on_one_node(8, "shm"),
+]
+# A failed example ends the ranks, so shrinking one would take minutes.
+DRAWN = settings(
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module", params=WORLDS, ids=str)
+def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
+    """The ranks of a world."""
+    with RankPool(request.param) as ranks:
+        yield ranks
+
+
+@settings(DRAWN, max_examples=20)
+@given(data=st.data())
+def test_every_format_and_option_equals_the_reference(pool: RankPool, data: st.DataObject) -> None:
+    pool.check(check_normal, data.draw(normal_specs(pool.world.size)))
+
+
+def test_no_rank_has_tokens(pool: RankPool) -> None:
+    pool.check(check_normal, NormalSpec(tokens=(0,) * pool.world.size, biases=2))
+
+
+def test_one_rank_has_all_tokens(pool: RankPool) -> None:
+    pool.check(check_normal, NormalSpec(tokens=(90,) + (0,) * (pool.world.size - 1), hidden=24))
+
+
+def test_widest_rows_and_most_choices(pool: RankPool) -> None:
+    size = pool.world.size
+    pool.check(check_normal, NormalSpec(tokens=(9,) * size, hidden=8184, topk=32, local_experts=40))
+
+
+def test_thousands_of_tokens(pool: RankPool) -> None:
+    size = pool.world.size
+    tokens = tuple(4096 // size + 37 * rank for rank in range(size))
+    pool.check(check_normal, NormalSpec(tokens=tokens, hidden=136, topk=8, masked=0.1))
