@@ -20,7 +20,7 @@ from tests.ep.worlds import WAYS, World, build, built, on_one_node
 from tests.harness import Died, RankContext, run_ranks
 
 from crossdock.ep import Buffer, Config
-from crossdock.proxy.errors import CrossdockError, DeadlineExceeded, PeerLost
+from crossdock.proxy.errors import Aborted, DeadlineExceeded, PeerLost
 
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 NOTICE_S = 2.0
@@ -189,7 +189,7 @@ def silent(rank: RankContext, world: World, stopped: bool) -> float:
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
         exchange.all_gather(b"", 30)
-        with pytest.raises(CrossdockError):
+        with pytest.raises(PeerLost, match="because of this rank"):
             check_normal(seat, SPEC)
         buffer.destroy()
         return 0.0
@@ -202,6 +202,8 @@ def silent(rank: RankContext, world: World, stopped: bool) -> float:
     elif isinstance(caught.value, PeerLost):
         # The other one was a moment faster, and says who is to blame.
         assert caught.value.rank == VICTIM, caught.value
+    with pytest.raises(Aborted, match=f"aborted because of rank {VICTIM}"):
+        check_normal(seat, SPEC)
     buffer.destroy()
     if rank.rank == 0 and stopped:
         os.kill(int((rank.folder / f"pid{VICTIM}").read_text()), signal.SIGCONT)

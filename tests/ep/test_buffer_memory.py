@@ -207,6 +207,9 @@ def local_tensors(rank: RankContext) -> None:
         rdma = buffer.get_local_buffer_tensor(torch.float32, use_rdma_buffer=True)
         assert rdma.shape == (buffer.num_rdma_bytes // 4,)
         rdma[8] = 3.5
+        region = torch.from_numpy(buffer.communicator.region_array(0))
+        assert rdma.data_ptr() == region.data_ptr() + buffer.num_nvl_bytes
+        assert flat.data_ptr() == region.data_ptr()
         some = buffer.get_local_buffer_tensor(
             torch.float32, torch.Size([2, 3]), offset=32, use_rdma_buffer=True
         )
