@@ -20,7 +20,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = [
-    *(f"proxy/csrc/{name}.cc" for name in ("communicator", "heap", "proxy", "shared_memory")),
+    *(
+        f"proxy/csrc/{name}.cc"
+        for name in ("communicator", "heap", "proxy", "proxy_life", "shared_memory")
+    ),
     *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("endpoint", "faults", "network")),
     *(f"ep/csrc/{name}.cc" for name in ("layout", "low_latency_combine", "low_latency_dispatch")),
     *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "run")),
