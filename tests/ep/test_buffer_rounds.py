@@ -135,6 +135,29 @@ def test_many_rounds_at_different_speeds(transport: str, threads: int) -> None:
     run_ranks(at_different_speeds, SIZE, on_one_node(SIZE, transport, threads), 60)
 
 
+def overtake(rank: RankContext, world: World) -> None:
+    """Rank 1 has sent two rounds and received neither when the others begin a third."""
+    torch.set_num_threads(1)
+    with built(rank, world, low_latency=ROOM) as buffer:
+        cases = [example(seed) for seed in range(4)]
+        waiting = []
+        if rank.rank == 1:
+            waiting = [dispatch(buffer, case, return_recv_hook=True) for case in cases[:2]]
+            time.sleep(0.4)
+        for case in cases:
+            x, count, handle, _, hook = (
+                waiting.pop(0) if waiting else dispatch(buffer, case, return_recv_hook=True)
+            )
+            hook()
+            check_received(case, case.want[rank.rank], x, count, handle)
+            del x, count, handle, hook
+
+
+@EACH_WAY
+def test_a_fast_rank_does_not_overrun_a_slow_one(transport: str, threads: int) -> None:
+    run_ranks(overtake, SIZE, on_one_node(SIZE, transport, threads))
+
+
 def mixed(rank: RankContext, world: World) -> None:
     torch.set_num_threads(1)
     with built(rank, world, low_latency=ROOM) as buffer:
