@@ -44,6 +44,7 @@ test-native: $(TOOLS)
 	$(CTEST) --test-dir build/native
 
 test-python: $(INSTALLED)
+	.ci/need spin openmpi-bin
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(INSTALLED)

@@ -171,6 +171,8 @@ def finish(way: str, event: EventOverlap, hook: Any) -> None:
 def check_low_latency(seat: Seat, spec: LowLatencySpec) -> None:
     """Dispatch and combine against the reference."""
     case = LowLatencyCase(spec)
+    experts = spec.local_experts * case.size
+    seat.buffer.clean_low_latency_buffer(spec.max_tokens, spec.hidden, experts)
     check_combine(seat.buffer, case, check_dispatch(seat.buffer, case))
 
 

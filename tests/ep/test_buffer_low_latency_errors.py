@@ -216,7 +216,7 @@ def test_a_wrong_combine_is_refused_where_it_was_called(pool: RankPool, name: st
 # ---- ranks that disagree ------------------------------------------------------------------------
 
 DISAGREEMENTS: dict[str, Arguments] = {
-    "hidden": {"hidden": 512},
+    "hidden": {"hidden": 128},
     "experts": {"local_experts": 3},
     "top-k": {"topk": 3},
     "format": {"format": "fp8"},

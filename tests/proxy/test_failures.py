@@ -268,16 +268,21 @@ def test_an_inline_barrier_leaves_no_signal_behind() -> None:
 
 
 def fence_to_a_stopped_rank(context: RankContext, transport: str) -> None:
-    """Rank 1 does not run its proxy, so its inbox, or its socket, fills up."""
+    """Rank 1 is stopped and does not run its proxy, so its inbox, or its socket, fills up."""
     with communicator(context, transport, ring_slots=1 << 15, window=1 << 14) as c:
         exchange = context.exchange("pace")
-        if c.rank == 0:
+        pids = [int(data) for data in exchange.all_gather(str(os.getpid()).encode(), 20)]
+        if c.rank == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            time.sleep(0.2)
             for _ in range(20):
                 c.push([write(1, 0, 65536) for _ in range(256)])
             with pytest.raises(DeadlineExceeded, match="fence: no word from rank") as caught:
                 c.fence(timeout_s=0.5)
             assert caught.value.missing == (1,)
             assert "command to rank 1: WRITE_ADD" in str(caught.value)
+            os.kill(pids[1], signal.SIGCONT)
         exchange.all_gather(b"", 20)
         if c.rank == 1:
             c.wait([0], 1, 20 * 256, "the rest")
@@ -292,9 +297,12 @@ def test_a_fence_names_who_does_not_acknowledge(transport: str) -> None:
 
 def test_a_wait_hears_an_interrupt() -> None:
     c = Communicator(ThreadExchange.group(1)[0], options(), num_counters=8)
+    # Shells start background jobs with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, _thread.interrupt_main).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         c.wait([0], 1, 1, "never")
+    signal.signal(signal.SIGINT, before)
     assert time.monotonic() - start < NOTICE_S
     c.destroy()
