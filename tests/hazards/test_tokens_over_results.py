@@ -22,6 +22,7 @@ def round_trip(buffer: Buffer, max_tokens: int, hidden: int) -> None:
     received, _, handle, _, _ = buffer.low_latency_dispatch(
         x, idx, max_tokens, experts, use_fp8=False
     )
+    assert isinstance(received, torch.Tensor)
     combined, _, _ = buffer.low_latency_combine(received, idx, torch.ones(experts, 1), handle)
     assert torch.equal(combined, x)
 
@@ -57,6 +58,7 @@ def clean_with_a_live_result(rank: RankContext) -> None:
         )
         with pytest.raises(ArgumentError, match="is live"):
             buffer.clean_low_latency_buffer(MAX_TOKENS, HIDDEN, experts)
+        assert isinstance(received, torch.Tensor)
         combined, _, _ = buffer.low_latency_combine(received, idx, torch.ones(1, 1), handle)
         assert torch.equal(combined, x)
         buffer.clean_low_latency_buffer(MAX_TOKENS, HIDDEN, experts)
