@@ -67,6 +67,12 @@ def fork_and_go_on(rank: RankContext, transport: str, threads: int, ending: str)
 
 
 @EACH_WAY
-@pytest.mark.parametrize("ending", ["collect", "exit", "destroy"])
+@pytest.mark.parametrize("ending", ["collect", "exit"])
 def test_the_parent_goes_on(transport: str, threads: int, ending: str) -> None:
+    assert run_ranks(fork_and_go_on, 2, transport, threads, ending) == [0, 0]
+
+
+@pytest.mark.parametrize(("transport", "threads"), [("shm", 1), ("tcp", 0)])
+@pytest.mark.parametrize("ending", ["destroy", "abort"])
+def test_a_child_that_uses_the_buffer(transport: str, threads: int, ending: str) -> None:
     assert run_ranks(fork_and_go_on, 2, transport, threads, ending) == [0, 0]

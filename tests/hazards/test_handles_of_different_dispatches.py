@@ -46,8 +46,7 @@ def mix_handles(rank: RankContext, transport: str, threads: int, alike: bool, ca
 
 
 @EACH_WAY
-@pytest.mark.parametrize("alike", [False, True], ids=["other-layouts", "one-layout"])
-@pytest.mark.parametrize("cached", [False, True], ids=["combine", "cached-dispatch"])
+@pytest.mark.parametrize(("alike", "cached"), [(False, False), (True, False), (False, True)])
 def test_all_ranks_learn_it(transport: str, threads: int, alike: bool, cached: bool) -> None:
     messages = run_ranks(mix_handles, 2, transport, threads, alike, cached)
     for rank, message in enumerate(messages):

@@ -17,7 +17,8 @@ from crossdock.proxy.errors import CrossdockError
 SIZE = 3
 SLEEPER = 2
 MAX_TOKENS = 4
-DEADLINE_S = 0.6
+DEADLINE_S = 0.7
+LONG_S = 10.0
 OLD, NEW = 77.0, 5.0
 
 
@@ -55,9 +56,11 @@ def go_on(rank: RankContext, buffer: Buffer) -> list[float]:
     meet = rank.exchange("pace")
     sends = rank.rank == 0
     others = rank.exchange("others", {0, 1})
+    buffer._low_latency._timeout_s = DEADLINE_S
     for expert in (SLEEPER, None):
         end(buffer, begin(buffer, expert if sends else None, OLD))
-        others.all_gather(b"", 10)  # or rank 1 would mask rank 0, which waits for the sleeper
+        others.all_gather(b"", 20)  # or rank 1 would mask rank 0, which waits for the sleeper
+    buffer._low_latency._timeout_s = LONG_S
     status = torch.zeros(SIZE, dtype=torch.int32)
     buffer.low_latency_query_mask_buffer(status)
     assert status.tolist() == [0, 0, 1]
@@ -82,7 +85,6 @@ def job(rank: RankContext, transport: str, threads: int) -> list[float]:
         local_experts=1,
         enable_shrink=True,
     )
-    buffer._low_latency._timeout_s = DEADLINE_S
     if rank.rank == SLEEPER:
         sleep_and_wake(rank, buffer)
         result = []

@@ -12,9 +12,7 @@ from tests.hazards.buffers import (
     EACH_WAY,
     LOCAL_EXPERTS,
     MAX_TOKENS,
-    build,
     built,
-    dispatch,
     even_weights,
     low_latency_dispatch,
     routes_to,
@@ -108,24 +106,3 @@ def fence_while_the_peer_computes(rank: RankContext, transport: str, threads: in
 @EACH_WAY
 def test_a_rank_that_computes_acknowledges(transport: str, threads: int) -> None:
     run_ranks(fence_while_the_peer_computes, 2, transport, threads)
-
-
-def leave_after_a_normal_combine(rank: RankContext, transport: str, threads: int) -> None:
-    """Rank 0 receives nothing in the combine, and then only waits for rank 1 to be done."""
-    buffer = build(rank, transport, threads, timeout_s=DEADLINE_S)
-    pace = rank.exchange("pace")
-    tokens = MANY if rank.rank == 1 else 0
-    x = rows(tokens, 7, 4096)
-    idx = routes_to(0, tokens)
-    received, _, _, _, handle, _ = dispatch(buffer, x, idx, 2 * LOCAL_EXPERTS)
-    if rank.rank == 0:
-        time.sleep(LATE_S)
-    combined, _, _ = buffer.combine(received, handle)
-    assert torch.equal(combined, x)
-    pace.all_gather(b"", 2 * DEADLINE_S)
-    buffer.destroy()
-
-
-@EACH_WAY
-def test_rows_of_a_normal_combine(transport: str, threads: int) -> None:
-    run_ranks(leave_after_a_normal_combine, 2, transport, threads)
