@@ -88,7 +88,9 @@ Outcome carried_away(const DeviceView& view) {
 
 Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeout, uint8_t* mask) {
     using Clock = std::chrono::steady_clock;
-    constexpr uint32_t kLook = 256;  // idle rounds between two looks at what may have gone wrong
+    // Idle rounds between two looks at what may have gone wrong: on a busy machine each may cost a
+    // slice of the scheduler.
+    constexpr uint32_t kLook = 16;
     const auto deadline = Clock::now() + timeout;
     proxy::Backoff backoff;
     uint32_t idle = 0;

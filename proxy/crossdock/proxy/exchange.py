@@ -11,6 +11,7 @@ from typing import Protocol
 from crossdock.proxy.errors import ArgumentError, DeadlineExceeded, TransportError
 
 _POLL_S = 0.01
+_LONGEST_WAIT_S = 3600.0  # what no store refuses; the loop goes on after it
 
 
 class Exchange(Protocol):
@@ -95,7 +96,8 @@ class StoreExchange:
     def _wait(self, keys: list[str], end: float, deadline_s: float) -> None:
         """Stores wait well but cannot say for whom, so they are asked when a wait has failed."""
         while True:
-            left = datetime.timedelta(seconds=max(0.001, end - time.monotonic()))
+            seconds = min(_LONGEST_WAIT_S, max(0.001, end - time.monotonic()))
+            left = datetime.timedelta(seconds=seconds)
             try:
                 self._store.wait(keys, left)
                 return

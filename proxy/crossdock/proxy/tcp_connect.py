@@ -35,6 +35,7 @@ _log = logging.getLogger("crossdock.proxy.tcp")
 
 _CLIENT_LIMIT_S = 5.0
 _CLIENTS_MAX = 256
+_LONGEST_PAUSE_S = 3600.0  # what no selector refuses; the loop goes on after it
 _CONNECTING_MAX = 64
 _RETRY_S = 0.05
 _BACKLOG = 4096
@@ -176,7 +177,7 @@ class _Meeting:
         moments = [self.ends_at, *(client.ends_at for client in islice(self.clients, 1))]
         if self.attempts and len(self.calls) < _CONNECTING_MAX:
             moments.append(self.attempts[0].not_before)
-        return max(0.0, min(moments) - now)
+        return max(0.0, min(_LONGEST_PAUSE_S, min(moments) - now))
 
     def _accept(self) -> None:
         try:
