@@ -14,7 +14,8 @@ enum CounterIndex : uint32_t {
     kTokenCounter = 7,    // [2] low-latency dispatch: tokens, sealed by the sender's header
     kResultCounter = 9,   // [2] low-latency combine: rows of experts
     kCreditCounter = 11,  // [2] low-latency: the peer has emptied its receive buffer
-    kNumCounters = 13,
+    kLifeCounter = 13,    // signs of life while waiting, never sealed
+    kNumCounters = 14,
 };
 
 }  // namespace crossdock::ep

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ep/csrc/sign_of_life.h"
 #include "proxy/csrc/backoff.h"
 
 namespace crossdock::ep {
@@ -86,12 +87,24 @@ Outcome carried_away(const DeviceView& view) {
 
 }  // namespace
 
+// Masks those of the missing who give no sign of life. The others wait as this rank does, perhaps
+// for the very ranks that are masked now.
+void mask_silent(const Task& task, const SignOfLife& life, SignOfLife::Clock::time_point now,
+                 uint8_t* mask) {
+    for (uint32_t peer : task.waiting()->missing()) {
+        if (!life.heard(peer, now)) mask[peer] = 1;
+    }
+}
+
 Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeout, uint8_t* mask) {
     using Clock = std::chrono::steady_clock;
     // Idle rounds between two looks at what may have gone wrong: on a busy machine each may cost a
     // slice of the scheduler.
     constexpr uint32_t kLook = 16;
-    const auto deadline = Clock::now() + timeout;
+    constexpr int kExtensions = 3;  // of the deadline, for peers that wait too
+    auto deadline = Clock::now() + timeout;
+    int extensions = 0;
+    SignOfLife life(view, mask, timeout);
     proxy::Backoff backoff;
     uint32_t idle = 0;
     if (view.fault->code() != FaultCode::kNone) return stopped(RunStatus::kFault, task, {});
@@ -105,7 +118,17 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
         });
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
         Outcome outcome = trouble_of(task, view, mask != nullptr);
-        if (outcome.status == RunStatus::kDone && Clock::now() >= deadline) outcome = overdue(task);
+        const auto now = Clock::now();
+        if (mask != nullptr) life.tick(now);
+        if (outcome.status == RunStatus::kDone && now >= deadline) {
+            if (mask != nullptr && task.waiting() != nullptr && extensions++ < kExtensions) {
+                mask_silent(task, life, now, mask);
+                hang_up_on_masked(view, mask);
+                deadline = now + timeout;
+                continue;
+            }
+            outcome = overdue(task);
+        }
         if (outcome.status == RunStatus::kDone) continue;
         if (mask_missing(task, outcome, mask)) {
             hang_up_on_masked(view, mask);
