@@ -57,7 +57,7 @@ def go_on(rank: RankContext, buffer: Buffer) -> list[float]:
     sends = rank.rank == 0
     buffer._low_latency._timeout_s = DEADLINE_S
     for expert in (SLEEPER, None):
-        # Rank 1 is done with round 0 at once, and must not mask rank 0, which waits for the sleeper.
+        # Rank 1 is done with round 0 at once, but must not mask rank 0, which waits for rank 2.
         end(buffer, begin(buffer, expert if sends else None, OLD))
     buffer._low_latency._timeout_s = LONG_S
     status = torch.zeros(SIZE, dtype=torch.int32)
