@@ -83,7 +83,7 @@ tsan: $(TOOLS)
 fuzz: $(TOOLS)
 	.ci/need clang-14 libclang-rt-14-dev
 	cmake -S . -B build/fuzz -G Ninja -DCROSSDOCK_FUZZ=ON -DCMAKE_CXX_COMPILER=$(CLANGXX)
-	cmake --build build/fuzz -j $(JOBS)
+	cmake --build build/fuzz -j $(JOBS) --target fuzzers
 	.ci/fuzz build/fuzz/fuzz $(FUZZ_SECONDS)
 
 format: $(TOOLS)

@@ -44,7 +44,7 @@ static_assert(sizeof(TokenHead) == 16);
 class LowLatencyLayout {
   public:
     LowLatencyLayout(uint32_t max_tokens, uint32_t hidden, uint32_t num_ranks, uint32_t num_experts)
-        : max_tokens_(max_tokens), num_ranks_(num_ranks), result_bytes_(2ull * hidden) {
+        : max_tokens_(max_tokens), result_bytes_(2ull * hidden) {
         const uint64_t fp8 = hidden + 4ull * ((hidden + 127) / 128);
         slot_bytes_ = TokenHead::bytes(kMaxTopk) + aligned(std::max<uint64_t>(2ull * hidden, fp8));
         results_per_token_ = std::min(kMaxTopk, num_experts);
@@ -79,7 +79,6 @@ class LowLatencyLayout {
     static uint64_t aligned(uint64_t bytes) { return (bytes + 15) / 16 * 16; }
 
     uint64_t max_tokens_;
-    uint64_t num_ranks_;
     uint64_t result_bytes_;
     uint64_t slot_bytes_ = 0;
     uint64_t results_per_token_ = 0;
