@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import enum
 
 
-NUM_COUNTERS: int = 13
+NUM_COUNTERS: int = 14
 
 MAX_TOPK: int = 32
 
