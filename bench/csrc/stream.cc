@@ -20,10 +20,10 @@ using proxy::Command;
 using proxy::RingConsumer;
 using proxy::RingProducer;
 
-constexpr uint32_t kPopped = 32;  // at once, as a proxy does
+constexpr uint32_t kPopped = 64;  // at once, as a proxy does
 // A consumer that has caught up looks elsewhere for a moment, as a proxy polls its transport. One
 // that stares at the line that a producer writes takes it away after each command.
-constexpr uint32_t kElsewhere = 4;
+constexpr uint32_t kElsewhere = 64;
 constexpr uint32_t kMaxBatch = 256;
 constexpr uint32_t kMaxProducers = 64;
 constexpr uint32_t kNumberBits = 48;  // of the word that says producer and number
@@ -44,23 +44,39 @@ class Gate {
     std::atomic<uint32_t> missing_;
 };
 
-// Waits as a device does: in the end it sleeps. A producer that was preempted between its ticket
-// and its command would else not run again until those that yield have used up as much time as it.
+// Pushes all of `commands`. Waits as a device does: in the end it sleeps. A producer that was
+// preempted between its ticket and its command would else not run again until those that yield have
+// used up as much time as it.
+template <class Push>
+void push_all(Push& push, std::span<const Command> commands) {
+    size_t pushed = push(commands);
+    if (pushed == commands.size()) [[likely]]
+        return;
+    proxy::Backoff backoff;
+    while (pushed < commands.size()) {
+        backoff.pause([](auto limit) { std::this_thread::sleep_for(limit); });
+        pushed += push(commands.subspan(pushed));
+    }
+}
+
 template <class Push>
 void produce(uint32_t producer, const StreamPlan& plan, Push&& push) {
+    const auto numbered = [producer](uint64_t number) {
+        return Command{0, uint64_t{producer} << kNumberBits | number};
+    };
+    if (plan.batch == 1) {
+        for (uint64_t i = 0; i < plan.commands; ++i) {
+            const Command command = numbered(i);
+            push_all(push, std::span(&command, 1));
+        }
+        return;
+    }
     std::array<Command, kMaxBatch> batch;
-    proxy::Backoff backoff;
     for (uint64_t next = 0; next < plan.commands;) {
         const uint64_t count = std::min<uint64_t>(plan.batch, plan.commands - next);
-        for (uint64_t i = 0; i < count; ++i) {
-            batch[i] = {0, uint64_t{producer} << kNumberBits | (next + i)};
-        }
-        size_t pushed = push(std::span<const Command>(batch).first(count));
-        while (pushed < count) {
-            backoff.pause([](auto limit) { std::this_thread::sleep_for(limit); });
-            pushed += push(std::span<const Command>(batch).subspan(pushed, count - pushed));
-        }
-        backoff.reset();
+        for (uint64_t i = 0; i < count; ++i)
+            batch[i] = numbered(next + i);
+        push_all(push, std::span<const Command>(batch).first(count));
         next += count;
     }
 }

@@ -82,7 +82,7 @@ class Proxy {
 
   private:
     static constexpr uint32_t kNone = ~0u;
-    static constexpr uint32_t kBatch = 32;
+    static constexpr uint32_t kBatch = 64;
 
     struct RingSide {
         RingConsumer<> consumer;

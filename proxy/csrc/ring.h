@@ -128,16 +128,20 @@ class RingConsumer {
     explicit RingConsumer(BasicRing<Atomic>* ring) : ring_(ring), next_(peek(ring->popped)) {}
 
     size_t pop(std::span<Command> out) {
-        size_t count = 0;
-        while (count < out.size()) {
-            auto& place = ring_->slot(next_);
+        const uint64_t first = next_;
+        uint64_t next = first;
+        for (Command& command : out) {
+            auto& place = ring_->slot(next);
             const uint64_t low = observe(place.low);
-            if ((low & 1) != ring_->phase(next_)) break;
-            out[count++] = {low, peek(place.high)};
-            ++next_;
+            if ((low & 1) != ring_->phase(next)) break;
+            command = {low, peek(place.high)};
+            ++next;
         }
-        if (count > 0) publish(ring_->popped, next_);
-        return count;
+        if (next != first) {
+            next_ = next;
+            publish(ring_->popped, next);
+        }
+        return next - first;
     }
 
     bool empty() const { return (observe(ring_->slot(next_).low) & 1) != ring_->phase(next_); }
