@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <ctime>
 
 namespace crossdock::proxy::shm {
@@ -67,8 +66,8 @@ bool ShmEndpoint::write(Link& link, const WriteOp& op) {
     }
     if (op.has_immediate && !link.outbox.has_room()) return false;
     if (op.bytes > 0) {
-        std::memcpy(link.neighbour->regions[op.dst_region].base + op.dst_offset,
-                    regions_[op.src_region].base + op.src_offset, op.bytes);
+        copier_.copy(link.neighbour->regions[op.dst_region].base + op.dst_offset,
+                     regions_[op.src_region].base + op.src_offset, op.bytes);
     }
     if (op.has_immediate) {
         const Command entry = inbox_entry(op.immediate);

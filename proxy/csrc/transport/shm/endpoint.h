@@ -7,6 +7,7 @@
 
 #include "proxy/csrc/endpoint.h"
 #include "proxy/csrc/region.h"
+#include "proxy/csrc/transport/shm/burst_copier.h"
 #include "proxy/csrc/transport/shm/segment.h"
 
 namespace crossdock::proxy::shm {
@@ -63,7 +64,8 @@ class ShmEndpoint : public Endpoint {
     Bell* bell_;
     std::vector<Link> links_;
     std::vector<uint32_t> link_of_;  // rank -> index into links_
-    size_t first_ = 0;               // link polled first, so that none starves
+    BurstCopier copier_;
+    size_t first_ = 0;  // link polled first, so that none starves
 };
 
 }  // namespace crossdock::proxy::shm
