@@ -118,8 +118,8 @@ class Engine {
     Topology topology_;
     std::vector<uint8_t> mask_;  // ranks that are left out; only set by low-latency calls
     Device device_;
-    Exchange<Header> headers_;
-    Exchange<Grant> grants_;
+    ControlAllToAll<Header> headers_;
+    ControlAllToAll<Grant> grants_;
     NormalDispatch dispatch_;
     NormalCombine combine_;
     LowLatency low_latency_;

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "ep/csrc/exchange.h"
+#include "ep/csrc/control_all_to_all.h"
 #include "ep/csrc/handle.h"
 #include "ep/csrc/meta.h"
 #include "ep/csrc/rows.h"
@@ -51,7 +51,7 @@ struct CombineSizes {
 
 class NormalCombine {
   public:
-    NormalCombine(Device& device, const Topology& topology, Exchange<Grant>& grants)
+    NormalCombine(Device& device, const Topology& topology, ControlAllToAll<Grant>& grants)
         : device_(device), topology_(topology), grants_(grants) {}
 
     CombineSizes sizes(const NormalHandle& handle) const;
@@ -78,7 +78,7 @@ class NormalCombine {
 
     Device& device_;
     const Topology& topology_;
-    Exchange<Grant>& grants_;
+    ControlAllToAll<Grant>& grants_;
 };
 
 }  // namespace crossdock::ep

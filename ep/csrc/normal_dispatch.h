@@ -11,7 +11,7 @@
 #include <optional>
 #include <vector>
 
-#include "ep/csrc/exchange.h"
+#include "ep/csrc/control_all_to_all.h"
 #include "ep/csrc/handle.h"
 #include "ep/csrc/meta.h"
 #include "ep/csrc/rows.h"
@@ -55,8 +55,8 @@ struct DispatchOutput {
 
 class NormalDispatch {
   public:
-    NormalDispatch(Device& device, const Topology& topology, Exchange<Header>& headers,
-                   Exchange<Grant>& grants)
+    NormalDispatch(Device& device, const Topology& topology, ControlAllToAll<Header>& headers,
+                   ControlAllToAll<Grant>& grants)
         : device_(device), topology_(topology), headers_(headers), grants_(grants) {}
 
     MetaLayout meta(const DispatchInput& input) const;
@@ -88,8 +88,8 @@ class NormalDispatch {
 
     Device& device_;
     const Topology& topology_;
-    Exchange<Header>& headers_;
-    Exchange<Grant>& grants_;
+    ControlAllToAll<Header>& headers_;
+    ControlAllToAll<Grant>& grants_;
     uint32_t dispatches_ = 0;  // announced, on this rank as on all
     uint32_t restarts_ = 0;
 };

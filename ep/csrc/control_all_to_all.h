@@ -1,4 +1,4 @@
-// The all-to-all exchange of one kind of control message, round after round.
+// All-to-all of one kind of control message, round after round.
 #pragma once
 
 #include <cstring>
@@ -22,10 +22,10 @@ struct Disagreement {
 
 // `Message` is Header or Grant.
 template <class Message>
-class Exchange {
+class ControlAllToAll {
   public:
-    Exchange(Device& device, uint64_t (ControlArea::*place)(bool, uint32_t, uint32_t) const,
-             uint32_t counter)
+    ControlAllToAll(Device& device, uint64_t (ControlArea::*place)(bool, uint32_t, uint32_t) const,
+                    uint32_t counter)
         : device_(device), area_(device.num_ranks()), place_(place), counter_(counter) {}
 
     // The message to `peer` of the coming round, to be filled in before send().
