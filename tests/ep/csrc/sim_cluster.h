@@ -79,8 +79,8 @@ class SimRank {
     Topology topology;
     std::vector<uint8_t> mask;
     Device device;
-    Exchange<Header> headers;
-    Exchange<Grant> grants;
+    ControlAllToAll<Header> headers;
+    ControlAllToAll<Grant> grants;
     NormalDispatch dispatch;
     NormalCombine combine;
     LowLatency low_latency;
