@@ -10,13 +10,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
 import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crossdock.bench import ep_rank, ep_report, launch, machine, options
+from crossdock.bench import command, ep_rank, ep_report, machine, options
 from crossdock.bench.baselines import gloo
 from crossdock.bench.ep_rank import Plan
 from crossdock.bench.record import OURS, Record, Series
@@ -25,7 +24,6 @@ from crossdock.proxy.errors import ArgumentError
 
 TOKENS: dict[Mode, int] = {"normal": 1024, "low_latency": 128}
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp8")
-EXIT_WRONG = 1
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def main(given: Options) -> int:
     record = measured(given, Console(stderr=True))
     console.print(table(record))
     console.print(verdict(record, time.monotonic() - start), highlight=False)
-    return EXIT_WRONG if record.wrong else 0
+    return command.EXIT_WRONG if record.wrong else 0
 
 
 def measured(given: Options, console: Console) -> Record:
@@ -75,8 +73,7 @@ def measured(given: Options, console: Console) -> Record:
     )
     record = Record(question="demo", settings={"ranks": given.ranks, "hidden": given.hidden})
     with options.progress_on(console) as tell:
-        data = launch.run(ep_rank.body, plan, given.ranks, given.deadline_s, tell)
-    record.series += msgspec.json.decode(data, type=list[Series])
+        record.series += command.series_of(ep_rank.body, plan, given.ranks, given.deadline_s, tell)
     return record
 
 
@@ -133,11 +130,11 @@ def _shapes(given: Options) -> Iterator[Shape]:
 
 
 def _cells(record: Record, series: Series) -> tuple[str, str, str]:
-    ratio = record.ratio(series, gloo.NAME)
+    speed = record.speed(series, gloo.NAME)
     return (
         f"{series.gigabytes_per_second():.2f}",
         f"{series.summary().p50 * 1e3:.2f}",
-        "" if ratio is None else f"{1 / ratio:.1f}",
+        "" if speed is None else f"{speed:.1f}",
     )
 
 

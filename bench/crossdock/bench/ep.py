@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 import tyro
 from rich.console import Console
 
-from crossdock.bench import ep_rank, ep_report, launch, options
+from crossdock.bench import command, ep_rank, ep_report, launch, options
 from crossdock.bench.baselines import gloo, memcpy, mpi
+from crossdock.bench.command import Common
 from crossdock.bench.ep_rank import Plan
 from crossdock.bench.errors import BaselineMissing
 from crossdock.bench.record import Record, Series
-from crossdock.bench.text import say
 from crossdock.bench.workload import Dtype, Mode, Shape
 from crossdock.proxy.errors import ArgumentError
 
 Transport = Literal["shm", "tcp"]
 Baseline = Literal["gloo", "openmpi", "memcpy"]
 DEFAULT_TOKENS: dict[Mode, int] = {"normal": 4096, "low_latency": 128}
-EXIT_WRONG = 1
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Dispatch and combine beside gloo, Open MPI and memcpy."""
 
     ranks: str = "2,4"
@@ -56,11 +54,6 @@ class Options:
     """Rounds before, which are checked but not counted."""
     seed: int = 0
     deadline_s: float = 900.0
-    """For all of one number of ranks."""
-    json: Path | None = None
-    """Write all samples and what they depend on."""
-    plot: Path | None = None
-    """Draw the medians; needs matplotlib."""
 
     def __post_init__(self) -> None:
         options.numbers("ranks", self.ranks, 1)
@@ -98,13 +91,7 @@ def main(given: Options) -> int:
     record = measured(given, Console(stderr=True))
     if record is None:
         return 0  # a rank of torchrun's other than 0
-    for line in ep_report.lines(record):
-        say(line)
-    if given.json is not None:
-        record.save(given.json)
-    if given.plot is not None:
-        ep_report.draw(record, given.plot)
-    return EXIT_WRONG if record.wrong else 0
+    return command.deliver(given, record, ep_report.lines, ep_report.draw)
 
 
 def measured(given: Options, console: Console) -> Record | None:
@@ -116,8 +103,7 @@ def measured(given: Options, console: Console) -> Record | None:
     with options.progress_on(console) as tell:
         for ranks in options.numbers("ranks", given.ranks, 1):
             plan = plan_for(given, ranks, baselines)
-            data = launch.run(ep_rank.body, plan, ranks, given.deadline_s, tell)
-            record.series += msgspec.json.decode(data, type=list[Series])
+            record.series += command.series_of(ep_rank.body, plan, ranks, given.deadline_s, tell)
     return record
 
 
@@ -146,9 +132,7 @@ def present_baselines(wanted: str) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _record(given: Options, notes: list[str]) -> Record:
-    hidden = ("json", "plot", "deadline_s")
-    settings = {k: v for k, v in asdict(given).items() if k not in hidden and v is not None}
-    return Record(question="ep", settings=settings, notes=[*ep_report.NOTES, *notes])
+    return Record(question="ep", settings=given.settings(), notes=[*ep_report.NOTES, *notes])
 
 
 def _under_torchrun(given: Options) -> Record | None:

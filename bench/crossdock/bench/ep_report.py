@@ -65,7 +65,6 @@ def row(record: Record, series: Series) -> Mapping[str, Value]:
     summary = series.summary()
     ranks = int(series.point["ranks"])
     bandwidth = series.gigabytes_per_second()
-    gloo_ratio = record.ratio(series, gloo.NAME)
     return {
         "size": series.bytes,
         "count": series.count,
@@ -80,7 +79,7 @@ def row(record: Record, series: Series) -> Mapping[str, Value]:
         "cv": summary.cv,
         "algbw": bandwidth,
         "busbw": bandwidth * (ranks - 1) / ranks,
-        "x gloo": None if gloo_ratio is None else 1 / gloo_ratio,
+        "x gloo": record.speed(series, gloo.NAME),
         "x memcpy": record.ratio(series, memcpy.NAME),
         "#wrong": series.wrong,
     }

@@ -1,4 +1,4 @@
-"""What the commands share: lists with commas, files to write, the drawing of progress."""
+"""What options are read with: lists with commas, limits; and the drawing of progress."""
 
 from __future__ import annotations
 

@@ -70,6 +70,11 @@ class Record(msgspec.Struct, kw_only=True):
                 return median_ratio(series.rounds, rival.rounds)
         return None
 
+    def speed(self, series: Series, contender: str) -> float | None:
+        """How many times as fast as `contender` at the same point `series` is."""
+        ratio = self.ratio(series, contender)
+        return None if ratio is None else 1 / ratio
+
     @property
     def wrong(self) -> int:
         """Items that came out wrong in the whole run."""

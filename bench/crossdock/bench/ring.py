@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import tyro
 from rich.console import Console
 
-from crossdock.bench import launch, options, plot, ring_rank, text
+from crossdock.bench import command, options, plot, ring_rank, text
 from crossdock.bench.baselines import queues
+from crossdock.bench.command import Common
 from crossdock.bench.record import Record, Series
 from crossdock.bench.ring_rank import LATENCY, STREAM, Plan
-from crossdock.bench.text import Column, Value, say
+from crossdock.bench.text import Column, Value
 
 RANKS = 2
 """One measures; the other is the peer that commands write to."""
-EXIT_WRONG = 1
 
 NOTES = (
     "the consumer has a core of its own; producers share the others;",
@@ -59,7 +58,7 @@ LATENCY_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Commands per second and latency, beside a locked queue and Python's."""
 
     producers: str = "1,4"
@@ -74,11 +73,6 @@ class Options:
     """Latencies of one turn."""
     rounds: int = 10
     """How often each contender has its turn."""
-    deadline_s: float = 300.0
-    json: Path | None = None
-    """Write all samples and what they depend on."""
-    plot: Path | None = None
-    """Draw the medians; needs matplotlib."""
 
     def __post_init__(self) -> None:
         options.numbers("producers", self.producers, 1)
@@ -91,21 +85,12 @@ class Options:
 
 def main(given: Options) -> int:
     """Measure, print, save; 1 when a command came out wrong."""
-    record = measured(given, Console(stderr=True))
-    for line in lines(record):
-        say(line)
-    if given.json is not None:
-        record.save(given.json)
-    if given.plot is not None:
-        draw(record, given.plot)
-    return EXIT_WRONG if record.wrong else 0
+    return command.deliver(given, measured(given, Console(stderr=True)), lines, draw)
 
 
 def measured(given: Options, console: Console) -> Record:
     """The record of a run."""
-    hidden = ("json", "plot", "deadline_s")
-    settings = {name: value for name, value in asdict(given).items() if name not in hidden}
-    record = Record(question="ring", settings=settings, notes=list(NOTES))
+    record = Record(question="ring", settings=given.settings(), notes=list(NOTES))
     plan = Plan(
         producers=options.numbers("producers", given.producers, 1),
         batches=options.numbers("batches", given.batches, 1),
@@ -115,8 +100,7 @@ def measured(given: Options, console: Console) -> Record:
         rounds=given.rounds,
     )
     with options.progress_on(console) as tell:
-        data = launch.run(ring_rank.body, plan, RANKS, given.deadline_s, tell)
-    record.series += msgspec.json.decode(data, type=list[Series])
+        record.series += command.series_of(ring_rank.body, plan, RANKS, given.deadline_s, tell)
     return record
 
 
@@ -136,7 +120,6 @@ def lines(record: Record) -> Iterator[str]:
 def stream_row(record: Record, series: Series) -> Mapping[str, Value]:
     """Of a throughput; a sample is seconds a command."""
     summary = series.summary()
-    ratio = record.ratio(series, queues.LOCKED)
     return {
         "contender": series.contender,
         "producers": series.point["producers"],
@@ -145,7 +128,7 @@ def stream_row(record: Record, series: Series) -> Mapping[str, Value]:
         "best": 1e-6 / summary.min,
         "worst": 1e-6 / summary.max,
         "cv": summary.cv,
-        "x mutex": None if ratio is None else 1 / ratio,
+        "x mutex": record.speed(series, queues.LOCKED),
         "#wrong": series.wrong,
     }
 

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import tyro
 from rich.console import Console
 
-from crossdock.bench import launch, options, plot, text, transport_rank
+from crossdock.bench import command, options, plot, text, transport_rank
 from crossdock.bench.baselines import gloo, memcpy, sockets
+from crossdock.bench.command import Common
 from crossdock.bench.record import OURS, Record, Series
-from crossdock.bench.text import Column, Value, say
+from crossdock.bench.text import Column, Value
 from crossdock.bench.transport_rank import Plan
 from crossdock.proxy.errors import ArgumentError
 
 Transport = Literal["shm", "tcp"]
 RANKS = 2
-EXIT_WRONG = 1
 LEAST_BYTES = 16
 MOST_BYTES = 16 << 20
 YARDSTICKS = {f"{OURS} shm": memcpy.NAME, f"{OURS} tcp": sockets.NAME}
@@ -54,7 +53,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Common):
     """Writes of each size, beside memcpy, a plain socket and gloo."""
 
     transport: str = "shm,tcp"
@@ -67,11 +66,6 @@ class Options:
     """How often each contender has its turn at each size."""
     volume: int = 16 << 20
     """Bytes of one turn, at least 3 and at most 200 exchanges."""
-    deadline_s: float = 300.0
-    json: Path | None = None
-    """Write all samples and what they depend on."""
-    plot: Path | None = None
-    """Draw the medians; needs matplotlib."""
 
     def __post_init__(self) -> None:
         options.choices("transport", self.transport, Transport)
@@ -94,21 +88,12 @@ class Options:
 
 def main(given: Options) -> int:
     """Measure, print, save; 1 when something came out wrong."""
-    record = measured(given, Console(stderr=True))
-    for line in lines(record):
-        say(line)
-    if given.json is not None:
-        record.save(given.json)
-    if given.plot is not None:
-        draw(record, given.plot)
-    return EXIT_WRONG if record.wrong else 0
+    return command.deliver(given, measured(given, Console(stderr=True)), lines, draw)
 
 
 def measured(given: Options, console: Console) -> Record:
     """The record of a run."""
-    hidden = ("json", "plot", "deadline_s")
-    settings = {name: value for name, value in asdict(given).items() if name not in hidden}
-    record = Record(question="transport", settings=settings, notes=list(NOTES))
+    record = Record(question="transport", settings=given.settings(), notes=list(NOTES))
     plan = Plan(
         sizes=tuple(given.sizes()),
         transports=options.choices("transport", given.transport, Transport),
@@ -116,8 +101,7 @@ def measured(given: Options, console: Console) -> Record:
         volume=given.volume,
     )
     with options.progress_on(console) as tell:
-        data = launch.run(transport_rank.body, plan, RANKS, given.deadline_s, tell)
-    record.series += msgspec.json.decode(data, type=list[Series])
+        record.series += command.series_of(transport_rank.body, plan, RANKS, given.deadline_s, tell)
     return record
 
 
@@ -134,7 +118,6 @@ def row(record: Record, series: Series) -> Mapping[str, Value]:
     """The numbers of one series."""
     summary = series.summary()
     base = YARDSTICKS.get(series.contender)
-    gloo_ratio = record.ratio(series, gloo.NAME)
     return {
         "size": series.bytes,
         "count": summary.count,
@@ -145,7 +128,7 @@ def row(record: Record, series: Series) -> Mapping[str, Value]:
         "cv": summary.cv,
         "algbw": series.gigabytes_per_second(),
         "x base": None if base is None else record.ratio(series, base),
-        "x gloo": None if gloo_ratio is None else 1 / gloo_ratio,
+        "x gloo": record.speed(series, gloo.NAME),
         "#wrong": series.wrong,
     }
 
