@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.programs import run_program
 
 from crossdock.deploy import cli
 from crossdock.proxy.errors import CrossdockError
@@ -121,8 +121,6 @@ def test_version_imports_neither_torch_nor_bench() -> None:
         "sys.stderr.write(json.dumps([n for n in ('torch', 'crossdock.bench', 'crossdock.ep')"
         " if n in sys.modules]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert json.loads(done.stderr) == []
+    done = run_program(program)
+    assert done.stderr == "[]"
     assert json.loads(done.stdout)["torch"].startswith("2.")

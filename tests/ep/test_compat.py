@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-
-def run(program: str, *folders: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program with these folders first on its path."""
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([*map(str, folders), *([inherited] if inherited else [])])
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+from tests.programs import run_program
 
 
 def test_deep_ep_is_crossdock_when_asked_for() -> None:
-    done = run(
+    done = run_program(
         "import crossdock.ep as ep\n"
         "try:\n    import deep_ep\n    raise SystemExit('shadowed without being asked')\n"
         "except ModuleNotFoundError:\n    pass\n"
@@ -43,20 +28,20 @@ def test_deep_ep_is_crossdock_when_asked_for() -> None:
 
 def test_an_installed_deep_ep_is_not_shadowed(tmp_path: Path) -> None:
     (tmp_path / "deep_ep.py").write_text("REAL = True\n")
-    done = run("import crossdock.ep; crossdock.ep.install_as_deep_ep()", tmp_path)
+    done = run_program("import crossdock.ep; crossdock.ep.install_as_deep_ep()", tmp_path)
     assert done.returncode != 0
     assert f"deep_ep is installed at {tmp_path / 'deep_ep.py'}; uninstall it" in done.stderr
 
 
 def test_an_imported_deep_ep_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "deep_ep.py").write_text("REAL = True\n")
-    done = run("import deep_ep, crossdock.ep; crossdock.ep.install_as_deep_ep()", tmp_path)
+    done = run_program("import deep_ep, crossdock.ep; crossdock.ep.install_as_deep_ep()", tmp_path)
     assert done.returncode != 0
     assert f"deep_ep is imported already from {tmp_path / 'deep_ep.py'}" in done.stderr
 
 
 def test_public_names_come_when_they_are_first_used() -> None:
-    done = run(
+    done = run_program(
         "import sys, crossdock.ep as ep\n"
         "from crossdock.ep import reference\n"
         "assert 'crossdock.ep._native' not in sys.modules, 'the reference needs no native core'\n"

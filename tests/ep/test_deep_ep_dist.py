@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+from tests.programs import run_program
+
 DIST = Path(__file__).parents[2] / "ep" / "deep_ep_dist"
-
-
-def run(program: str, *folders: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program with these folders first on its path."""
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join([*map(str, folders), *([inherited] if inherited else [])])
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
 
 
 def test_names_are_those_of_crossdock() -> None:
@@ -33,7 +18,7 @@ def test_names_are_those_of_crossdock() -> None:
         "assert EventHandle is ep.EventHandle and EventOverlap is ep.EventOverlap\n"
         "print(*deep_ep.__all__)"
     )
-    done = run(program, DIST)
+    done = run_program(program, DIST)
     names = ["Buffer", "Config", "EventHandle", "EventOverlap", "topk_idx_t", "utils"]
     assert done.stdout.split() == names, done.stderr
 
@@ -42,7 +27,7 @@ def test_package_further_down_the_path_is_not_shadowed(tmp_path: Path) -> None:
     real = tmp_path / "deep_ep"
     real.mkdir()
     (real / "__init__.py").write_text("REAL = True\n")
-    done = run("import deep_ep", DIST, tmp_path)
+    done = run_program("import deep_ep", DIST, tmp_path)
     assert done.returncode != 0
     assert "would shadow another DeepEP" in done.stderr
     assert str(real) in done.stderr
@@ -50,7 +35,7 @@ def test_package_further_down_the_path_is_not_shadowed(tmp_path: Path) -> None:
 
 def test_extension_of_a_real_deepep_is_enough_to_refuse(tmp_path: Path) -> None:
     (tmp_path / "deep_ep_cpp.py").touch()
-    assert "deep_ep_cpp" in run("import deep_ep", DIST, tmp_path).stderr
+    assert "deep_ep_cpp" in run_program("import deep_ep", DIST, tmp_path).stderr
 
 
 def test_another_distribution_is_named(tmp_path: Path) -> None:
@@ -58,7 +43,7 @@ def test_another_distribution_is_named(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deep_ep\nVersion: 1.2.1\n")
     (info / "top_level.txt").write_text("deep_ep\n")
-    assert "the distribution deep_ep" in run("import deep_ep", DIST, tmp_path).stderr
+    assert "the distribution deep_ep" in run_program("import deep_ep", DIST, tmp_path).stderr
 
 
 def test_package_in_the_same_folder_wins(tmp_path: Path) -> None:
@@ -66,4 +51,4 @@ def test_package_in_the_same_folder_wins(tmp_path: Path) -> None:
     real = tmp_path / "deep_ep"
     real.mkdir()
     (real / "__init__.py").write_text("REAL = True\n")
-    assert run("import deep_ep; print(deep_ep.REAL)", tmp_path).stdout == "True\n"
+    assert run_program("import deep_ep; print(deep_ep.REAL)", tmp_path).stdout == "True\n"

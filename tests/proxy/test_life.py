@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from tests.harness import RankContext, run_ranks
+from tests.programs import run_program
 from tests.proxy.jobs import MIB, WAYS, names_in_shared_memory, options, write
 
 from crossdock.proxy import Communicator, PeerLost, ThreadExchange
@@ -103,9 +102,7 @@ print("built", flush=True)
 
 
 def test_an_interpreter_can_end_while_proxies_run() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FORGETFUL], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_program(FORGETFUL)
     assert (done.returncode, done.stdout, done.stderr) == (0, "built\n", "")
 
 
@@ -126,10 +123,8 @@ def test_names_are_loaded_without_the_native_core() -> None:
         "try: p.Communicator\n"
         "except ImportError: print('needs the core')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout == "needs the core\n"
+    done = run_program(code)
+    assert done.stdout == "needs the core\n", done.stderr
 
 
 def test_every_public_name_is_there() -> None:
