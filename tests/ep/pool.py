@@ -13,10 +13,12 @@ import multiprocessing.connection
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from tests.ep.worlds import World, build
 from tests.harness import RankContext, run_ranks
 
@@ -112,6 +114,26 @@ class RankPool:
         self._lines = []
         if self._thread is not None:
             self._thread.join(_CHECK_S)
+
+
+# A failed example ends the ranks, so shrinking one would take minutes.
+DRAWN = settings(
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pool_of(*worlds: World, room: Callable[[World], tuple[int, int, int]] | None = None) -> Any:
+    """A fixture: the ranks of each world, with ``room`` for the low-latency mode."""
+
+    @pytest.fixture(scope="module", params=worlds, ids=str)
+    def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
+        world = request.param
+        with RankPool(world, low_latency=room(world) if room else None) as ranks:
+            yield ranks
+
+    return pool
 
 
 def _serve(

@@ -4,14 +4,14 @@ every rank, and a Buffer that works afterwards."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from tests.ep.inputs import same
 from tests.ep.normal_cases import NormalCase, NormalSpec, check_dispatch, check_normal
-from tests.ep.pool import RankPool, Seat
+from tests.ep.pool import RankPool, Seat, pool_of
 from tests.ep.worlds import World
 
 from crossdock.proxy.errors import (
@@ -26,13 +26,7 @@ WORLD = World((0, 0, 1), "shm")
 SPEC = NormalSpec((5, 6, 7), hidden=128)
 FP8 = torch.float8_e4m3fn
 Arguments = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[RankPool]:
-    """Three ranks that stay."""
-    with RankPool(WORLD) as ranks:
-        yield ranks
+pool = pool_of(WORLD)
 
 
 def arguments_of(seat: Seat, spec: NormalSpec = SPEC) -> Arguments:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ep.inputs import Routing, experts_of_tokens, same
-from tests.ep.pool import RankPool, Seat
+from tests.ep.pool import DRAWN, RankPool, Seat, pool_of
 from tests.ep.worlds import World
 
 from crossdock.ep import Buffer, Config, reference
@@ -25,13 +22,7 @@ SPECS = st.tuples(
     st.integers(0, 1 << 31),
 )
 Spec = tuple[int, int, int, Routing, float, int]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[RankPool]:
-    """Three ranks on two nodes."""
-    with RankPool(WORLD) as ranks:
-        yield ranks
+pool = pool_of(WORLD)
 
 
 def check(seat: Seat, spec: Spec) -> None:
@@ -47,7 +38,7 @@ def check(seat: Seat, spec: Spec) -> None:
         assert same(mine, theirs)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(DRAWN, max_examples=60)
 @given(spec=SPECS)
 def test_the_layout_equals_the_reference(pool: RankPool, spec: Spec) -> None:
     pool.check(check, spec)

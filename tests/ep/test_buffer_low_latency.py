@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ep.low_latency_cases import (
     FORMATS,
@@ -16,7 +14,7 @@ from tests.ep.low_latency_cases import (
     check_low_latency,
     low_latency_specs,
 )
-from tests.ep.pool import RankPool
+from tests.ep.pool import DRAWN, RankPool, pool_of
 from tests.ep.worlds import World, on_one_node
 
 WORLDS = [
@@ -27,20 +25,14 @@ WORLDS = [
     on_one_node(4, "tcp", 2),
     World((0, 0, 0, 1, 1, 2, 3, 3), "auto"),
 ]
-# A failed example ends the ranks, so shrinking one would take minutes.
-DRAWN = settings(
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
 
 
-@pytest.fixture(scope="module", params=WORLDS, ids=str)
-def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
-    """The ranks of a world, with room for every spec."""
-    most = (MOST_TOKENS, MOST_HIDDEN, MOST_LOCAL_EXPERTS * request.param.size)
-    with RankPool(request.param, low_latency=most) as ranks:
-        yield ranks
+def room(world: World) -> tuple[int, int, int]:
+    """For every spec."""
+    return MOST_TOKENS, MOST_HIDDEN, MOST_LOCAL_EXPERTS * world.size
+
+
+pool = pool_of(*WORLDS, room=room)
 
 
 @settings(DRAWN, max_examples=20)

@@ -4,7 +4,7 @@ rightly, while the others wait for it."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from tests.ep.low_latency_cases import (
     combine,
     dispatch,
 )
-from tests.ep.pool import RankPool, Seat
+from tests.ep.pool import RankPool, Seat, pool_of
 from tests.ep.worlds import World, built
 from tests.harness import RankContext, run_ranks
 
@@ -29,13 +29,7 @@ from crossdock.proxy.errors import ArgumentError, CapacityError, MismatchError
 WORLD = World((0, 0, 0), "shm")
 SPEC = LowLatencySpec((5, 6, 7), 8, 256)
 Arguments = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[RankPool]:
-    """Three ranks that stay, with room for 8 tokens, hidden 512, 12 experts."""
-    with RankPool(WORLD, low_latency=(8, 512, 12)) as ranks:
-        yield ranks
+pool = pool_of(WORLD, room=lambda _: (8, 512, 12))
 
 
 def arguments_of(case: LowLatencyCase, rank: int) -> Arguments:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ep.normal_cases import (
     NormalCase,
@@ -15,7 +13,7 @@ from tests.ep.normal_cases import (
     check_normal,
     normal_specs,
 )
-from tests.ep.pool import RankPool, Seat
+from tests.ep.pool import DRAWN, RankPool, Seat, pool_of
 from tests.ep.worlds import World
 from tests.harness import RankContext, run_ranks
 
@@ -31,19 +29,8 @@ WORLDS = [
     World((0, 0, 0, 1, 1, 2, 3, 3), "auto"),
     World((0, 1, 1, 1, 1, 1, 1, 2), "shm"),
 ]
-# A failed example ends the ranks, so shrinking one would take minutes.
-DRAWN = settings(
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
 
-
-@pytest.fixture(scope="module", params=WORLDS, ids=str)
-def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
-    """The ranks of a world."""
-    with RankPool(request.param) as ranks:
-        yield ranks
+pool = pool_of(*WORLDS)
 
 
 @settings(DRAWN, max_examples=12)

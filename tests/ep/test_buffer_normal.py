@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ep.normal_cases import NormalSpec, check_normal, normal_specs
-from tests.ep.pool import RankPool
+from tests.ep.pool import DRAWN, RankPool, pool_of
 from tests.ep.worlds import on_one_node
 
 WORLDS = [
@@ -18,19 +15,8 @@ WORLDS = [
     on_one_node(4, "auto"),
     on_one_node(8, "shm"),
 ]
-# A failed example ends the ranks, so shrinking one would take minutes.
-DRAWN = settings(
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
 
-
-@pytest.fixture(scope="module", params=WORLDS, ids=str)
-def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
-    """The ranks of a world."""
-    with RankPool(request.param) as ranks:
-        yield ranks
+pool = pool_of(*WORLDS)
 
 
 @settings(DRAWN, max_examples=20)
