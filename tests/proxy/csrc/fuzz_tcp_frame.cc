@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "proxy/csrc/transport/tcp/frame_parser.h"
+#include "tests/proxy/csrc/frame_feed.h"
 
 namespace {
 
 using crossdock::proxy::RegionTable;
+using crossdock::proxy::tcp::feed;
 using crossdock::proxy::tcp::FrameHeader;
 using crossdock::proxy::tcp::FrameParser;
 using crossdock::proxy::tcp::FrameStatus;
@@ -24,29 +26,6 @@ constexpr size_t kRegionBytes = 192;
 
 void require(bool fine) {
     if (!fine) std::abort();
-}
-
-FrameStatus feed(FrameParser& parser, std::span<const std::byte> fragment, bool direct) {
-    while (!fragment.empty()) {
-        const std::span<std::byte> room = parser.room();
-        const size_t before = fragment.size();
-        FrameStatus status;
-        if (direct && !room.empty()) {
-            const size_t bytes = std::min(room.size(), fragment.size());
-            std::memcpy(room.data(), fragment.data(), bytes);
-            fragment = fragment.subspan(bytes);
-            status = parser.filled(bytes);
-        } else {
-            status = parser.consume(fragment);
-        }
-        if (is_broken(status)) return status;
-        require(fragment.size() < before);
-        if (status == FrameStatus::kWhole) {
-            require(parser.room().empty());
-            require(parser.frame().dst_offset + parser.frame().bytes <= kRegionBytes);
-        }
-    }
-    return FrameStatus::kPartial;
 }
 
 // Puts what a header cannot do without at every place where one is expected.
@@ -85,7 +64,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         // A copy of its own for each fragment, so that reading beyond it is noticed.
         const auto fragment = std::make_unique<std::byte[]>(cut);
         std::memcpy(fragment.get(), stream.data(), cut);
-        if (is_broken(feed(parser, {fragment.get(), cut}, random() % 2 == 0))) return 0;
+        const FrameStatus status = feed(parser, {fragment.get(), cut}, random() % 2 == 0, [&] {
+            require(parser.room().empty());
+            require(parser.frame().dst_offset + parser.frame().bytes <= kRegionBytes);
+        });
+        if (is_broken(status)) return 0;
         stream = stream.subspan(cut);
     }
     return 0;

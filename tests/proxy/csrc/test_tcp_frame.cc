@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "proxy/csrc/transport/tcp/frame_parser.h"
+#include "tests/proxy/csrc/frame_feed.h"
 
 namespace crossdock::proxy::tcp {
 namespace {
@@ -90,24 +91,9 @@ bool same_header(const FrameHeader& a, const FrameHeader& b) {
     return std::memcmp(&a, &b, sizeof(a)) == 0;
 }
 
-// Feeds `fragment` the way a socket would: straight into the room where there is some, when asked.
 FrameStatus feed(FrameParser& parser, std::span<const std::byte> fragment, bool direct,
                  std::vector<FrameHeader>& frames) {
-    while (!fragment.empty()) {
-        FrameStatus status;
-        const std::span<std::byte> room = parser.room();
-        if (direct && !room.empty()) {
-            const size_t bytes = std::min(room.size(), fragment.size());
-            std::memcpy(room.data(), fragment.data(), bytes);
-            fragment = fragment.subspan(bytes);
-            status = parser.filled(bytes);
-        } else {
-            status = parser.consume(fragment);
-        }
-        if (is_broken(status)) return status;
-        if (status == FrameStatus::kWhole) frames.push_back(parser.frame());
-    }
-    return FrameStatus::kPartial;
+    return feed(parser, fragment, direct, [&] { frames.push_back(parser.frame()); });
 }
 
 FrameStatus feed_in_fragments(FrameParser& parser, std::span<const std::byte> stream,
