@@ -4,6 +4,7 @@
 
 #include "ep/csrc/sign_of_life.h"
 #include "proxy/csrc/backoff.h"
+#include "proxy/csrc/signal_check.h"
 
 namespace crossdock::ep {
 
@@ -106,6 +107,7 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
     int extensions = 0;
     SignOfLife life(view, mask, timeout);
     proxy::Backoff backoff;
+    proxy::SignalCheck signals(view);
     uint32_t idle = 0;
     if (view.fault->code() != FaultCode::kNone) return stopped(RunStatus::kFault, task, {});
     while (!task.step()) {
@@ -119,6 +121,7 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
         Outcome outcome = trouble_of(task, view, mask != nullptr);
         const auto now = Clock::now();
+        signals.tick(now);
         if (mask != nullptr) life.tick(now);
         if (outcome.status == RunStatus::kDone && now >= deadline) {
             if (mask != nullptr && task.waiting() != nullptr && extensions++ < kExtensions) {

@@ -33,7 +33,8 @@ bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask);
 
 // With a `mask`, a lost peer is no reason to stop unless the task waits for it, and then it is
 // masked: its flag is set, and the task, which excuses masked ranks, goes on. So is one that
-// outlives the deadline. Without a mask any lost peer stops the task.
+// outlives the deadline. Without a mask any lost peer stops the task. Throws what a signal has
+// raised; the task is half done then.
 Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds timeout,
             uint8_t* mask = nullptr);
 

@@ -11,6 +11,7 @@
 #include "proxy/csrc/backoff.h"
 #include "proxy/csrc/communicator.h"
 #include "proxy/csrc/device_view.h"
+#include "proxy/csrc/signal_check.h"
 
 namespace crossdock::proxy {
 
@@ -28,14 +29,18 @@ struct WaitResult {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-// Calls look() until it returns a status, the rank has a fault, or the deadline has passed.
+// Calls look() until it returns a status, the rank has a fault, or the deadline has passed. Throws
+// what a signal has raised.
 template <class Look>
 WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look) {
     Backoff backoff;
+    SignalCheck signals(view);
     while (true) {
         if (const std::optional<WaitStatus> status = look()) return *status;
         if (view.fault->code() != FaultCode::kNone) return WaitStatus::kFault;
-        if (std::chrono::steady_clock::now() >= deadline) return WaitStatus::kDeadline;
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= deadline) return WaitStatus::kDeadline;
+        signals.tick(now);
         if (view.progress != nullptr && view.progress(view.owner)) {
             backoff.reset();
             continue;

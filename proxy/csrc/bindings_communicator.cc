@@ -37,6 +37,12 @@ Deadline deadline_in(double seconds) {
            std::chrono::duration_cast<std::chrono::steady_clock::duration>(span);
 }
 
+// Where a wait hears Ctrl-C: what a signal handler of Python raises goes through the core.
+void check_signals() {
+    const nb::gil_scoped_acquire held;
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
+
 uint32_t index_below(uint64_t limit, uint32_t index, const char* what) {
     if (index >= limit) {
         throw std::out_of_range(std::string(what) + " is " + std::to_string(index) +
@@ -159,7 +165,13 @@ void bind_heap(nb::module_& m) {
 }
 
 void bind_life(nb::class_<Communicator>& type) {
-    type.def(nb::init<const CommunicatorConfig&>(), "config"_a)
+    type.def(
+            "__init__",
+            [](Communicator* self, CommunicatorConfig config) {
+                config.check_signals = &check_signals;
+                new (self) Communicator(config);
+            },
+            "config"_a)
         .def("start", &Communicator::start)
         .def_prop_ro("num_proxies", [](const Communicator& c) { return c.config().num_proxies; })
         .def(

@@ -95,7 +95,8 @@ DeviceView Communicator::make_view() {
                     .regions = &regions_,
                     .peers = &peers_,
                     .fault = &fault_,
-                    .owner = this};
+                    .owner = this,
+                    .check_signals = config_.check_signals};
     view.sleep = [](void* self, uint32_t limit_us) {
         static_cast<Communicator*>(self)->sleep(limit_us);
     };

@@ -32,6 +32,7 @@ struct CommunicatorConfig {
     uint32_t ring_slots = 4096;
     uint32_t epoch = 0;
     ProxyLimits limits;
+    void (*check_signals)() = nullptr;  // see DeviceView
 };
 
 class Communicator {

@@ -30,6 +30,8 @@ struct DeviceView {
     bool (*progress)(void* owner) = nullptr;
     void (*sleep)(void* owner, uint32_t limit_us) = nullptr;
     void (*wake)(void* owner, uint32_t ring) = nullptr;
+    // Throws when a signal has come that shall end the wait; see SignalCheck.
+    void (*check_signals)() = nullptr;
 
     Counter& counter(uint32_t peer, uint32_t index) const {
         return counters[uint64_t{peer} * num_counters + index];

@@ -35,6 +35,10 @@ class Buffer(NormalCalls, LowLatencyCalls):
 
     Raises:
         CrossdockError: as ``crossdock.proxy.Communicator``.
+
+    A call that waits hears Ctrl-C within a moment. What an exception of a signal handler has cut
+    short, a call or the wait for an event, is half done: the Buffer is aborted. Then the other
+    ranks get PeerLost with the number of this one, and its own further calls raise Aborted.
     """
 
     num_sms: ClassVar[int] = RECOMMENDED_SMS

@@ -63,7 +63,7 @@ class BufferBase:
             self._low_latency_at,
             num_rdma_bytes,
         )
-        self._stream = CommStream()
+        self._stream = CommStream(self.communicator.abort)
 
     def _agree_on_bytes(self, exchange: Exchange) -> None:
         """Ranks write into each other's regions at places that follow from these sizes."""

@@ -9,6 +9,7 @@ import torch
 from crossdock.ep import _native, low_latency_arguments
 from crossdock.ep.buffer_base import BufferBase
 from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
+from crossdock.ep.outcomes import cut_short
 from crossdock.ep.tensors import expect_experts, expect_tensor
 from crossdock.proxy.errors import ArgumentError
 
@@ -85,7 +86,8 @@ class LowLatencyCalls(BufferBase):
             round_scale=round_scale,
             use_ue8m0=use_ue8m0,
         )
-        return self._low_latency.dispatch(arguments, async_finish, return_recv_hook)
+        with cut_short(self.communicator.abort):
+            return self._low_latency.dispatch(arguments, async_finish, return_recv_hook)
 
     def low_latency_combine(
         self,
@@ -139,7 +141,8 @@ class LowLatencyCalls(BufferBase):
             out=out,
             wait_us=combine_wait_recv_cost_stats,
         )
-        return self._low_latency.combine(arguments, async_finish, return_recv_hook)
+        with cut_short(self.communicator.abort):
+            return self._low_latency.combine(arguments, async_finish, return_recv_hook)
 
     def get_next_low_latency_combine_buffer(self, handle: object) -> torch.Tensor:
         """bf16 [local experts, ranks * M, hidden], to be filled for a combine with zero_copy."""

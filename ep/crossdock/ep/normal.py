@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -15,15 +16,13 @@ from crossdock.ep.normal_arguments import (
     DispatchHandle,
     X,
 )
-from crossdock.ep.outcomes import raise_disagreement, settle
+from crossdock.ep.outcomes import REFUSED, cut_short, raise_disagreement, settle
 from crossdock.ep.stream import CommStream, EventOverlap
 from crossdock.ep.tensors import heap_tensor
 from crossdock.proxy import Communicator
-from crossdock.proxy.errors import ArgumentError, CapacityError, CrossdockError
+from crossdock.proxy.errors import ArgumentError, CapacityError
 
 T = TypeVar("T")
-REFUSED = (CrossdockError, TypeError, ValueError, AttributeError)
-"""What bad arguments may raise: the other ranks must be told of each."""
 X_WINDOW = 2
 """The region through which proxies read the caller's x."""
 
@@ -61,15 +60,16 @@ class NormalMode:
         async_finish: bool,
     ) -> Dispatched:
         """See ``Buffer.dispatch``. ``check`` returns the arguments or raises."""
-        begun = self._stream.run(
-            lambda: self._begin(check, cached, expert_alignment, num_worst_tokens), previous
-        )
-        if async_finish:
-            event = self._stream.submit(begun.finish)
-        else:
-            self._stream.run(begun.finish)
-            event = EventOverlap()
-        return begun.results(event)
+        with cut_short(self._communicator.abort):
+            begun = self._stream.run(
+                lambda: self._begin(check, cached, expert_alignment, num_worst_tokens), previous
+            )
+            if async_finish:
+                event = self._stream.submit(begun.finish)
+            else:
+                self._stream.run(begun.finish)
+                event = EventOverlap()
+            return begun.results(event)
 
     def _begin(
         self,
@@ -120,13 +120,14 @@ class NormalMode:
         async_finish: bool,
     ) -> Combined:
         """See ``Buffer.combine``. ``check`` returns the arguments or raises."""
-        combine = self._stream.run(lambda: self._begin_combine(check), previous)
-        if async_finish:
-            event = self._stream.submit(combine.run)
-        else:
-            self._stream.run(combine.run)
-            event = EventOverlap()
-        return combine.out, combine.out_weights, event
+        with cut_short(self._communicator.abort):
+            combine = self._stream.run(lambda: self._begin_combine(check), previous)
+            if async_finish:
+                event = self._stream.submit(combine.run)
+            else:
+                self._stream.run(combine.run)
+                event = EventOverlap()
+            return combine.out, combine.out_weights, event
 
     def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
         try:
@@ -139,6 +140,18 @@ class NormalMode:
             ended = self._engine.combine(given, self._empty_handle(), places, self._timeout_s)
             settle(self._communicator, ended.outcome, "combine (refused here)", self._timeout_s)
             raise
+
+
+@contextlib.contextmanager
+def _window(communicator: Communicator, x: torch.Tensor) -> Iterator[None]:
+    """Proxies may read ``x`` while the block runs; what breaks it off stops them before its end."""
+    native = communicator.native
+    try:
+        with cut_short(communicator.abort):
+            native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
+            yield
+    finally:
+        native.close_window(X_WINDOW)
 
 
 class _Dispatch:
@@ -206,15 +219,10 @@ class _Dispatch:
 
     def finish(self) -> None:
         """Move the rows and unpack what came with them."""
-        x = self._arguments.x
-        native = self._communicator.native
-        native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
-        try:
+        with _window(self._communicator, self._arguments.x):
             ended = self._engine.transfer(self._input, self._handle, self._places, self._timeout_s)
             settle(self._communicator, ended.outcome, "dispatch", self._timeout_s)
             raise_disagreement(ended.mismatch, self._communicator.rank, "dispatch")
-        finally:
-            native.close_window(X_WINDOW)
         self._engine.unpack(self._input, self._handle, self._places, self._output)
         self._scratch.clear()
 
@@ -287,18 +295,12 @@ class _Combine:
 
     def run(self) -> None:
         """Move the rows and sum them."""
-        x = self._arguments.x
-        native = self._communicator.native
-        native.open_window(X_WINDOW, x.data_ptr(), x.numel() * x.element_size())
-        try:
+        with _window(self._communicator, self._arguments.x):
             ended = self._engine.combine(
                 self._input, self._arguments.handle.native, self._places, self._timeout_s
             )
-            # Before the window closes: a failure stops the proxies, which may read through it.
             settle(self._communicator, ended.outcome, "combine", self._timeout_s)
             raise_disagreement(ended.mismatch, self._communicator.rank, "combine")
-        finally:
-            native.close_window(X_WINDOW)
         self._scratch.clear()
 
     def _scratch_bytes(self, size: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 from crossdock.ep._native import (
     Disagreement,
     LowLatencyMismatch,
@@ -20,6 +23,8 @@ from crossdock.proxy.errors import (
     PeerLost,
 )
 
+REFUSED = (CrossdockError, TypeError, ValueError, AttributeError)
+"""What calls raise on purpose, or bad arguments may raise: the other ranks are told of each."""
 _WAIT_STATUS = {
     RunStatus.DONE: WaitStatus.DONE,
     RunStatus.DEADLINE: WaitStatus.DEADLINE,
@@ -30,6 +35,20 @@ _REFUSALS = {
     Refusal.ARGUMENTS: "refused its arguments; its own error says which",
     Refusal.MEMORY: "has no room in its heap; its own error says how much it lacks",
 }
+
+
+@contextlib.contextmanager
+def cut_short(abort: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, or whatever else a signal handler raises, may come at any point of a block, and then
+    nobody knows what has moved: the communicator is aborted, as ``settle`` does.
+    """
+    try:
+        yield
+    except REFUSED:
+        raise
+    except BaseException:
+        abort()
+        raise
 
 
 def settle(communicator: Communicator, outcome: Outcome, what: str, timeout_s: float) -> None:

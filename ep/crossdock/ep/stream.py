@@ -12,19 +12,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
+from crossdock.ep.outcomes import cut_short
+
 T = TypeVar("T")
+
+
+def _nothing() -> None:
+    pass
 
 
 class EventHandle:
     """A point in the work of a stream; without work behind it, one that has passed already."""
 
-    def __init__(self, future: Future[object] | None = None) -> None:
+    def __init__(
+        self, future: Future[object] | None = None, abort: Callable[[], None] = _nothing
+    ) -> None:
         self._future = future
+        self._abort = abort
 
     def current_stream_wait(self) -> None:
         """Wait for it. Raises what the operation raised."""
         if self._future is not None:
-            self._future.result()
+            with cut_short(self._abort):
+                self._future.result()
 
     def query(self) -> bool:
         """Whether it has passed."""
@@ -60,16 +70,21 @@ class EventOverlap:
 
 
 class CommStream:
-    """Runs operations in the order in which they were asked for."""
+    """Runs operations in the order in which they were asked for.
 
-    def __init__(self) -> None:
+    Args:
+        abort: called when an operation, or the wait for one, is cut short, as by Ctrl-C.
+    """
+
+    def __init__(self, abort: Callable[[], None] = _nothing) -> None:
+        self._abort = abort
         self._lock = threading.RLock()
         self._thread: ThreadPoolExecutor | None = None
         self._last: Future[object] | None = None
 
     def run(self, operation: Callable[[], T], previous: EventOverlap | None = None) -> T:
         """Run now, after all that was asked for before."""
-        with self._lock:
+        with self._lock, cut_short(self._abort):
             self.synchronize()
             if previous is not None:
                 previous.current_stream_wait()
@@ -81,22 +96,24 @@ class CommStream:
         """Run in the stream's thread; the event passes when it is done."""
 
         def ordered() -> object:
-            if previous is not None:
-                previous.current_stream_wait()
-            return operation()
+            with cut_short(self._abort):
+                if previous is not None:
+                    previous.current_stream_wait()
+                return operation()
 
         with self._lock:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="crossdock-comm")
             self._last = self._thread.submit(ordered)
-            return EventOverlap(EventHandle(self._last))
+            return EventOverlap(EventHandle(self._last, self._abort))
 
     def synchronize(self) -> None:
         """Wait until the stream's thread has nothing to do. Its errors belong to the events."""
         with self._lock:
             last = self._last
         if last is not None:
-            last.exception()
+            with cut_short(self._abort):
+                last.exception()
 
     def close(self) -> None:
         """Wait for all work and end the thread."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from crossdock.proxy import _native, diagnosis, schema
-from crossdock.proxy._native import WaitResult, WaitStatus
+from crossdock.proxy._native import WaitStatus
 from crossdock.proxy.builder import Builder, Request
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
 from crossdock.proxy.exchange import Exchange
@@ -21,7 +20,6 @@ from crossdock.proxy.options import Options
 BARRIER_COUNTER = 0
 """The counter that barriers use; products use those from FIRST_COUNTER on."""
 FIRST_COUNTER = 1
-_SLICE_S = 0.2
 _FAREWELL_S = 2.0
 _log = logging.getLogger(__name__)
 
@@ -116,7 +114,7 @@ class Communicator:
         array: npt.NDArray[np.uint8] = self.native.region_array(region)
         return array
 
-    # ---- waiting ----------------------------------------------------------------------------
+    # ---- waiting: Ctrl-C is heard within a moment -------------------------------------------
 
     def push(self, commands: Sequence[schema.Command], ring: int = 0) -> None:
         """Push commands into a ring, waiting for room. For tools and tests: devices push natively.
@@ -138,9 +136,8 @@ class Communicator:
         timeout_s: float | None = None,
     ) -> None:
         """Wait until ``counter`` of each of ``peers`` has ``amount`` arrivals."""
-        native = self.native
         limit = self._limit(timeout_s)
-        result = self._waited(limit, lambda s: native.await_arrivals(peers, counter, amount, s))
+        result = self.native.await_arrivals(peers, counter, amount, limit)
         diagnosis.raise_for(
             self,
             result.status,
@@ -156,27 +153,27 @@ class Communicator:
         self._fence("fence", self._limit(timeout_s))
 
     def _fence(self, what: str, limit: float) -> None:
-        result = self._waited(limit, self.native.await_fence)
+        result = self.native.await_fence(limit)
         diagnosis.raise_for(self, result.status, result.missing, what, timeout_s=limit)
 
     def barrier(self, timeout_s: float | None = None) -> None:
         """Wait until every rank has entered; one thread of a rank at a time.
 
         It says nothing of earlier writes: call ``fence`` first where they must have arrived. After
-        DeadlineExceeded the same barrier goes on with the next call.
+        DeadlineExceeded, or Ctrl-C, the same barrier goes on with the next call.
         """
         native = self.native
         limit = self._limit(timeout_s)
         diagnosis.raise_if_faulty(self, "barrier")
         if self._unsignalled is None:
-            self._unsignalled = self._others
-        signals = [
-            schema.Command(schema.Op.SIGNAL, peer, counter=BARRIER_COUNTER, value=1).pack()
-            for peer in self._unsignalled
-        ]
-        result = native.push_all(0, signals, limit)
-        self._unsignalled = list(result.missing)
-        diagnosis.raise_for(self, result.status, result.missing, "barrier", timeout_s=limit)
+            self._unsignalled = list(self._others)
+        while self._unsignalled:
+            # One by one: a wait that Ctrl-C ends does not say how far it got.
+            peer = self._unsignalled[-1]
+            signal = schema.Command(schema.Op.SIGNAL, peer, counter=BARRIER_COUNTER, value=1)
+            result = native.push_all(0, [signal.pack()], limit)
+            diagnosis.raise_for(self, result.status, self._unsignalled, "barrier", timeout_s=limit)
+            self._unsignalled.pop()
         self.wait(self._others, BARRIER_COUNTER, 1, "barrier", limit)
         if not self.threaded:
             # Who enters last need not wait, and then nobody would carry its signals away.
@@ -207,15 +204,6 @@ class Communicator:
             raise ArgumentError(f"timeout_s is {timeout_s}, but must not be negative")
         return timeout_s
 
-    def _waited(self, timeout_s: float, wait: Callable[[float], WaitResult]) -> WaitResult:
-        """Waits in slices, so that Ctrl-C is heard."""
-        end = time.monotonic() + timeout_s
-        while True:
-            left = end - time.monotonic()
-            result = wait(min(_SLICE_S, max(0.0, left)))
-            if result.status != WaitStatus.DEADLINE or left <= _SLICE_S:
-                return result
-
     # ---- the end ----------------------------------------------------------------------------
 
     def abort(self, blame: int | None = None) -> None:
@@ -241,7 +229,7 @@ class Communicator:
         lost = diagnosis.lost_peers(self)
         code, _, _ = native.fault()
         if code == _native.FaultCode.NONE and not lost:
-            result = self._waited(self._limit(timeout_s), native.await_fence)
+            result = native.await_fence(self._limit(timeout_s))
             if result.status == WaitStatus.DEADLINE:
                 _log.warning(
                     "rank %d: destroyed with commands to rank(s) %s not acknowledged",
@@ -256,5 +244,7 @@ class Communicator:
 
 def _leave(native: _native.Communicator) -> None:
     """The end of a communicator that was forgotten, or that the interpreter's end overtook."""
-    native.await_fence(_FAREWELL_S)
-    native.shut_down(-1)
+    try:
+        native.await_fence(_FAREWELL_S)
+    finally:
+        native.shut_down(-1)

@@ -1,0 +1,31 @@
+// A wait may last for long. Now and then it lets the program around the core look at the signals
+// that have come, Ctrl-C above all.
+#pragma once
+
+#include <chrono>
+
+#include "proxy/csrc/device_view.h"
+
+namespace crossdock::proxy {
+
+class SignalCheck {
+  public:
+    using Clock = std::chrono::steady_clock;
+
+    explicit SignalCheck(const DeviceView& view) : check_(view.check_signals) {}
+
+    // To be called while waiting, where the wait may end with an exception.
+    void tick(Clock::time_point now) {
+        if (check_ == nullptr || now < next_) return;
+        next_ = now + kEvery;
+        check_();
+    }
+
+  private:
+    static constexpr std::chrono::milliseconds kEvery{100};
+
+    void (*check_)();
+    Clock::time_point next_ = Clock::now() + kEvery;
+};
+
+}  // namespace crossdock::proxy
