@@ -83,7 +83,7 @@ class Device {
 
     // Pushes all that was collected, waiting for room.
     auto flush() { return Flush(*this); }
-    // Before a call returns and this rank turns to other things: inline proxies move nothing then,
+    // Before a call returns and this rank turns to other things: inline proxies move little then,
     // and peers may wait for what was pushed. As far as the transports take it, it is on its way.
     auto hand_over() { return HandOver(*this); }
     // Every command that was pushed is acknowledged: sources may be reused.

@@ -33,7 +33,7 @@ Task LowLatency::combine_send(const LowLatencyCombineInput& input, const LowLate
             }
         }
     }
-    co_await device_.hand_over();
+    co_await device_.flush();
 }
 
 Task LowLatency::combine_receive(const LowLatencyCombineInput& input,
@@ -62,7 +62,7 @@ Task LowLatency::combine_receive(const LowLatencyCombineInput& input,
     for (uint32_t peer = 0; peer < expected.size(); ++peer) {
         if (!device_.excused(peer)) device_.counter(peer, index).reset();
     }
-    co_await device_.hand_over();
+    co_await device_.flush();
 }
 
 void LowLatency::sum_token(const LowLatencyCombineInput& input, const LowLatencyHandle& handle,

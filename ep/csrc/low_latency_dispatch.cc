@@ -112,7 +112,7 @@ Task LowLatency::dispatch_send(const LowLatencyDispatchInput& input, LowLatencyH
             Op::kWriteSeal, peer, from, place(round, layout.header(device_.rank())),
             sizeof(LowLatencyHeader), kTokenCounter + (round & 1), sent[peer]));
     }
-    co_await device_.hand_over();
+    co_await device_.flush();
 }
 
 Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,
@@ -151,12 +151,14 @@ Task LowLatency::dispatch_receive(const LowLatencyDispatchOutput& output, LowLat
         output.count[e] = static_cast<int32_t>(filled[e]);
         if (output.statistics != nullptr) output.statistics[e] += output.count[e];
     }
+    // Then no rank combines, and all have begun the round: none waits for older results here.
+    if (mismatch) tokens_end_[round & 1] = 0;
     for (uint32_t peer = 0; peer < num_ranks; ++peer) {
         if (device_.excused(peer)) continue;
         device_.counter(peer, index).reset();
         device_.emit(proxy::make_signal(Op::kAdd, peer, kCreditCounter + (round & 1), 1));
     }
-    co_await device_.hand_over();
+    co_await device_.flush();
 }
 
 void LowLatency::unpack(const LowLatencyDispatchOutput& output, LowLatencyHandle& handle,

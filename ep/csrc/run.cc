@@ -79,13 +79,6 @@ void hang_up_on_masked(const DeviceView& view, const uint8_t* mask) {
     }
 }
 
-// The caller may not come back for long, and then nobody would run inline proxies.
-Outcome carried_away(const DeviceView& view) {
-    while (view.progress != nullptr && view.progress(view.owner)) {
-    }
-    return {};
-}
-
 }  // namespace
 
 // Masks those of the missing who give no sign of life. The others wait as this rank does, perhaps
@@ -138,10 +131,10 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
             continue;
         }
         // What the peer sent last may have arrived since the task was last looked at.
-        if (task.step()) return carried_away(view);
+        if (task.step()) return {};
         return outcome;
     }
-    return carried_away(view);
+    return {};
 }
 
 }  // namespace crossdock::ep

@@ -1,0 +1,64 @@
+"""Inline proxies, and a rank that turns to other things right after its call: what the call has
+pushed is on its way already. There is no caretaker here, who would send it milliseconds later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.ep.low_latency_cases import LowLatencyCase, LowLatencySpec, combine, dispatch
+from tests.ep.worlds import World, build, on_one_node
+from tests.harness import RankContext, run_ranks
+
+from crossdock.proxy import _native
+
+SIZE = 2
+BUSY = 0
+AWAY_S = 0.3
+ROUNDS = 4  # credits are waited for from the third on
+SPEC = LowLatencySpec((8,) * SIZE, 8, 256)
+
+
+class WithoutCaretaker(_native.CommunicatorConfig):
+    """Nobody runs inline proxies but who waits."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, False if name == "caretaker" else value)
+
+
+def waits(rank: RankContext, world: World) -> list[float]:
+    """How long this rank waits for the rows of the one that is away after each call."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_native, "CommunicatorConfig", WithoutCaretaker)
+        buffer = build(rank, world, low_latency=(8, 256, SIZE * SPEC.local_experts))
+    exchange = rank.exchange("pace")
+    case = LowLatencyCase(SPEC)
+    took: list[float] = []
+
+    def meet_and_wait(receive: Callable[[], None]) -> None:
+        exchange.all_gather(b"", 20)  # all have sent; who is away has not come back
+        start = time.monotonic()
+        if rank.rank == BUSY:
+            time.sleep(AWAY_S)
+        receive()
+        took.append(time.monotonic() - start)
+        exchange.all_gather(b"", 20)
+
+    for _ in range(ROUNDS):
+        *results, receive = dispatch(buffer, case, return_recv_hook=True)
+        meet_and_wait(receive)
+        *_, receive = combine(buffer, case, results[2], return_recv_hook=True)
+        meet_and_wait(receive)
+    buffer.destroy()
+    return took
+
+
+@pytest.mark.parametrize("transport", ["shm", "tcp"])
+def test_a_call_leaves_nothing_behind_in_its_rings(transport: str) -> None:
+    took = run_ranks(waits, SIZE, on_one_node(SIZE, transport))
+    assert min(took[BUSY]) >= AWAY_S
+    assert max(took[1 - BUSY]) < AWAY_S / 2
