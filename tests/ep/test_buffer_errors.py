@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 import torch
 from tests.ep.inputs import same
-from tests.ep.normal_cases import NormalCase, NormalSpec, check_dispatch, check_normal
+from tests.ep.normal_cases import (
+    NormalCase,
+    NormalSpec,
+    check_dispatch,
+    check_normal,
+    passed,
+)
 from tests.ep.pool import RankPool, Seat, pool_of
 from tests.ep.worlds import World
 
@@ -34,7 +40,7 @@ def arguments_of(seat: Seat, spec: NormalSpec = SPEC) -> Arguments:
     case = NormalCase(spec, seat.world.nodes)
     layout = case.layouts[seat.rank]
     return {
-        "x": case.x[seat.rank],
+        "x": passed(case, seat.rank, case.x, case.scales),
         "num_tokens_per_rank": layout.num_tokens_per_rank,
         "is_token_in_rank": layout.is_token_in_rank,
         "num_tokens_per_expert": layout.num_tokens_per_expert,
@@ -193,6 +199,26 @@ WRONG_DISPATCHES: dict[str, tuple[Callable[[Arguments], Arguments], type[Excepti
         ArgumentError,
         r"num_worst_tokens is 1, but \d+ tokens come to this rank",
     ),
+    "worst case of more rows than can be": (
+        lambda a: {"num_worst_tokens": 1 << 62},
+        CapacityError,
+        "num_worst_tokens is 4611686018427387904, the limit is 2147483647",
+    ),
+    "worst case that is not whole": (
+        lambda a: {"num_worst_tokens": 64.0},
+        ArgumentError,
+        "num_worst_tokens is 64.0, but must be a whole number",
+    ),
+    "scales beyond a transfer": (
+        lambda a: {"x": (a["x"].to(FP8), torch.zeros(1, 1 << 22).expand(6, -1))},
+        CapacityError,
+        "x\\[1\\] has 4194304 scales for each token, the limit is 4194048",
+    ),
+    "x that is sparse": (
+        lambda a: {"x": a["x"].to_sparse()},
+        ArgumentError,
+        "x has the layout torch.sparse_coo, but must be dense",
+    ),
     "no handle": (lambda a: {"handle": "mine"}, ArgumentError, "handle is a str"),
 }
 
@@ -228,6 +254,10 @@ DISAGREEMENTS: dict[str, tuple[Arguments, str]] = {
     "experts": ({"local_experts": 5}, "number of experts is 15 here, but 12 on rank 0"),
     "top-k": ({"topk": 3}, "top-k is 3 here, but 4 on rank 0"),
     "dtype": ({"kind": "float32"}, "bytes per row of x is 128 here, but 256 on rank 0"),
+    "scales": (
+        {"kind": "float32", "hidden": 256, "num_scales": 2},
+        "bytes per row of scales is 8 here, but 0 on rank 0",
+    ),
 }
 
 
@@ -235,9 +265,6 @@ def disagree(seat: Seat, name: str) -> None:
     changes, message = DISAGREEMENTS[name]
     other = seat.rank == 2
     arguments = arguments_of(seat, dataclasses.replace(SPEC, **changes))
-    if name == "dtype":
-        x = NormalCase(NormalSpec((5, 6, 7), kind="float32", hidden=128), seat.world.nodes)
-        arguments["x"] = (x.x[seat.rank], x.scales[seat.rank])  # type: ignore[index]
     told = raised(lambda: seat.buffer.dispatch(**(arguments if other else arguments_of(seat))))
     assert isinstance(told, MismatchError), told
     assert "it must be the same on every rank" in str(told)
@@ -253,8 +280,8 @@ def test_ranks_that_disagree_learn_what_differs(pool: RankPool, name: str) -> No
     pool.check(disagree, name)
 
 
-def cached_and_not(seat: Seat) -> None:
-    """Some dispatch along a handle, another one anew; some combine, another one dispatches."""
+def combine_or_dispatch(seat: Seat) -> None:
+    """One combines, the others dispatch along the same handle."""
     case = NormalCase(SPEC, seat.world.nodes)
     handle, _ = check_dispatch(seat, case)
     buffer, x = seat.buffer, case.x[seat.rank]
@@ -263,12 +290,12 @@ def cached_and_not(seat: Seat) -> None:
     else:
         told = raised(lambda: buffer.dispatch(x, handle=handle))
     assert isinstance(told, MismatchError), told
-    assert "call is" in str(told)
+    assert ("call is 3 here, but 2" if seat.rank == 0 else "call is 2 here, but 3") in str(told)
     check_normal(seat, SPEC)
 
 
 def test_ranks_that_call_different_things_learn_it(pool: RankPool) -> None:
-    pool.check(cached_and_not)
+    pool.check(combine_or_dispatch)
 
 
 # ---- combine ------------------------------------------------------------------------------------
@@ -282,6 +309,10 @@ WRONG_COMBINES: dict[str, tuple[Callable[[torch.Tensor], Arguments], str]] = {
     "too few weights": (
         lambda y: {"topk_weights": torch.zeros(1, 4)},
         r"topk_weights has 1 rows, but the dispatch gave \d+",
+    ),
+    "weights of top-k 33": (
+        lambda y: {"topk_weights": torch.zeros(len(y), 33)},
+        "topk_weights has top-k 33, but must be between 1 and 32",
     ),
     "bias of other tokens": (
         lambda y: {"bias": torch.zeros(5, 128, dtype=torch.bfloat16)},
@@ -302,7 +333,7 @@ def combine_wrongly(seat: Seat, name: str) -> None:
     output = case.outputs()[seat.rank]
     arguments = {"x": output, "handle": handle}
     if seat.rank == 1:
-        with pytest.raises(ArgumentError, match=message):
+        with pytest.raises((ArgumentError, CapacityError), match=message):
             seat.buffer.combine(**(arguments | change(output)))
     else:
         told = raised(lambda: seat.buffer.combine(**arguments))
@@ -324,12 +355,17 @@ def combine_other_widths(seat: Seat) -> None:
     case = NormalCase(SPEC, seat.world.nodes)
     handle, _ = check_dispatch(seat, case)
     output = case.outputs()[seat.rank]
-    narrow = output[:, :64].contiguous() if seat.rank == 1 else output
+    odd = seat.rank == 1
+    narrow = output[:, :64].contiguous() if odd else output
     told = raised(lambda: seat.buffer.combine(narrow, handle))
     assert isinstance(told, MismatchError), told
-    weights = torch.zeros(len(output), 4) if seat.rank == 1 else None
+    sizes = "128 here, but 256 on rank 0" if odd else "256 here, but 128 on rank 1"
+    assert f"bytes per row of x is {sizes}" in str(told)
+    weights = torch.zeros(len(output), 4) if odd else None
     told = raised(lambda: seat.buffer.combine(output, handle, topk_weights=weights))
     assert isinstance(told, MismatchError), told
+    counts = "4 here, but 0 on rank 0" if odd else "0 here, but 4 on rank 1"
+    assert f"top-k is {counts}" in str(told)
     check_normal(seat, SPEC)
 
 

@@ -86,7 +86,7 @@ class LowLatencyCalls(BufferBase):
             round_scale=round_scale,
             use_ue8m0=use_ue8m0,
         )
-        with cut_short(self.communicator.abort):
+        with cut_short(self.communicator.abort), self._stream.turn():
             return self._low_latency.dispatch(arguments, async_finish, return_recv_hook)
 
     def low_latency_combine(
@@ -141,7 +141,7 @@ class LowLatencyCalls(BufferBase):
             out=out,
             wait_us=combine_wait_recv_cost_stats,
         )
-        with cut_short(self.communicator.abort):
+        with cut_short(self.communicator.abort), self._stream.turn():
             return self._low_latency.combine(arguments, async_finish, return_recv_hook)
 
     def get_next_low_latency_combine_buffer(self, handle: object) -> torch.Tensor:

@@ -135,8 +135,6 @@ class NormalCalls(BufferBase):
                 num_worst_tokens=num_worst_tokens,
             ),
             handle is not None,
-            expert_alignment,
-            num_worst_tokens,
             previous_event,
             async_finish,
         )

@@ -54,16 +54,12 @@ class NormalMode:
         self,
         check: Callable[[], DispatchArguments],
         cached: bool,
-        expert_alignment: int,
-        num_worst_tokens: int,
         previous: EventOverlap | None,
         async_finish: bool,
     ) -> Dispatched:
         """See ``Buffer.dispatch``. ``check`` returns the arguments or raises."""
-        with cut_short(self._communicator.abort):
-            begun = self._stream.run(
-                lambda: self._begin(check, cached, expert_alignment, num_worst_tokens), previous
-            )
+        with cut_short(self._communicator.abort), self._stream.turn():
+            begun = self._stream.run(lambda: self._begin(check, cached), previous)
             if async_finish:
                 event = self._stream.submit(begun.finish)
             else:
@@ -71,13 +67,7 @@ class NormalMode:
                 event = EventOverlap()
             return begun.results(event)
 
-    def _begin(
-        self,
-        check: Callable[[], DispatchArguments],
-        cached: bool,
-        expert_alignment: int,
-        num_worst_tokens: int,
-    ) -> _Dispatch:
+    def _begin(self, check: Callable[[], DispatchArguments], cached: bool) -> _Dispatch:
         try:
             arguments = check()
         except REFUSED:
@@ -86,7 +76,7 @@ class NormalMode:
         dispatch = _Dispatch(self._communicator, self._engine, arguments, self._timeout_s)
         expert_rows = dispatch.announce()
         try:
-            dispatch.allocate(expert_rows, expert_alignment, num_worst_tokens)
+            dispatch.allocate(expert_rows)
         except (CapacityError, ArgumentError) as error:
             dispatch.refuse(
                 Refusal.MEMORY if isinstance(error, CapacityError) else Refusal.ARGUMENTS
@@ -120,7 +110,7 @@ class NormalMode:
         async_finish: bool,
     ) -> Combined:
         """See ``Buffer.combine``. ``check`` returns the arguments or raises."""
-        with cut_short(self._communicator.abort):
+        with cut_short(self._communicator.abort), self._stream.turn():
             combine = self._stream.run(lambda: self._begin_combine(check), previous)
             if async_finish:
                 event = self._stream.submit(combine.run)
@@ -130,12 +120,14 @@ class NormalMode:
             return combine.out, combine.out_weights, event
 
     def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
+        refusal = Refusal.ARGUMENTS
         try:
-            return _Combine(self._communicator, self._engine, check(), self._timeout_s)
-        except REFUSED as error:
+            arguments = check()
+            refusal = Refusal.MEMORY
+            return _Combine(self._communicator, self._engine, arguments, self._timeout_s)
+        except REFUSED:
             given = _native.CombineInput()
-            memory = isinstance(error, CapacityError)
-            given.refusal = Refusal.MEMORY if memory else Refusal.ARGUMENTS
+            given.refusal = refusal
             places = _native.CombinePlaces()
             ended = self._engine.combine(given, self._empty_handle(), places, self._timeout_s)
             settle(self._communicator, ended.outcome, "combine (refused here)", self._timeout_s)
@@ -188,8 +180,10 @@ class _Dispatch:
         raise_disagreement(ended.mismatch, self._communicator.rank, "dispatch")
         return expert_rows
 
-    def allocate(self, expert_rows: list[int], alignment: int, num_worst_tokens: int) -> None:
+    def allocate(self, expert_rows: list[int]) -> None:
         received = self._handle.num_recv
+        alignment = self._arguments.expert_alignment
+        num_worst_tokens = self._arguments.num_worst_tokens
         if 0 < num_worst_tokens < received:
             raise ArgumentError(
                 f"num_worst_tokens is {num_worst_tokens}, but {received} tokens come to this rank"

@@ -7,12 +7,24 @@ import dataclasses
 import torch
 
 from crossdock.ep import _native
-from crossdock.ep.tensors import FP8, expect_experts, expect_rows, expect_tensor, expect_topk
-from crossdock.proxy.errors import ArgumentError
+from crossdock.ep._native import MAX_TOPK
+from crossdock.ep.tensors import (
+    FP8,
+    expect_experts,
+    expect_rows,
+    expect_tensor,
+    expect_topk,
+    expect_whole,
+)
+from crossdock.proxy import schema
+from crossdock.proxy.errors import ArgumentError, CapacityError
 
 X = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 Bias = torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None
 _SCALES = (torch.float32, torch.int32)
+MAX_SCALES = (schema.MAX_TRANSFER_BYTES - 1024) // 4
+"""They travel in one transfer with indices, weights and ranks, which need less than 1024 bytes."""
+MAX_ROWS = (1 << 31) - 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +49,8 @@ class DispatchArguments:
     tokens_per_expert: torch.Tensor | None
     num_experts: int
     handle: DispatchHandle | None
+    expert_alignment: int
+    num_worst_tokens: int
 
     def native(self, x_region: int) -> _native.DispatchInput:
         """The arguments as the device takes them; they refer to the tensors' memory."""
@@ -77,12 +91,9 @@ def checked_dispatch(
     """Arguments of ``Buffer.dispatch``, or ArgumentError."""
     rows, scales = _checked_x(x)
     num_tokens = rows.shape[0]
-    if expert_alignment < 1:
-        raise ArgumentError(f"expert_alignment is {expert_alignment}, but must be positive")
-    if num_worst_tokens < 0:
-        raise ArgumentError(f"num_worst_tokens is {num_worst_tokens}, but must not be negative")
+    sizes = _checked_sizes(expert_alignment, num_worst_tokens)
     if handle is not None:
-        return _cached(rows, scales, checked_handle(handle, engine))
+        return _cached(rows, scales, checked_handle(handle, engine), sizes)
     if topk_idx is None or topk_weights is None:
         raise ArgumentError("topk_idx and topk_weights are needed, or the handle of a dispatch")
     for name, value in (
@@ -108,8 +119,20 @@ def checked_dispatch(
             f"num_tokens_per_rank announces {announced}, but is_token_in_rank counts {counted}"
         )
     return DispatchArguments(
-        rows, scales, idx, weights, in_rank, per_expert, per_expert.numel(), None
+        rows, scales, idx, weights, in_rank, per_expert, per_expert.numel(), None, *sizes
     )
+
+
+def _checked_sizes(expert_alignment: object, num_worst_tokens: object) -> tuple[int, int]:
+    alignment = expect_whole("expert_alignment", expert_alignment)
+    if alignment < 1:
+        raise ArgumentError(f"expert_alignment is {alignment}, but must be positive")
+    worst = expect_whole("num_worst_tokens", num_worst_tokens)
+    if worst < 0:
+        raise ArgumentError(f"num_worst_tokens is {worst}, but must not be negative")
+    if worst > MAX_ROWS:
+        raise CapacityError(f"num_worst_tokens is {worst}, the limit is {MAX_ROWS}")
+    return alignment, worst
 
 
 def _checked_x(x: X) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -124,18 +147,25 @@ def _checked_x(x: X) -> tuple[torch.Tensor, torch.Tensor | None]:
     scales = expect_tensor("x[1]", x[1], _SCALES, [rows.shape[0], None], contiguous=False)
     if scales.shape[1] == 0:
         raise ArgumentError("x[1] has no scales; pass at least one for each token")
+    if scales.shape[1] > MAX_SCALES:
+        raise CapacityError(
+            f"x[1] has {scales.shape[1]} scales for each token, the limit is {MAX_SCALES}"
+        )
     return rows, scales
 
 
 def _cached(
-    rows: torch.Tensor, scales: torch.Tensor | None, handle: DispatchHandle
+    rows: torch.Tensor,
+    scales: torch.Tensor | None,
+    handle: DispatchHandle,
+    sizes: tuple[int, int],
 ) -> DispatchArguments:
     if rows.shape[0] != handle.native.num_tokens:
         raise ArgumentError(
             f"x has {rows.shape[0]} tokens, but the handle is of {handle.native.num_tokens}"
         )
     return DispatchArguments(
-        rows, scales, None, None, handle.is_token_in_rank, None, handle.num_experts, handle
+        rows, scales, None, None, handle.is_token_in_rank, None, handle.num_experts, handle, *sizes
     )
 
 
@@ -178,6 +208,10 @@ def checked_combine(
             raise ArgumentError(
                 f"topk_weights has {weights.shape[0]} rows, but the dispatch gave "
                 f"{known.native.num_recv}"
+            )
+        if not 1 <= weights.shape[1] <= MAX_TOPK:
+            raise CapacityError(
+                f"topk_weights has top-k {weights.shape[1]}, but must be between 1 and {MAX_TOPK}"
             )
     given = () if bias is None else bias if isinstance(bias, tuple) else (bias,)
     if len(given) > 2:

@@ -6,8 +6,9 @@ without ``async_finish`` runs in the caller's thread, after everything asked for
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
@@ -81,6 +82,14 @@ class CommStream:
         self._lock = threading.RLock()
         self._thread: ThreadPoolExecutor | None = None
         self._last: Future[object] | None = None
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nothing that another thread asks for comes between what the block asks for. Ranks do the
+        parts of an operation in one order, or each waits for a part that the other has not begun.
+        """
+        with self._lock:
+            yield
 
     def run(self, operation: Callable[[], T], previous: EventOverlap | None = None) -> T:
         """Run now, after all that was asked for before."""

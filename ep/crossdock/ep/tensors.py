@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -31,6 +32,8 @@ def expect_tensor(
         raise ArgumentError(f"{name} is a {type(tensor).__name__}, but must be a tensor")
     if tensor.device.type != "cpu":
         raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for CPU tensors")
+    if tensor.layout != torch.strided:
+        raise ArgumentError(f"{name} has the layout {tensor.layout}, but must be dense")
     if tensor.dtype not in dtypes:
         wanted = " or ".join(str(dtype) for dtype in dtypes)
         raise ArgumentError(f"{name} is {tensor.dtype}, but must be {wanted}")
@@ -57,6 +60,14 @@ def expect_rows(name: str, x: torch.Tensor) -> None:
         )
     if row_bytes > MAX_ROW_BYTES:
         raise CapacityError(f"a row of {name} has {row_bytes} bytes, the limit is {MAX_ROW_BYTES}")
+
+
+def expect_whole(name: str, value: object) -> int:
+    """The whole number, whatever kind of one it is."""
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ArgumentError(f"{name} is {value!r}, but must be a whole number") from None
 
 
 def expect_experts(num_experts: int, num_ranks: int) -> None:
