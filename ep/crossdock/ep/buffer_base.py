@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
 import torch
 
 from crossdock.ep import _native
 from crossdock.ep.groups import exchange_of
 from crossdock.ep.stream import CommStream
+from crossdock.ep.tensors import expect_whole
 from crossdock.proxy import Communicator, Exchange, Options
+from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, MismatchError
 
 _LEAST_REGION_BYTES = 4096
@@ -36,48 +37,30 @@ class BufferBase:
         del num_qps_per_rank, allow_nvlink_for_low_latency_mode, allow_mnnvl, use_fabric
         # First: a rank that refuses below must have counted this meeting as the others do.
         exchange = exchange_of(group, comm)
-        if num_nvl_bytes < 0 or num_rdma_bytes < 0:
-            raise ArgumentError(
-                f"num_nvl_bytes is {num_nvl_bytes} and num_rdma_bytes is {num_rdma_bytes}, but "
-                "neither may be negative"
-            )
+        options = Options.from_environment() if options is None else options
         self.group = group
-        self.num_nvl_bytes = num_nvl_bytes
-        self.num_rdma_bytes = num_rdma_bytes
+        self.num_nvl_bytes, self.num_rdma_bytes = _agreed_sizes(
+            exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes
+        )
         self.low_latency_mode = low_latency_mode
         self.explicitly_destroy = explicitly_destroy
         self.enable_shrink = enable_shrink
-        self._low_latency_at = -(-num_nvl_bytes // 256) * 256
+        self._low_latency_at = -(-self.num_nvl_bytes // 256) * 256
         self.communicator = Communicator(
             exchange,
             options,
-            main_bytes=max(_LEAST_REGION_BYTES, self._low_latency_at + num_rdma_bytes),
+            main_bytes=max(_LEAST_REGION_BYTES, self._low_latency_at + self.num_rdma_bytes),
             num_counters=_native.NUM_COUNTERS,
         )
-        self._agree_on_bytes(exchange)
         self.rank = self.communicator.rank
         self.group_size = self.communicator.size
         self._engine = _native.Engine(
             self.communicator.native.device_view(),
             list(self.communicator.node_of),
             self._low_latency_at,
-            num_rdma_bytes,
+            self.num_rdma_bytes,
         )
         self._stream = CommStream(self.communicator.abort)
-
-    def _agree_on_bytes(self, exchange: Exchange) -> None:
-        """Ranks write into each other's regions at places that follow from these sizes."""
-        mine = [self.num_nvl_bytes, self.num_rdma_bytes]
-        limit = self.communicator.options.timeout_s
-        gathered = exchange.all_gather(msgspec.json.encode(mine), limit)
-        for peer, data in enumerate(gathered):
-            theirs = msgspec.json.decode(data, type=list[int])
-            if theirs != mine:
-                self.communicator.destroy()
-                raise MismatchError(
-                    f"rank {exchange.rank}: num_nvl_bytes and num_rdma_bytes are {mine} here, but "
-                    f"{theirs} on rank {peer}; they must be the same on every rank"
-                )
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -120,3 +103,28 @@ class BufferBase:
     def _expect_alive(self) -> None:
         if self.communicator.destroyed:
             raise DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")
+
+
+def _agreed_sizes(
+    exchange: Exchange, timeout_s: float, num_nvl_bytes: object, num_rdma_bytes: object
+) -> list[int]:
+    """Ranks write into each other's regions at places that follow from these sizes."""
+
+    def sizes() -> list[int]:
+        nvl = expect_whole("num_nvl_bytes", num_nvl_bytes)
+        rdma = expect_whole("num_rdma_bytes", num_rdma_bytes)
+        if nvl < 0 or rdma < 0:
+            raise ArgumentError(
+                f"num_nvl_bytes is {nvl} and num_rdma_bytes is {rdma}, but neither may be negative"
+            )
+        return [nvl, rdma]
+
+    gathered = agree(exchange, timeout_s, list[int], sizes, "build a Buffer")
+    mine = gathered[exchange.rank]
+    for peer, theirs in enumerate(gathered):
+        if theirs != mine:
+            raise MismatchError(
+                f"rank {exchange.rank}: num_nvl_bytes and num_rdma_bytes are {mine} here, but "
+                f"{theirs} on rank {peer}; they must be the same on every rank"
+            )
+    return mine

@@ -103,10 +103,14 @@ def agree(
     refused: Exception | None = None
     try:
         mine = _Part(part=msgspec.Raw(msgspec.json.encode(make())))
-    except (CrossdockError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others wait for this rank
         refused = error
         mine = _Part(refusal=Refusal(str(error)))
     gathered = exchange.all_gather(msgspec.json.encode(mine), timeout_s)
+    if isinstance(refused, OSError) and not isinstance(refused, CrossdockError):
+        raise TransportError(
+            refused.errno, f"rank {exchange.rank} cannot {what}: {refused.strerror}"
+        ) from refused
     if refused is not None:
         raise refused
     return [_part_of(rank, data, kind, what) for rank, data in enumerate(gathered)]
