@@ -226,9 +226,9 @@ def disagree(seat: Seat, name: str) -> None:
         dispatch(seat.buffer, case)
     blamed = "on rank 0" if seat.rank == 2 else "on rank 2"
     assert blamed in str(caught.value)
-    seat.buffer.clean_low_latency_buffer(8, 256, 12)
-    for _ in range(3):
-        check_low_latency(seat, SPEC)
+    case = LowLatencyCase(SPEC)
+    for _ in range(4):
+        check_combine(seat.buffer, case, check_dispatch(seat.buffer, case))
 
 
 @pytest.mark.parametrize("name", DISAGREEMENTS)
@@ -250,6 +250,45 @@ def combine_too_early(seat: Seat) -> None:
 
 def test_a_combine_before_the_hook_is_refused(pool: RankPool) -> None:
     pool.check(combine_too_early)
+
+
+def ask_for_the_place_of_another_round(seat: Seat) -> None:
+    """Rounds share two places: what an old handle names belongs to a later round by now."""
+    case = LowLatencyCase(SPEC)
+    place_of = seat.buffer.get_next_low_latency_combine_buffer
+    old = check_dispatch(seat.buffer, case)
+    check_combine(seat.buffer, case, old)
+    with pytest.raises(ArgumentError, match="handle was combined already"):
+        place_of(old)
+    _, _, handle, _, hook = dispatch(seat.buffer, case, return_recv_hook=True)
+    with pytest.raises(ArgumentError, match="call the hook of the dispatch"):
+        place_of(handle)
+    hook()
+    assert place_of(handle).shape == case.outputs[0].shape
+    check_combine(seat.buffer, case, handle)
+
+
+def test_a_place_is_given_to_the_round_that_has_it(pool: RankPool) -> None:
+    pool.check(ask_for_the_place_of_another_round)
+
+
+def change_indices_before_the_hook(seat: Seat) -> None:
+    """As a caller does who uses its tensors for the next layer already."""
+    case = LowLatencyCase(SPEC)
+    handle = check_dispatch(seat.buffer, case)
+    rank = seat.rank
+    idx = case.topk_idx[rank].clone()
+    x, _, hook = seat.buffer.low_latency_combine(
+        case.outputs[rank], idx, case.weights[rank], handle, return_recv_hook=True
+    )
+    idx.fill_(1 << 40)
+    assert hook is not None
+    hook()
+    assert same(x, case.combined()[rank])
+
+
+def test_indices_may_change_between_combine_and_hook(pool: RankPool) -> None:
+    pool.check(change_indices_before_the_hook)
 
 
 def use_logfmt_of_odd_width(seat: Seat) -> None:

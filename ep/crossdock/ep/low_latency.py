@@ -13,6 +13,7 @@ from crossdock.ep.low_latency_arguments import (
     DispatchArguments,
     LowLatencyHandle,
     LowLatencyRound,
+    expect_open,
 )
 from crossdock.ep.outcomes import raise_mismatch, settle
 from crossdock.ep.stream import CommStream, EventOverlap
@@ -124,6 +125,7 @@ class LowLatencyMode:
 
     def combine_buffer(self, begun: LowLatencyRound) -> torch.Tensor:
         """bf16 [local experts, ranks * max tokens, hidden] in the region, for zero-copy combine."""
+        expect_open(begun)
         shape = begun.native.shape
         size = self._communicator.size
         start = self._engine.low_latency_combine_buffer_at(begun.native)

@@ -165,10 +165,7 @@ def checked_combine(
 ) -> CombineArguments:
     """Arguments of ``Buffer.low_latency_combine``, or ArgumentError."""
     known = checked_handle(handle, communicator).round
-    if not known.received:
-        raise ArgumentError("call the hook of the dispatch before its combine")
-    if known.combined or known.finished:
-        raise ArgumentError("handle was combined already, or belongs to an epoch that is over")
+    expect_open(known)
     shape = known.native.shape
     ranks = communicator.size
     experts, capacity = shape.num_experts // ranks, ranks * shape.max_tokens
@@ -187,7 +184,10 @@ def checked_combine(
     else:
         expect_tensor("out", out, [torch.bfloat16], result)
     _expect_wait_stats("combine_wait_recv_cost_stats", wait_us, ranks)
-    return CombineArguments(rows, idx, weights, known, use_logfmt, zero_copy, out, wait_us)
+    # The copy: a hook reads it later, when the caller may have changed its own.
+    return CombineArguments(
+        rows, known.topk_idx, weights, known, use_logfmt, zero_copy, out, wait_us
+    )
 
 
 def checked_handle(handle: object, communicator: Communicator) -> LowLatencyHandle:
@@ -199,6 +199,14 @@ def checked_handle(handle: object, communicator: Communicator) -> LowLatencyHand
     if handle.round.communicator is not communicator:
         raise ArgumentError("handle was made by another Buffer")
     return handle
+
+
+def expect_open(begun: LowLatencyRound) -> None:
+    """The round has its rows, and still its place in the region: later ones lie there, too."""
+    if not begun.received:
+        raise ArgumentError("call the hook of the dispatch before its combine")
+    if begun.combined or begun.finished:
+        raise ArgumentError("handle was combined already, or belongs to an epoch that is over")
 
 
 def _expect_wait_stats(name: str, tensor: torch.Tensor | None, num_ranks: int) -> None:
