@@ -71,9 +71,9 @@ def test_status_of_the_command_is_returned(monkeypatch: pytest.MonkeyPatch) -> N
 def test_typed_error_is_a_message_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_bench(monkeypatch, answer=CrossdockError("region of 65 GiB exceeds 64 GiB"))
+    fake_bench(monkeypatch, answer=CrossdockError("region [main] of 65 GiB exceeds 64 GiB"))
     assert cli.main(["bench", "ring"]) == cli.EXIT_FAILED
-    assert "CrossdockError: region of 65 GiB exceeds 64 GiB" in capsys.readouterr().err
+    assert "CrossdockError: region [main] of 65 GiB exceeds 64 GiB" in capsys.readouterr().err
 
 
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,7 @@ Ask = Callable[[Host], Finding]
         (checks.check_cpus, replace(FIT, quota=1.5), Status.WARN, "grants 1.5"),
         (checks.check_numa, FIT, Status.OK, "node 0: 0-7"),
         (checks.check_numa, replace(FIT, memory=frozenset({1})), Status.WARN, "node 1"),
+        (checks.check_numa, replace(FIT, memory=frozenset({0, 1})), Status.OK, "node 0-1"),
         (checks.check_memlock, FIT, Status.OK, "8 MiB"),
         (checks.check_memlock, replace(FIT, folders=RDMA), Status.CRITICAL, "8 MiB"),
         (checks.check_memlock, replace(FIT, folders=RDMA, ipc_lock=True), Status.OK, "lifted"),
@@ -92,6 +93,12 @@ Ask = Callable[[Host], Finding]
         (checks.check_shm, replace(FIT, shm_free=64 << 20), Status.WARN, "64 MiB free"),
         (checks.check_huge_pages, FIT, Status.OK, "advise"),
         (checks.check_huge_pages, replace(FIT, shmem="never"), Status.WARN, "never"),
+        (
+            checks.check_huge_pages,
+            replace(FIT, shmem="never", pages={2048: 0}),
+            Status.WARN,
+            "none",
+        ),
         (
             checks.check_huge_pages,
             replace(FIT, shmem="never", pages={2048: 512}),
@@ -150,6 +157,23 @@ def test_refused_system_call_is_critical(
     assert finding.fix
 
 
+def test_missing_system_call_is_critical(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    (check,) = (check for check in checks.CHECKS if check.name == "memfd")
+    assert check.ask(FIT).status is Status.CRITICAL
+
+
+def test_kernel_of_no_known_form_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"'mine' is not major\.minor"):
+        checks.check_kernel(replace(FIT, release="mine"))
+
+
+def test_peer_memory_is_opened_by_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(OSError, match="exited with 1"):
+        probes.peer_memory()
+
+
 def test_peer_memory_fails_where_the_peer_cannot_open_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)
     with pytest.raises(OSError, match="No such file"):
@@ -167,4 +191,4 @@ def test_hanging_program_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loopback_measures_something() -> None:
-    assert 0 < probes.loopback_round_trip_us() < 5e6
+    assert 1 < probes.loopback_round_trip_us() < 5e6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import types
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,27 @@ def test_nodes(tmp_path: Path) -> None:
         (folder / "cpulist").write_text(f"{cpus}\n")
     expected = {0: {0, 1, 2, 3, 8, 9, 10, 11}, 1: {4, 5, 6, 7}, 2: set()}
     assert Host(tmp_path).node_cpus() == expected
+
+
+def test_a_kernel_without_numa_has_one_node(tmp_path: Path) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    status = "Cpus_allowed_list:\t0-2\nMems_allowed_list:\t1\n"
+    (tmp_path / "proc/self/status").write_text(status)
+    assert Host(tmp_path).node_cpus() == {0: {0, 1, 2}}
+    assert Host(tmp_path).memory_nodes() == {1}
+
+
+@pytest.mark.parametrize(("soft", "limit"), [(65536, 65536), (resource.RLIM_INFINITY, None)])
+def test_memlock(monkeypatch: pytest.MonkeyPatch, soft: int, limit: int | None) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (soft, resource.RLIM_INFINITY))
+    assert Host().memlock_limit() == limit
+
+
+def test_shm_sizes_are_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blocks = types.SimpleNamespace(f_blocks=8, f_bfree=4, f_bavail=3, f_frsize=4096, f_bsize=512)
+    answers = {tmp_path / "dev/shm": blocks}
+    monkeypatch.setattr(os, "statvfs", answers.__getitem__)
+    assert Host(tmp_path).shm_sizes() == (32768, 12288)
 
 
 def test_huge_pages(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from crossdock.deploy import doctor
+from crossdock.deploy.doctor import checks
 from crossdock.deploy.doctor.checks import CHECKS
 from crossdock.deploy.doctor.findings import Check, Finding, Status, examine, exit_status
 from crossdock.deploy.doctor.host import Host
+
+LONG = "and " * 50 + "so on"
 
 
 def finding(status: Status) -> Finding:
@@ -62,14 +66,20 @@ def test_table_says_the_fix_of_what_is_not_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = (
-        Check("thing", lambda _host: finding(Status.WARN)),
+        Check("thing", lambda _host: replace(finding(Status.WARN), fix=f"turn [it] on {LONG}")),
         Check("other", lambda _host: Finding("other", Status.OK, "fine", "fine", "never shown")),
     )
     monkeypatch.setattr(doctor, "CHECKS", both)
     assert doctor.main(doctor.Options()) == 0
     shown = capsys.readouterr().out
-    assert "thing: turn [it] on" in shown
+    assert f"thing: turn [it] on {LONG}\n" in shown, "in one line, to be copied"
     assert "never shown" not in shown
+
+
+def test_no_check_is_left_out() -> None:
+    written = {name for name in vars(checks) if name.startswith("check_")}
+    assert written <= {check.ask.__name__ for check in CHECKS}
+    assert {"memfd", "pidfd", "peer memory"} <= {check.name for check in CHECKS}
 
 
 def test_this_host_is_examined_in_full() -> None:
