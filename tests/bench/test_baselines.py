@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import socket
+import threading
 
 import pytest
 import torch
@@ -48,6 +49,11 @@ def test_messages_and_tensors_cross_a_link() -> None:
         near.sendall(bytes([1, 2, 3, 4, 5]))
         mpi.receive_tensors(far, [torch.empty(0, dtype=torch.uint8), room])
         assert room.tolist() == [1, 2, 3, 4, 5]
+        large = bytes(range(256)) * 8192  # more than a socket holds: it comes in pieces
+        sender = threading.Thread(target=mpi.send_message, args=(near, large))
+        sender.start()
+        assert mpi.receive_message(far) == large
+        sender.join()
         near.close()
         with pytest.raises(EOFError):
             mpi.receive_message(far)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +14,14 @@ from torch import Tensor
 from crossdock.bench.baselines.plain import PlainWay
 from crossdock.bench.checks import count_wrong_arrivals, count_wrong_sums
 from crossdock.bench.way import WayContender
-from crossdock.bench.workload import Dtype, Mode, Shape, expected_of_all
+from crossdock.bench.workload import (
+    Dtype,
+    Mode,
+    Shape,
+    expected_of_all,
+    experts_output,
+    inputs_of,
+)
 
 
 class Switch:
@@ -87,10 +95,14 @@ def test_contender_notices_a_wrong_result() -> None:
 
 
 def test_inputs_depend_on_rank_and_seed_alone() -> None:
-    from crossdock.bench.workload import inputs_of
-
     shape = shape_of("normal", "fp8", 2)
     again = inputs_of(shape, 1)
     assert torch.equal(inputs_of(shape, 1).x, again.x)
     assert torch.equal(inputs_of(shape, 1).topk_idx, again.topk_idx)
     assert not torch.equal(inputs_of(shape, 0).x, again.x)
+    assert not torch.equal(inputs_of(msgspec.structs.replace(shape, seed=6), 1).x, again.x)
+
+
+def test_experts_of_ranks_differ() -> None:
+    x = inputs_of(shape_of("normal", "bf16", 2), 0).x
+    assert not torch.equal(experts_output(x, None, 0), experts_output(x, None, 1))

@@ -49,7 +49,8 @@ def test_ratio_is_taken_at_the_same_point_only() -> None:
         series=[series("ours", 1.0, 1.0, size=16), series("ours", 2.0, 2.0), mine],
     )
     assert record.ratio(mine, "ours") == 2.5
-    assert record.ratio(mine, "memcpy") is None
+    assert record.speed(mine, "ours") == 0.4
+    assert record.ratio(mine, "memcpy") is record.speed(mine, "memcpy") is None
 
 
 def test_wrong_items_add_up() -> None:

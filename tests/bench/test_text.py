@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from crossdock.bench import text
+import msgspec
+import pytest
+
+from crossdock.bench import machine, text
 from crossdock.bench.record import Record, Series
 from crossdock.bench.text import Column
 
@@ -30,8 +33,18 @@ def test_everything_but_data_is_a_comment() -> None:
     assert any("rounds 3" in line for line in head)
 
 
+@pytest.mark.parametrize(
+    ("cpuset", "shown"), [((0, 1, 2), "0-2 of 8"), ((5,), "5 of 8"), ((0, 2, 3), "0,2,3 of 8")]
+)
+def test_head_lists_cores(cpuset: tuple[int, ...], shown: str) -> None:
+    host = msgspec.structs.replace(machine.machine(), cpuset=cpuset, cores=8)
+    head = text.head(Record(question="ep", settings={}, machine=host))
+    assert any(f"cores {shown}, load" in line for line in head)
+
+
 def test_tail_counts_what_is_wrong() -> None:
     checked = Series(contender="a", point={}, rounds=[[1.0]], wrong=3)
-    unchecked = Series(contender="b", point={}, rounds=[[1.0]])
-    record = Record(question="ep", settings={}, series=[checked, unchecked])
-    assert text.tail(record) == ["# wrong: 3 in 1 checked series"]
+    right = Series(contender="b", point={}, rounds=[[1.0]], wrong=0)
+    unchecked = Series(contender="c", point={}, rounds=[[1.0]])
+    record = Record(question="ep", settings={}, series=[checked, right, unchecked])
+    assert text.tail(record) == ["# wrong: 3 in 2 checked series"]

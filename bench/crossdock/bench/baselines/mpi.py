@@ -192,8 +192,7 @@ def receive_into(link: socket.socket, room: memoryview) -> None:
 def receive_tensors(link: socket.socket, rooms: Sequence[Tensor]) -> None:
     """Fill tensors of bytes."""
     for room in rooms:
-        if len(room):
-            receive_into(link, room.numpy().data)
+        receive_into(link, room.numpy().data)
 
 
 def _address(name: str, rank: int) -> str:
