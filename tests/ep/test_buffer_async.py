@@ -3,7 +3,11 @@ the Buffer, and say through their events how they went."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -20,6 +24,7 @@ from crossdock.proxy.errors import ArgumentError, CrossdockError, PeerArgumentEr
 
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 SIZE = 2
+SOON_S = 0.1
 SPEC = NormalSpec((30, 40), hidden=256)
 
 
@@ -35,6 +40,15 @@ def begin(buffer: Buffer, case: NormalCase, previous: EventOverlap | None = None
         previous_event=previous,
         async_finish=True,
     )
+
+
+@contextlib.contextmanager
+def passing_soon() -> Iterator[EventOverlap]:
+    """An event that has passed when the block ends, if the block has waited for it."""
+    gate: Future[object] = Future()
+    threading.Timer(SOON_S, gate.set_result, [None]).start()
+    yield EventOverlap(EventHandle(gate))
+    assert gate.done()
 
 
 def overlapped(rank: RankContext, world: World) -> None:
@@ -62,6 +76,26 @@ def test_calls_may_overlap_with_the_caller(transport: str, threads: int) -> None
     run_ranks(overlapped, SIZE, on_one_node(SIZE, transport, threads))
 
 
+def back_before_the_others_call(rank: RankContext) -> None:
+    with built(rank, on_one_node(SIZE, "shm")) as buffer:
+        case = NormalCase(SPEC, (0,) * SIZE)
+        handle = begin(buffer, case)[4]
+        output = case.outputs()[rank.rank]
+        line = rank.exchange("line")
+        if rank.rank == 1:
+            line.all_gather(b"", 10)
+        y, _, event = buffer.combine(output, handle, async_finish=True)
+        if rank.rank == 0:
+            assert not event.event.query()  # type: ignore[union-attr]
+            line.all_gather(b"", 10)
+        event.current_stream_wait()
+        assert same(y, buffer.combine(output, handle)[0])
+
+
+def test_an_asynchronous_call_waits_for_nobody() -> None:
+    run_ranks(back_before_the_others_call, SIZE)
+
+
 def plain_after_asynchronous(rank: RankContext) -> None:
     """What runs in the caller's thread waits for what runs on the stream."""
     world = on_one_node(SIZE, "shm")
@@ -69,7 +103,9 @@ def plain_after_asynchronous(rank: RankContext) -> None:
         case = NormalCase(SPEC, world.nodes)
         x, *_, event = begin(buffer, case)
         small = LowLatencyCase(LowLatencySpec((8, 8), 8))
-        handle = dispatch(buffer, small)[2]
+        with passing_soon() as gate:
+            buffer.get_comm_stream().submit(gate.current_stream_wait)
+            handle = dispatch(buffer, small)[2]
         assert event.event.query()
         assert same(x, case.want[rank.rank].recv_x)
         y, later, _ = combine(buffer, small, handle, async_finish=True)
@@ -87,18 +123,23 @@ def previous_from_elsewhere(rank: RankContext) -> None:
     world = on_one_node(SIZE, "shm")
     with built(rank, world) as buffer:
         case = NormalCase(SPEC, world.nodes)
-        stream = buffer.get_comm_stream()
-        gate = threading.Event()
         idx = case.topk_idx[rank.rank]
-        blocked = stream.submit(lambda: gate.wait(10))
+        gate: Future[object] = Future()
         *layout, event = buffer.get_dispatch_layout(
-            idx, case.num_experts, previous_event=blocked, async_finish=True
+            idx, case.num_experts, previous_event=EventOverlap(EventHandle(gate)), async_finish=True
         )
+        time.sleep(SOON_S)
         assert not event.event.query()  # type: ignore[union-attr]
-        gate.set()
+        gate.set_result(None)
         event.current_stream_wait(release_handle=True)
         assert event.event is None
         assert same(layout[3], case.layouts[rank.rank].is_token_in_rank)  # type: ignore[arg-type]
+        with passing_soon() as previous:
+            buffer.get_dispatch_layout(idx, case.num_experts, previous_event=previous)
+        with passing_soon() as previous:
+            handle = begin(buffer, case, previous)[4]
+        with passing_soon() as previous:
+            buffer.combine(case.outputs()[rank.rank], handle, previous_event=previous)
         check_normal(Seat(rank, world, buffer), SPEC)
 
 
@@ -118,9 +159,10 @@ def errors_of_events(rank: RankContext) -> None:
                 buffer.combine(output.float(), handle, async_finish=True)
         else:
             _, _, event = buffer.combine(output, handle, async_finish=True)
-            for _ in range(2):
-                with pytest.raises(PeerArgumentError):
-                    event.current_stream_wait()
+            with pytest.raises(PeerArgumentError):
+                event.current_stream_wait()
+            with pytest.raises(PeerArgumentError), event:
+                pass
         check_normal(Seat(rank, world, buffer), SPEC)
 
 
