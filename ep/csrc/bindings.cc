@@ -37,6 +37,7 @@ void bind_endings(nb::module_& m) {
         .value("DONE", RunStatus::kDone)
         .value("DEADLINE", RunStatus::kDeadline)
         .value("PEER_GONE", RunStatus::kPeerGone)
+        .value("CUT_OFF", RunStatus::kCutOff)
         .value("FAULT", RunStatus::kFault);
     nb::enum_<Refusal>(m, "Refusal")
         .value("NONE", Refusal::kNone)

@@ -12,6 +12,7 @@ namespace {
 
 using proxy::DeviceView;
 using proxy::FaultCode;
+using proxy::Peer;
 using proxy::PeerState;
 
 Outcome stopped(RunStatus status, const Task& task, std::vector<uint32_t> missing) {
@@ -27,9 +28,19 @@ template <class Is>
 std::vector<uint32_t> peers_that(const DeviceView& view, Is is) {
     std::vector<uint32_t> peers;
     for (uint32_t i = 0; i < view.num_ranks; ++i) {
-        if (is(observe((*view.peers)[i].state))) peers.push_back(i);
+        if (is((*view.peers)[i])) peers.push_back(i);
     }
     return peers;
+}
+
+bool is_lost(const Peer& peer) {
+    return proxy::observe(peer.state) == PeerState::kLost;
+}
+
+// The peer blames this rank for its leaving, or it goes on without this rank.
+bool gives_up(const Peer& peer, uint32_t rank) {
+    return is_lost(peer) && proxy::peek(peer.loss) == proxy::Loss::kAborted &&
+           proxy::peek(peer.detail) == static_cast<int32_t>(rank);
 }
 
 }  // namespace
@@ -37,10 +48,13 @@ std::vector<uint32_t> peers_that(const DeviceView& view, Is is) {
 Outcome trouble_of(const Task& task, const DeviceView& view, bool tolerant) {
     if (view.fault->code() != FaultCode::kNone) return stopped(RunStatus::kFault, task, {});
     // Peers are looked at before the counters: what one sent before it went has arrived by then.
-    auto gone = peers_that(view, [](PeerState state) { return state != PeerState::kAlive; });
+    auto gone = peers_that(view, [](const Peer& peer) { return !peer.alive(); });
     if (gone.empty()) return {};
-    if (!tolerant) {
-        auto lost = peers_that(view, [](PeerState state) { return state == PeerState::kLost; });
+    if (tolerant) {
+        auto judges = peers_that(view, [&](const Peer& p) { return gives_up(p, view.rank); });
+        if (!judges.empty()) return stopped(RunStatus::kCutOff, task, std::move(judges));
+    } else {
+        auto lost = peers_that(view, is_lost);
         if (!lost.empty()) return stopped(RunStatus::kPeerGone, task, std::move(lost));
     }
     if (const Condition* waiting = task.waiting()) {
@@ -60,7 +74,10 @@ Outcome overdue(const Task& task) {
 }
 
 bool mask_missing(const Task& task, const Outcome& outcome, uint8_t* mask) {
-    if (mask == nullptr || outcome.status == RunStatus::kFault) return false;
+    if (mask == nullptr || outcome.status == RunStatus::kFault ||
+        outcome.status == RunStatus::kCutOff) {
+        return false;
+    }
     // Not the suspects: a fence excuses nobody, so masking would not end it.
     const Condition* waiting = task.waiting();
     const auto missing = waiting != nullptr ? waiting->missing() : std::vector<uint32_t>{};
@@ -96,7 +113,8 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
     // slice of the scheduler.
     constexpr uint32_t kLook = 16;
     constexpr int kExtensions = 3;  // of the deadline, for peers that wait too
-    auto deadline = Clock::now() + timeout;
+    auto looked = Clock::now();
+    auto deadline = looked + timeout;
     int extensions = 0;
     SignOfLife life(view, mask, timeout);
     proxy::Backoff backoff;
@@ -114,6 +132,10 @@ Outcome run(Task& task, const DeviceView& view, std::chrono::milliseconds timeou
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
         Outcome outcome = trouble_of(task, view, mask != nullptr);
         const auto now = Clock::now();
+        // This rank was stopped, or hard at work. What has come meanwhile counts: the rows that it
+        // waits for, or the word that the others go on without it.
+        if (now - looked > timeout / 8) deadline += now - looked;
+        looked = now;
         signals.tick(now);
         if (mask != nullptr) life.tick(now);
         if (outcome.status == RunStatus::kDone && now >= deadline) {

@@ -11,17 +11,18 @@
 
 namespace crossdock::ep {
 
-enum class RunStatus : uint8_t { kDone, kDeadline, kPeerGone, kFault };
+enum class RunStatus : uint8_t { kDone, kDeadline, kPeerGone, kCutOff, kFault };
 
 struct Outcome {
     RunStatus status = RunStatus::kDone;
-    std::vector<uint32_t> missing;  // kDeadline, kPeerGone: who
+    std::vector<uint32_t> missing;  // kDeadline, kPeerGone, kCutOff: who
     std::string waited_for;
     int32_t counter = -1;
 };
 
 // What makes waiting pointless: a fault of this rank, a lost peer unless they are tolerated, or a
-// peer that is waited for and has gone. kDone when nothing does.
+// peer that is waited for and has gone. A peer that has given this rank up is not gone, this rank
+// is: kCutOff, tolerated or not. kDone when nothing does.
 Outcome trouble_of(const Task& task, const proxy::DeviceView& view, bool tolerant);
 
 // Of a task whose deadline has passed.

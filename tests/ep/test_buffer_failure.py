@@ -20,7 +20,7 @@ from tests.ep.worlds import WAYS, World, build, built, on_one_node
 from tests.harness import Died, RankContext, run_ranks
 
 from crossdock.ep import Buffer, Config
-from crossdock.proxy.errors import Aborted, DeadlineExceeded, PeerLost
+from crossdock.proxy.errors import Aborted, CutOff, DeadlineExceeded, PeerLost
 
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 NOTICE_S = 2.0
@@ -189,7 +189,7 @@ def silent(rank: RankContext, world: World, stopped: bool) -> float:
         if stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
         exchange.all_gather(b"", 30)
-        with pytest.raises(PeerLost, match="because of this rank"):
+        with pytest.raises(CutOff, match=r"given up by rank\(s\) [02]"):
             check_normal(seat, SPEC)
         buffer.destroy()
         return 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Collection
 
@@ -24,7 +25,7 @@ from tests.ep.worlds import WAYS, World, build, built, on_one_node
 from tests.harness import RankContext, run_ranks
 
 from crossdock.ep import Buffer
-from crossdock.proxy.errors import ArgumentError
+from crossdock.proxy.errors import Aborted, ArgumentError, CutOff
 
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 SIZE = 3
@@ -61,6 +62,18 @@ def start_anew(rank: RankContext, world: World) -> None:
         assert masks(buffer) == [0] * SIZE
 
 
+def until_cut_off(buffer: Buffer, case: LowLatencyCase) -> None:
+    """Rounds until the others are known to have masked this rank."""
+
+    def again_and_again() -> None:
+        for _ in range(3):
+            combine(buffer, case, dispatch(buffer, case)[2])
+
+    with pytest.raises(CutOff, match=r"given up by rank\(s\) [01]") as caught:
+        again_and_again()
+    assert set(caught.value.ranks) <= {0, 1}
+
+
 def shrink(rank: RankContext, world: World) -> float:
     """The absent rank stays away from the fourth round on."""
     torch.set_num_threads(1)
@@ -91,11 +104,12 @@ def shrink(rank: RankContext, world: World) -> float:
             check_normal(seat, NormalSpec((3, 3, 3)))
     exchange.all_gather(b"", 20)
     if rank.rank == ABSENT:
-        # What they sent before they hung up is there; then, to it, they are the ones that are gone.
+        # What they sent before they hung up is there; then it learns that they have.
         case = example(3)
-        combine(buffer, case, dispatch(buffer, case)[2])
-        assert masks(buffer) == [1, 1, 0]
-        round_of(buffer, 4, {0, 1})
+        until_cut_off(buffer, case)
+        assert masks(buffer) == [0, 0, 0], "who goes on is not masked for it"
+        with pytest.raises(Aborted):
+            dispatch(buffer, case)
     exchange.all_gather(b"", 20)
     buffer.destroy()
     start_anew(rank, world)
@@ -106,6 +120,37 @@ def shrink(rank: RankContext, world: World) -> float:
 def test_a_rank_that_stays_away_is_masked_for_good(transport: str, threads: int) -> None:
     took = run_ranks(shrink, SIZE, on_one_node(SIZE, transport, threads))
     assert 0.5 < max(took) < 4
+
+
+def stopped(rank: RankContext, world: World) -> None:
+    """The absent rank is stopped while it waits, and wakes long after its own deadline."""
+    torch.set_num_threads(1)
+    buffer = build(rank, world, low_latency=ROOM, enable_shrink=True, timeout_s=1.0)
+    exchange = rank.exchange("pace")
+    pids = [int(data) for data in exchange.all_gather(str(os.getpid()).encode(), 10)]
+    case = LowLatencyCase(LowLatencySpec((8, 8, 8), 8, 256))
+    for _ in range(3):
+        combine(buffer, case, dispatch(buffer, case)[2])
+    exchange.all_gather(b"", 10)
+    if rank.rank == ABSENT:
+        threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGSTOP]).start()
+        until_cut_off(buffer, case)
+    else:
+        time.sleep(0.6)
+        buffer.low_latency_update_mask_buffer(ABSENT, True)
+        case = LowLatencyCase(case.spec, {ABSENT})
+        for _ in range(6):
+            check_combine(buffer, case, check_dispatch(buffer, case))
+            time.sleep(0.25)
+        if rank.rank == 0:
+            os.kill(pids[ABSENT], signal.SIGCONT)
+    exchange.all_gather(b"", 20)
+    buffer.destroy()
+
+
+@EACH_WAY
+def test_a_rank_that_was_stopped_learns_that_it_is_cut_off(transport: str, threads: int) -> None:
+    run_ranks(stopped, SIZE, on_one_node(SIZE, transport, threads))
 
 
 def masked_by_hand(rank: RankContext, world: World) -> None:

@@ -25,7 +25,9 @@ class RunStatus(enum.Enum):
 
     PEER_GONE = 2
 
-    FAULT = 3
+    CUT_OFF = 3
+
+    FAULT = 4
 
 class Refusal(enum.Enum):
     NONE = 0

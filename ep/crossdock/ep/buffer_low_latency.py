@@ -72,6 +72,8 @@ class LowLatencyCalls(BufferBase):
             MismatchError: ranks disagree, on every rank. The Buffer stays usable.
             PeerLost, DeadlineExceeded: a rank is gone or silent, and ``enable_shrink`` is off. The
                 Buffer is aborted.
+            CutOff: other ranks have masked this one, also when ``enable_shrink`` is on, and go on
+                without it. The Buffer is aborted.
         """
         self._expect_low_latency(async_finish, return_recv_hook)
         arguments = low_latency_arguments.checked_dispatch(

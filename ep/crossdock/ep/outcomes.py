@@ -29,6 +29,7 @@ _WAIT_STATUS = {
     RunStatus.DONE: WaitStatus.DONE,
     RunStatus.DEADLINE: WaitStatus.DEADLINE,
     RunStatus.PEER_GONE: WaitStatus.PEER_GONE,
+    RunStatus.CUT_OFF: WaitStatus.PEER_GONE,
     RunStatus.FAULT: WaitStatus.FAULT,
 }
 _REFUSALS = {

@@ -19,6 +19,7 @@ from crossdock.proxy.errors import (
     Aborted,
     CommandError,
     CrossdockError,
+    CutOff,
     DeadlineExceeded,
     DestroyedError,
     PeerLost,
@@ -75,6 +76,7 @@ def raise_for(
 
     Raises:
         PeerLost: a peer has gone, with the rank that is to blame.
+        CutOff: peers blame this rank, and go on without it or have aborted.
         DeadlineExceeded: the time is over, with the missing ranks.
         Aborted: ``abort`` was called on this rank.
         DestroyedError: ``destroy`` was called on this rank.
@@ -109,7 +111,7 @@ def lost_peers(communicator: Communicator) -> list[int]:
 
 
 def culprit_of(communicator: Communicator, gone: Sequence[int]) -> int:
-    """The rank that is to blame when ``gone`` have gone.
+    """The rank that is to blame when ``gone`` have gone; it may be this one.
 
     A rank that died goes before ranks that aborted because of it, and a rank that aborted names
     the one that it blames.
@@ -121,14 +123,16 @@ def culprit_of(communicator: Communicator, gone: Sequence[int]) -> int:
             continue
         if loss != Loss.ABORTED:
             return peer
-        blames_other = 0 <= detail < communicator.size and detail != communicator.rank
-        aborted = detail if blames_other else peer
+        if aborted is None or aborted == communicator.rank:
+            aborted = detail if 0 <= detail < communicator.size else peer
     return gone[0] if aborted is None else aborted
 
 
-def loss_of(communicator: Communicator, gone: Sequence[int], what: str) -> PeerLost:
+def loss_of(communicator: Communicator, gone: Sequence[int], what: str) -> PeerLost | CutOff:
     """The error for peers that have gone while they were waited for."""
     culprit = culprit_of(communicator, gone)
+    if culprit == communicator.rank:
+        return _cut_off(communicator, gone, what)
     message = f"rank {communicator.rank}: {what}: rank {culprit} {_fate(communicator, culprit)}"
     if culprit not in gone:
         message = (
@@ -136,6 +140,19 @@ def loss_of(communicator: Communicator, gone: Sequence[int], what: str) -> PeerL
             "which aborted because of it"
         )
     return PeerLost(culprit, f"{message}; build a new communicator with the ranks that are left")
+
+
+def _cut_off(communicator: Communicator, gone: Sequence[int], what: str) -> CutOff:
+    rank = communicator.rank
+    blaming = tuple(
+        p for p in gone if communicator.native.peer_state(p)[1:] == (Loss.ABORTED, rank)
+    )
+    return CutOff(
+        blaming,
+        f"rank {rank}: {what}: this rank was given up by rank(s) {_joined(blaming)}, which go on "
+        "without it or have aborted: it was masked, or silent for longer than their deadline "
+        "because it was stopped, slow, or out of reach; build a new communicator with them",
+    )
 
 
 def fault_of(communicator: Communicator, what: str) -> CrossdockError:
@@ -168,8 +185,6 @@ def _joined(ranks: Sequence[int]) -> str:
 def _fate(communicator: Communicator, peer: int) -> str:
     _, loss, detail = communicator.native.peer_state(peer)
     text = _LOSSES[loss]
-    if loss == Loss.ABORTED and detail == communicator.rank:
-        return f"{text} because of this rank"
     return f"{text} {detail}" if loss == Loss.IO_ERROR else text
 
 

@@ -39,6 +39,14 @@ class PeerLost(CrossdockError, ConnectionError):
         self.rank = rank
 
 
+class CutOff(CrossdockError, ConnectionError):
+    """Other ranks have given this one up, and are there themselves. ``ranks`` lists them."""
+
+    def __init__(self, ranks: tuple[int, ...], message: str) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+
+
 class DeadlineExceeded(CrossdockError, TimeoutError):
     """A wait outlived its deadline. ``missing`` lists the ranks that were waited for."""
 

@@ -54,6 +54,8 @@ const char* name_of(RunStatus status) {
             return "deadline";
         case RunStatus::kPeerGone:
             return "peer gone";
+        case RunStatus::kCutOff:
+            return "cut off";
         case RunStatus::kFault:
             return "fault";
     }
