@@ -114,6 +114,7 @@ def test_ep_under_torchrun(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("# crossdock bench ep") == 1, "rank 0 alone reports"
     saved = json.loads(file.read_text())
     assert contenders(saved) == {"crossdock shm", "crossdock tcp", "gloo", "memcpy"}
     assert {series["point"]["ranks"] for series in saved["series"]} == {2}
