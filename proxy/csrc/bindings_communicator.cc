@@ -178,11 +178,11 @@ void bind_life(nb::class_<Communicator>& type) {
             "attach_tcp",
             [](Communicator& c, uint32_t proxy,
                const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
-               uint32_t queue_depth) {
+               uint32_t queue_depth, uint32_t silence_ms) {
                 proxy_of(c, proxy);
-                attach_tcp(c, proxy, sockets, queue_depth);
+                attach_tcp(c, proxy, sockets, queue_depth, silence_ms);
             },
-            "proxy"_a, "sockets"_a, "queue_depth"_a)
+            "proxy"_a, "sockets"_a, "queue_depth"_a, "silence_ms"_a)
         .def("progress", &Communicator::progress, Released())
         .def("begin_epoch", &Communicator::begin_epoch, "epoch"_a, Released())
         .def("shut_down", &Communicator::shut_down, "blame"_a, Released())

@@ -42,16 +42,16 @@ void bind_shm(nb::module_& m) {
 
 void attach_tcp(Communicator& communicator, uint32_t proxy,
                 const std::vector<std::pair<uint32_t, std::vector<int>>>& sockets,
-                uint32_t queue_depth) {
+                uint32_t queue_depth, uint32_t silence_ms) {
     std::vector<TcpPeer> peers;
     std::vector<uint32_t> ranks;
     for (const auto& [rank, fds] : sockets) {
         peers.push_back({rank, fds});
         ranks.push_back(rank);
     }
-    auto endpoint =
-        std::make_unique<TcpEndpoint>(communicator.config().rank, communicator.regions(), peers,
-                                      TcpOptions{.queue_depth = queue_depth});
+    auto endpoint = std::make_unique<TcpEndpoint>(
+        communicator.config().rank, communicator.regions(), peers,
+        TcpOptions{.queue_depth = queue_depth, .silence_ms = silence_ms});
     communicator.attach(proxy, std::move(endpoint), ranks);
 }
 

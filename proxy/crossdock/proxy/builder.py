@@ -188,7 +188,7 @@ class Builder:
                     options.connections_per_peer,
                     time.monotonic() + options.timeout_s,
                 )
-                _attach_tcp(native, sockets, options.writes_per_peer)
+                _attach_tcp(native, sockets, options)
             return True
 
         try:
@@ -228,13 +228,15 @@ class Builder:
 
 
 def _attach_tcp(
-    native: _native.Communicator, sockets: tcp_connect.Sockets, writes_per_peer: int
+    native: _native.Communicator, sockets: tcp_connect.Sockets, options: Options
 ) -> None:
     """Hands the sockets over; those that nobody has taken when it fails are closed."""
     waiting = dict(enumerate(sockets))
     try:
         for proxy in sorted(waiting):
-            native.attach_tcp(proxy, list(waiting.pop(proxy).items()), writes_per_peer)
+            peers = list(waiting.pop(proxy).items())
+            silence_ms = round(1000 * options.tcp_silence_s)
+            native.attach_tcp(proxy, peers, options.writes_per_peer, silence_ms)
     except BaseException:
         for file in (
             file for peers in waiting.values() for files in peers.values() for file in files

@@ -14,6 +14,7 @@ from crossdock.proxy import schema
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 Transport = Literal["auto", "shm", "tcp"]
+_KEEP_ALIVE_S = 11.0  # as in transport/tcp/socket.cc
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -51,6 +52,16 @@ class Options:
     """Address for tcp, for example 10.0.0.7; goes before the interface."""
     connections_per_peer: int = 1
     """tcp connections of each proxy to each peer."""
+
+    @property
+    def tcp_silence_s(self) -> float:
+        """How long the host of a peer may acknowledge nothing over tcp until the peer is lost.
+
+        Half of ``timeout_s``, so that a host that vanished is named before a wait gives up; but
+        not less than 1 s, and not more than keep-alive takes on an idle connection. A peer that is
+        stopped while its connection is full is lost then, too.
+        """
+        return min(max(1.0, self.timeout_s / 2), _KEEP_ALIVE_S)
 
     def __post_init__(self) -> None:
         if self.transport not in typing.get_args(Transport):

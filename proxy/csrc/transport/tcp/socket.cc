@@ -65,7 +65,7 @@ int wait_ms(int epoll, std::span<epoll_event> changes, microseconds limit) {
 
 }  // namespace
 
-void prepare_socket(int fd, uint32_t buffer_bytes) {
+void prepare_socket(int fd, uint32_t buffer_bytes, uint32_t silence_ms) {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) fail("fcntl O_NONBLOCK");
     if (buffer_bytes > 0) {
@@ -79,6 +79,9 @@ void prepare_socket(int fd, uint32_t buffer_bytes) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveIdleSeconds, "setsockopt TCP_KEEPIDLE");
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kAliveIntervalSeconds, "setsockopt TCP_KEEPINTVL");
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kAliveProbes, "setsockopt TCP_KEEPCNT");
+    // Keep-alive is for a connection that is idle; this one, for data that nobody acknowledges.
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(silence_ms),
+               "setsockopt TCP_USER_TIMEOUT");
 }
 
 Poller::Poller()

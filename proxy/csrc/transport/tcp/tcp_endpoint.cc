@@ -70,7 +70,7 @@ std::vector<Connection> make_connections(uint32_t rank, const RegionTable& regio
     auto socket = sockets.begin();
     for (const TcpPeer& peer : peers) {
         for (size_t i = 0; i < peer.fds.size(); ++i, ++socket) {
-            tcp::prepare_socket(socket->get(), options.socket_bytes);
+            tcp::prepare_socket(socket->get(), options.socket_bytes, options.silence_ms);
             const auto id = static_cast<uint32_t>(connections.size());
             connections.emplace_back(id, peer.rank, std::move(*socket), regions,
                                      options.queue_depth);

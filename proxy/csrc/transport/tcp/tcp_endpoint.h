@@ -30,6 +30,7 @@ struct TcpOptions {
     uint32_t queue_depth = 256;          // writes to one peer that may await completion
     uint64_t queue_bytes = 64ull << 20;  // their payload; one write is always accepted
     uint32_t socket_bytes = 0;           // of each kernel buffer; 0: the kernel decides
+    uint32_t silence_ms = 0;  // for which a host may acknowledge nothing; 0: the kernel decides
 };
 
 class TcpEndpoint final : public Endpoint {
