@@ -58,6 +58,25 @@ def test_buffers_on_process_groups() -> None:
     run_ranks(on_process_groups, SIZE)
 
 
+def in_worlds_one_after_another(rank: RankContext) -> list[str]:
+    """As a program does that leaves torch.distributed and joins it again; the store stays."""
+    store = dist.HashStore()
+    prefixes = []
+    for _ in range(2):
+        dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+        exchange = exchange_of(dist.group.WORLD)
+        assert isinstance(exchange, StoreExchange)
+        assert exchange.all_gather(b"", 10) == [b""]
+        prefixes.append(exchange._prefix)
+        dist.destroy_process_group()
+    return prefixes
+
+
+def test_a_world_made_anew_takes_nothing_for_its_own_that_the_last_one_left() -> None:
+    first, second = run_ranks(in_worlds_one_after_another, 1)[0]
+    assert first != second
+
+
 def without_a_store(rank: RankContext) -> None:
     """A torch that does not give its store away."""
     pytest.MonkeyPatch().setattr("crossdock.ep.groups._store_of", lambda group: None)

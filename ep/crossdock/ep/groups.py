@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import weakref
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch.distributed import distributed_c10d
 from crossdock.proxy import Exchange, StoreExchange
 from crossdock.proxy.errors import ArgumentError, TransportError
 
-_uses: weakref.WeakKeyDictionary[Any, itertools.count[int]] = weakref.WeakKeyDictionary()
+_meetings: dict[tuple[str, tuple[int, ...]], itertools.count[int]] = {}
 
 
 def exchange_of(group: object, comm: object = None) -> Exchange:
@@ -30,8 +29,7 @@ def exchange_of(group: object, comm: object = None) -> Exchange:
         store = _store_of(group)
         if store is None:
             return GroupExchange(group)
-        number = next(_uses.setdefault(group, itertools.count()))
-        return StoreExchange(store, group.rank(), group.size(), f"crossdock/{number}")
+        return StoreExchange(store, group.rank(), group.size(), _fresh_prefix(group))
     if hasattr(group, "all_gather") and hasattr(group, "rank") and hasattr(group, "size"):
         exchange: Exchange = group
         return exchange
@@ -39,6 +37,14 @@ def exchange_of(group: object, comm: object = None) -> Exchange:
         f"group is {group!r}; pass a torch.distributed process group, a crossdock.proxy.Exchange, "
         "or comm= an mpi4py communicator"
     )
+
+
+def _fresh_prefix(group: dist.ProcessGroup) -> str:
+    """What no meeting in the store of this group has used. A group that is made anew after
+    ``destroy_process_group`` has the name of the old one, and may have its store with all its keys.
+    """
+    key = (group.group_name, tuple(dist.get_process_group_ranks(group)))
+    return f"crossdock/{next(_meetings.setdefault(key, itertools.count()))}"
 
 
 def _store_of(group: dist.ProcessGroup) -> Any:
