@@ -60,7 +60,7 @@ def test_buffers_on_process_groups() -> None:
 
 def in_worlds_one_after_another(rank: RankContext) -> list[str]:
     """As a program does that leaves torch.distributed and joins it again; the store stays."""
-    store = dist.HashStore()
+    store = dist.HashStore()  # type: ignore[attr-defined]
     prefixes = []
     for _ in range(2):
         dist.init_process_group("gloo", store=store, rank=0, world_size=1)
