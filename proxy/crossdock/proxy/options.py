@@ -14,7 +14,7 @@ from crossdock.proxy import schema
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 Transport = Literal["auto", "shm", "tcp"]
-_KEEP_ALIVE_S = 11.0  # as in transport/tcp/socket.cc
+_LONGEST_SILENCE_S = 86400.0  # the kernel counts milliseconds in 32 bits
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -57,11 +57,10 @@ class Options:
     def tcp_silence_s(self) -> float:
         """How long the host of a peer may acknowledge nothing over tcp until the peer is lost.
 
-        Half of ``timeout_s``, so that a host that vanished is named before a wait gives up; but
-        not less than 1 s, and not more than keep-alive takes on an idle connection. A peer that is
-        stopped while its connection is full is lost then, too.
+        As long as a wait may last, but at least 1 s and at most a day: a peer that is stopped while
+        its connection is full may come back until then.
         """
-        return min(max(1.0, self.timeout_s / 2), _KEEP_ALIVE_S)
+        return min(max(1.0, self.timeout_s), _LONGEST_SILENCE_S)
 
     def __post_init__(self) -> None:
         if self.transport not in typing.get_args(Transport):

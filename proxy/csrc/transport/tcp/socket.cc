@@ -19,7 +19,6 @@ using std::chrono::microseconds;
 // A host that vanished is noticed after 5 + 3 * 2 seconds of silence.
 constexpr int kAliveIdleSeconds = 5;
 constexpr int kAliveIntervalSeconds = 2;
-constexpr int kAliveProbes = 3;
 
 [[noreturn]] void fail(const char* what) {
     throw std::system_error(errno, std::generic_category(), what);
@@ -78,8 +77,7 @@ void prepare_socket(int fd, uint32_t buffer_bytes, uint32_t silence_ms) {
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1, "setsockopt SO_KEEPALIVE");
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kAliveIdleSeconds, "setsockopt TCP_KEEPIDLE");
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, kAliveIntervalSeconds, "setsockopt TCP_KEEPINTVL");
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, kAliveProbes, "setsockopt TCP_KEEPCNT");
-    // Keep-alive is for a connection that is idle; this one, for data that nobody acknowledges.
+    // Ends a connection on which data, or the probes of keep-alive, are not acknowledged.
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(silence_ms),
                "setsockopt TCP_USER_TIMEOUT");
 }

@@ -33,9 +33,10 @@ class OwnedFd {
     int fd_ = -1;
 };
 
-// Makes a connected socket fit for use: non-blocking, no delay, and a host that vanished is
-// noticed: by keep-alive, or, with data under way to it, after `silence_ms`. `buffer_bytes` of 0
-// leaves the buffers to the kernel, which grows them as the path needs. Throws std::system_error.
+// Makes a connected socket fit for use: non-blocking, no delay, and lost when the other host has
+// acknowledged nothing for `silence_ms`, be it data or, when idle, the probes of keep-alive.
+// `buffer_bytes` of 0 leaves the buffers to the kernel, which grows them as the path needs. Throws
+// std::system_error.
 void prepare_socket(int fd, uint32_t buffer_bytes, uint32_t silence_ms);
 
 // Watches sockets, edge-triggered: each change is told once.
