@@ -1,4 +1,5 @@
 """A host that takes nothing for too long, and what the sockets are told of it."""
+
 from __future__ import annotations
 
 import errno
