@@ -50,10 +50,10 @@ class NormalCalls(BufferBase):
         expect_experts(num_experts, self.group_size)
         idx = expect_topk(topk_idx, None, num_experts)
         nodes = self._engine.num_nodes
-        per_rank = torch.empty(self.group_size, dtype=torch.int32)
-        per_node = torch.empty(nodes, dtype=torch.int32) if nodes > 1 else None
-        per_expert = torch.empty(num_experts, dtype=torch.int32)
-        in_rank = torch.empty((idx.shape[0], self.group_size), dtype=torch.bool)
+        per_rank = torch.empty(self.group_size, dtype=torch.int32, device="cpu")
+        per_node = torch.empty(nodes, dtype=torch.int32, device="cpu") if nodes > 1 else None
+        per_expert = torch.empty(num_experts, dtype=torch.int32, device="cpu")
+        in_rank = torch.empty((idx.shape[0], self.group_size), dtype=torch.bool, device="cpu")
 
         def compute() -> None:
             self._engine.layout(

@@ -72,9 +72,11 @@ class GroupExchange:
             if self._device.type == "cpu":
                 timeout = datetime.timedelta(seconds=deadline_s)
                 dist.monitored_barrier(self._group, timeout=timeout, wait_all_ranks=True)
-            lengths = self._gather(torch.tensor([len(data)], dtype=torch.int64))
+            lengths = self._gather(torch.tensor([len(data)], dtype=torch.int64, device="cpu"))
             longest = int(torch.stack(lengths).max())
-            parts = self._gather(torch.tensor(list(data.ljust(longest, b"\0")), dtype=torch.uint8))
+            parts = self._gather(
+                torch.tensor(list(data.ljust(longest, b"\0")), dtype=torch.uint8, device="cpu")
+            )
         except RuntimeError as error:
             raise TransportError(f"rank {self.rank}: the process group failed: {error}") from error
         return [
@@ -99,8 +101,8 @@ class MpiExchange:
     def all_gather(self, data: bytes, deadline_s: float) -> list[bytes]:
         """See ``Exchange.all_gather``; ``deadline_s`` is up to MPI."""
         del deadline_s
-        length = torch.tensor([len(data)], dtype=torch.int64).numpy()
-        lengths = torch.empty(self.size, dtype=torch.int64).numpy()
+        length = torch.tensor([len(data)], dtype=torch.int64, device="cpu").numpy()
+        lengths = torch.empty(self.size, dtype=torch.int64, device="cpu").numpy()
         self._comm.Allgather(length, lengths)
         whole = bytearray(int(lengths.sum()))
         self._comm.Allgatherv(data, [whole, lengths.tolist()])

@@ -180,7 +180,7 @@ def checked_combine(
         raise ArgumentError(f"hidden is {shape.hidden}, but LogFMT needs a multiple of 128")
     result = [known.native.num_tokens, shape.hidden]
     if out is None:
-        out = torch.empty(result, dtype=torch.bfloat16)
+        out = torch.empty(result, dtype=torch.bfloat16, device="cpu")
     else:
         expect_tensor("out", out, [torch.bfloat16], result)
     _expect_wait_stats("combine_wait_recv_cost_stats", wait_us, ranks)
