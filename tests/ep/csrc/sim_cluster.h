@@ -14,7 +14,7 @@
 #include "ep/csrc/low_latency.h"
 #include "ep/csrc/normal_combine.h"
 #include "ep/csrc/normal_dispatch.h"
-#include "ep/csrc/run.h"
+#include "ep/csrc/watch.h"
 #include "proxy/csrc/heap.h"
 #include "proxy/csrc/transport/sim/network.h"
 
@@ -65,8 +65,10 @@ class SimRank {
     SimRank(const SimRank&) = delete;
 
     uint32_t rank() const { return topology.rank(); }
-    // Names the operation that begins now; its deadline is counted from here.
+    // Names the operation that begins now; its time is counted from here.
     void begins(const std::string& what);
+    // Virtual time, as the watch counts it.
+    Watch::Clock::time_point now() const;
     std::shared_ptr<proxy::Heap::Block> allocate(uint64_t bytes);
     void open(uint32_t window, std::span<std::byte> memory);
     void close(uint32_t window);
@@ -87,7 +89,8 @@ class SimRank {
 
     double laziness = 0.0;  // how often it is passed over
     std::string doing;
-    uint64_t deadline_ns = 0;
+    uint64_t began_ns = 0;
+    std::optional<Watch> watch;
     std::optional<Task> program;
     std::optional<Outcome> outcome;  // once the program has ended
     bool silent = false;
@@ -110,6 +113,8 @@ class SimCluster {
     void run();
     // Some steps; the programs may have ended by then.
     void run_some(uint64_t sweeps);
+    // A rank that is stopped: nothing of it runs any more, and nobody is told.
+    void silence(uint32_t rank);
     // Stops all programs wherever they are and begins a new epoch: every rank first waits for the
     // acknowledgement of all that it has sent, then looks at nothing until all others have done so.
     void next_epoch();
@@ -126,6 +131,7 @@ class SimCluster {
     bool advance_some();
     void stand_still();
     void look_for_trouble();
+    bool nothing_is_lost() const;
     void fail(SimRank& rank, const Outcome& outcome);
     void check_network();
     void drain();
@@ -134,6 +140,7 @@ class SimCluster {
     ClusterConfig config_;
     std::vector<std::unique_ptr<SimRank>> ranks_;
     uint32_t epoch_ = 0;
+    bool silenced_ = false;
     uint32_t quiet_ = 0;  // sweeps in which nothing happened, with nothing under way
 };
 

@@ -100,48 +100,88 @@ TEST(SimLosses, EveryRankEndsAndSaysWhy) {
     }
 }
 
-// Low-latency rounds with masks: a death is no reason to stop for anybody else. Returns whether
-// anybody was masked.
-bool run_masked(uint64_t seed) {
-    bool masked = false;
-    SimRandom random(seed);
-    ClusterConfig config = ClusterConfig::draw(random);
-    config.masking = true;
-    SimFaults faults = SimFaults::draw(seed, config.num_ranks()).survivable();
-    kill_one(faults, random, config.num_ranks());
-    const auto rounds = static_cast<uint32_t>(random.between(1, 4));
-    const Program program = Program::draw_maskable(random, config.num_ranks(), rounds);
-    config.low_latency_bytes = program.low_latency_bytes();
-    SimCluster cluster(seed, faults, config);
-    cluster.start([&](SimRank& rank) { return play(rank, program); });
-    cluster.run();
-    for (uint32_t r = 0; r < cluster.size(); ++r) {
-        const SimRank& rank = cluster.rank(r);
-        if (!rank.outcome) continue;
-        if (rank.outcome->status != RunStatus::kDone) {
-            throw Finding("rank " + std::to_string(r) + ", " + rank.doing + ": " +
-                          describe(*rank.outcome));
-        }
-        for (uint32_t peer = 0; peer < cluster.size(); ++peer) {
-            if (rank.mask[peer] == 0) continue;
-            masked = true;
-            if (may_be_gone(cluster, config, peer)) continue;
-            throw Finding("rank " + std::to_string(r) + " masks " + std::to_string(peer));
-        }
+// Low-latency rounds of ranks that mask whom they lose.
+class MaskedJob {
+  public:
+    MaskedJob(uint64_t seed, SimRandom& random, bool one_dies)
+        : config_(ClusterConfig::draw(random)) {
+        config_.masking = true;
+        SimFaults faults = SimFaults::draw(seed, config_.num_ranks()).survivable();
+        if (one_dies) kill_one(faults, random, config_.num_ranks());
+        const auto rounds = static_cast<uint32_t>(random.between(1, 4));
+        program_ = Program::draw_maskable(random, config_.num_ranks(), rounds);
+        config_.low_latency_bytes = program_.low_latency_bytes();
+        cluster_.emplace(seed, faults, config_);
+        cluster_->start([this](SimRank& rank) { return play(rank, program_); });
     }
-    return masked;
+
+    SimCluster& cluster() { return *cluster_; }
+
+    // Everybody but `silent` is done, and masks only who may be gone. Returns whether anybody was
+    // masked.
+    bool check(std::optional<uint32_t> silent = {}) {
+        bool masked = false;
+        for (uint32_t r = 0; r < cluster_->size(); ++r) {
+            const SimRank& rank = cluster_->rank(r);
+            if (!rank.outcome || r == silent) continue;
+            if (rank.outcome->status != RunStatus::kDone) {
+                throw Finding("rank " + std::to_string(r) + ", " + rank.doing + ": " +
+                              describe(*rank.outcome));
+            }
+            for (uint32_t peer = 0; peer < cluster_->size(); ++peer) {
+                if (rank.mask[peer] == 0) continue;
+                masked = true;
+                if (peer == silent || may_be_gone(*cluster_, config_, peer)) continue;
+                throw Finding("rank " + std::to_string(r) + " masks " + std::to_string(peer));
+            }
+        }
+        return masked;
+    }
+
+  private:
+    ClusterConfig config_;
+    Program program_;
+    std::optional<SimCluster> cluster_;
+};
+
+// A death is no reason to stop for anybody else.
+bool run_masked(uint64_t seed) {
+    SimRandom random(seed);
+    MaskedJob job(seed, random, true);
+    job.cluster().run();
+    return job.check();
 }
 
-TEST(SimLosses, MaskedRanksAreLeftOut) {
+// Nor is a rank that says nothing more, and the others do not take each other for silent: who has
+// heard all of it waits for who has not, and that one waits for it.
+bool run_silenced(uint64_t seed) {
+    SimRandom random(seed);
+    MaskedJob job(seed, random, false);
+    job.cluster().run_some(random.below(1ull << random.below(9)));
+    const auto silent = static_cast<uint32_t>(random.below(job.cluster().size()));
+    if (!job.cluster().rank(silent).outcome) job.cluster().silence(silent);
+    job.cluster().run();
+    return job.check(silent);
+}
+
+void expect_masks(uint64_t number, bool (*run)(uint64_t seed)) {
     uint64_t seeds = 0;
     uint64_t with_masks = 0;
-    proxy::for_seeds(2'000, [&](uint64_t seed) {
+    proxy::for_seeds(number, [&](uint64_t seed) {
         ++seeds;
-        with_masks += run_masked(seed);
+        with_masks += run(seed);
     });
     if (seeds > 100) {
         EXPECT_GT(with_masks, seeds / 10);
     }
+}
+
+TEST(SimLosses, MaskedRanksAreLeftOut) {
+    expect_masks(2'000, run_masked);
+}
+
+TEST(SimLosses, OnlyTheSilentAreMasked) {
+    expect_masks(2'000, run_silenced);
 }
 
 }  // namespace
