@@ -58,14 +58,19 @@ class NormalMode:
         async_finish: bool,
     ) -> Dispatched:
         """See ``Buffer.dispatch``. ``check`` returns the arguments or raises."""
-        with cut_short(self._communicator.abort), self._stream.turn():
-            begun = self._stream.run(lambda: self._begin(check, cached), previous)
-            if async_finish:
-                event = self._stream.submit(begun.finish)
-            else:
-                self._stream.run(begun.finish)
-                event = EventOverlap()
-            return begun.results(event)
+
+        def run() -> Dispatched:
+            begun = self._begin(check, cached)
+            return begun.results(self._finish(begun.finish, async_finish))
+
+        with cut_short(self._communicator.abort):
+            return self._stream.run(run, previous)
+
+    def _finish(self, move: Callable[[], None], async_finish: bool) -> EventOverlap:
+        if async_finish:
+            return self._stream.submit(move)
+        move()
+        return EventOverlap()
 
     def _begin(self, check: Callable[[], DispatchArguments], cached: bool) -> _Dispatch:
         try:
@@ -110,14 +115,14 @@ class NormalMode:
         async_finish: bool,
     ) -> Combined:
         """See ``Buffer.combine``. ``check`` returns the arguments or raises."""
-        with cut_short(self._communicator.abort), self._stream.turn():
-            combine = self._stream.run(lambda: self._begin_combine(check), previous)
-            if async_finish:
-                event = self._stream.submit(combine.run)
-            else:
-                self._stream.run(combine.run)
-                event = EventOverlap()
+
+        def run() -> Combined:
+            combine = self._begin_combine(check)
+            event = self._finish(combine.run, async_finish)
             return combine.out, combine.out_weights, event
+
+        with cut_short(self._communicator.abort):
+            return self._stream.run(run, previous)
 
     def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
         refusal = Refusal.ARGUMENTS

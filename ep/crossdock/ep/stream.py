@@ -8,18 +8,32 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
 from crossdock.ep.outcomes import cut_short
+from crossdock.proxy.errors import CrossdockError
 
 T = TypeVar("T")
 
 
 def _nothing() -> None:
     pass
+
+
+@contextlib.contextmanager
+def _light_errors() -> Iterator[None]:
+    """Errors keep the frames that they passed, and these the results under way. A caller that
+    catches one because the heap is full shall have the room back when it calls again.
+    """
+    try:
+        yield
+    except CrossdockError as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 class EventHandle:
@@ -93,7 +107,7 @@ class CommStream:
 
     def run(self, operation: Callable[[], T], previous: EventOverlap | None = None) -> T:
         """Run now, after all that was asked for before."""
-        with self._lock, cut_short(self._abort):
+        with self._lock, cut_short(self._abort), _light_errors():
             self.synchronize()
             if previous is not None:
                 previous.current_stream_wait()
