@@ -1,11 +1,12 @@
 #include "proxy/csrc/await.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace crossdock::proxy {
 
 WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peers, uint32_t index,
-                          uint32_t amount, Deadline deadline) {
+                          uint32_t amount, Deadline deadline, bool together) {
     std::vector<uint32_t> pending(peers.begin(), peers.end());
     std::vector<uint32_t> gone;
     // A peer is looked at before its counter: what it sent before it went has arrived by then.
@@ -15,8 +16,13 @@ WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peer
         if (!alive) gone.push_back(peer);
         return false;
     };
+    auto lost = [&](uint32_t peer) {
+        return observe((*view.peers)[peer].state) == PeerState::kLost;
+    };
     const WaitStatus status = wait_until(view, deadline, [&]() -> std::optional<WaitStatus> {
         std::erase_if(pending, arrived);
+        if (together && !pending.empty() && gone.empty())
+            std::copy_if(peers.begin(), peers.end(), std::back_inserter(gone), lost);
         if (!gone.empty()) return WaitStatus::kPeerGone;
         if (pending.empty()) return WaitStatus::kDone;
         return std::nullopt;

@@ -51,9 +51,11 @@ WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look) {
     }
 }
 
-// Until counter `index` of each of `peers` has `amount` arrivals.
+// Until counter `index` of each of `peers` has `amount` arrivals. `together`: the peers wait for
+// each other as well, so one that is lost ends the wait though it has arrived itself: because of it
+// others will not come.
 WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peers, uint32_t index,
-                          uint32_t amount, Deadline deadline);
+                          uint32_t amount, Deadline deadline, bool together = false);
 
 // Until every command pushed before the call is acknowledged. Missing: the peer of the first
 // command of each ring that is not.

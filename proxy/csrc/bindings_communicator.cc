@@ -103,10 +103,10 @@ WaitResult push_packed(Communicator& c, uint32_t ring, const std::vector<nb::byt
 }
 
 WaitResult await_arrivals_of(Communicator& c, const Ranks& peers, uint32_t index, uint32_t amount,
-                             double timeout_s) {
+                             double timeout_s, bool together) {
     for (uint32_t peer : peers)
         counter_of(c, peer, index);
-    return await_arrivals(c.device_view(), peers, index, amount, deadline_in(timeout_s));
+    return await_arrivals(c.device_view(), peers, index, amount, deadline_in(timeout_s), together);
 }
 
 void consume(Communicator& c, const Ranks& peers, uint32_t index, uint32_t amount) {
@@ -200,7 +200,7 @@ void bind_waiting(nb::class_<Communicator>& type) {
             },
             "timeout_s"_a, Released())
         .def("await_arrivals", &await_arrivals_of, "peers"_a, "counter"_a, "amount"_a,
-             "timeout_s"_a, Released())
+             "timeout_s"_a, "together"_a = false, Released())
         .def("consume", &consume, "peers"_a, "counter"_a, "amount"_a)
         .def("counter", &counter_value, "peer"_a, "index"_a);
 }

@@ -250,6 +250,27 @@ def test_a_barrier_names_who_is_late_and_can_be_resumed(transport: str, threads:
     run_ranks(late_for_the_barrier, 3, transport, threads)
 
 
+def die_in_the_barrier(context: RankContext, transport: str, threads: int) -> None:
+    """Rank 0 enters and is gone, so rank 2 does not come: rank 1 must not wait for it."""
+    c = build(context, transport, threads)
+    c.barrier()
+    start = time.monotonic()
+    if c.rank == 0:
+        with pytest.raises(DeadlineExceeded):
+            c.barrier(timeout_s=0.3)
+        c.abort()
+    elif c.rank == 1:
+        assert lost(c.barrier).rank == 0
+        assert time.monotonic() - start < NOTICE_S
+    context.exchange("over").all_gather(b"", 10)
+    c.destroy()
+
+
+@EACH_WAY
+def test_a_death_in_the_barrier_ends_it_for_all(transport: str, threads: int) -> None:
+    run_ranks(die_in_the_barrier, 3, transport, threads)
+
+
 def leave_the_barrier_and_compute(context: RankContext) -> float:
     """Rank 1 finds the signal of rank 0 there, so it need not wait: its own must go out anyway."""
     with communicator(context, "shm") as c:

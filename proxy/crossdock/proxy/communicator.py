@@ -136,8 +136,19 @@ class Communicator:
         timeout_s: float | None = None,
     ) -> None:
         """Wait until ``counter`` of each of ``peers`` has ``amount`` arrivals."""
-        limit = self._limit(timeout_s)
-        result = self.native.await_arrivals(peers, counter, amount, limit)
+        self._wait(peers, counter, amount, what, self._limit(timeout_s))
+
+    def _wait(
+        self,
+        peers: Sequence[int],
+        counter: int,
+        amount: int,
+        what: str,
+        limit: float,
+        *,
+        together: bool = False,
+    ) -> None:
+        result = self.native.await_arrivals(peers, counter, amount, limit, together)
         diagnosis.raise_for(
             self,
             result.status,
@@ -174,7 +185,8 @@ class Communicator:
             result = native.push_all(0, [signal.pack()], limit)
             diagnosis.raise_for(self, result.status, self._unsignalled, "barrier", timeout_s=limit)
             self._unsignalled.pop()
-        self.wait(self._others, BARRIER_COUNTER, 1, "barrier", limit)
+        # Whoever entered and died since keeps others from entering: they have heard of it.
+        self._wait(self._others, BARRIER_COUNTER, 1, "barrier", limit, together=True)
         if not self.threaded:
             # Who enters last need not wait, and then nobody would carry its signals away.
             self._fence("barrier", limit)
