@@ -106,7 +106,13 @@ def agree(
     except Exception as error:  # noqa: BLE001 - whatever it is, the others wait for this rank
         refused = error
         mine = _Part(refusal=Refusal(str(error)))
-    gathered = exchange.all_gather(msgspec.json.encode(mine), timeout_s)
+    gathered: list[bytes] = []
+    try:
+        gathered = exchange.all_gather(msgspec.json.encode(mine), timeout_s)
+    except CrossdockError:
+        # Others may wait for this rank until the deadline; what went wrong here goes before that.
+        if refused is None:
+            raise
     if isinstance(refused, OSError) and not isinstance(refused, CrossdockError):
         raise TransportError(
             refused.errno, f"rank {exchange.rank} cannot {what}: {refused.strerror}"
