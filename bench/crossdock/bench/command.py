@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
-from crossdock.bench import launch
+from crossdock.bench import launch, options
 from crossdock.bench.ranks import Tell
 from crossdock.bench.record import Record, Series
 from crossdock.bench.text import say
 
 EXIT_WRONG = 1
+LONGEST_S = 2_000_000.0
+"""The kernel counts the milliseconds of a wait in 31 bits."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Common:
     """Write all samples and what they depend on."""
     plot: Path | None = None
     """Draw the medians; needs matplotlib."""
+
+    def __post_init__(self) -> None:
+        options.between("deadline-s", self.deadline_s, 1, LONGEST_S)
 
     def settings(self) -> dict[str, Any]:
         """What the figures depend on."""

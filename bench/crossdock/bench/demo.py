@@ -18,9 +18,9 @@ from rich.table import Table
 from crossdock.bench import command, ep_rank, ep_report, machine, options
 from crossdock.bench.baselines import gloo
 from crossdock.bench.ep_rank import Plan
+from crossdock.bench.limits import expect_shapes
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.workload import Dtype, Mode, Shape
-from crossdock.proxy.errors import ArgumentError
 
 TOKENS: dict[Mode, int] = {"normal": 1024, "low_latency": 128}
 DTYPES: tuple[Dtype, ...] = ("bf16", "fp8")
@@ -41,8 +41,8 @@ class Options:
     def __post_init__(self) -> None:
         options.at_least("ranks", self.ranks, 1)
         options.at_least("rounds", self.rounds, 1)
-        if self.experts % self.ranks:
-            raise ArgumentError(f"experts is {self.experts}, not a multiple of {self.ranks} ranks")
+        options.between("deadline-s", self.deadline_s, 1, command.LONGEST_S)
+        expect_shapes(_shapes(self))
 
 
 def main(given: Options) -> int:

@@ -20,9 +20,9 @@ from crossdock.bench.baselines import gloo, memcpy, mpi
 from crossdock.bench.command import Common
 from crossdock.bench.ep_rank import Plan
 from crossdock.bench.errors import BaselineMissing
+from crossdock.bench.limits import expect_shapes
 from crossdock.bench.record import Record, Series
 from crossdock.bench.workload import Dtype, Mode, Shape
-from crossdock.proxy.errors import ArgumentError
 
 Transport = Literal["shm", "tcp"]
 Baseline = Literal["gloo", "openmpi", "memcpy"]
@@ -56,6 +56,7 @@ class Options(Common):
     deadline_s: float = 900.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         options.numbers("ranks", self.ranks, 1)
         options.choices("modes", self.modes, Mode)
         options.choices("dtypes", self.dtypes, Dtype)
@@ -64,11 +65,10 @@ class Options(Common):
             options.choices("baselines", self.baselines, Baseline)
         options.at_least("rounds", self.rounds, 1)
         options.at_least("warmups", self.warmups, 0)
-        for ranks in options.numbers("ranks", self.ranks, 1):
-            if self.experts % ranks:
-                raise ArgumentError(f"experts is {self.experts}, not a multiple of {ranks} ranks")
-        if not 1 <= self.topk <= self.experts:
-            raise ArgumentError(f"topk is {self.topk}, but must be between 1 and {self.experts}")
+        torchrun = launch.under_torchrun()
+        counts = [launch.torchrun_size()] if torchrun else options.numbers("ranks", self.ranks, 1)
+        for ranks in counts:
+            expect_shapes(self.shapes(ranks))
 
     def shapes(self, ranks: int) -> Iterator[Shape]:
         """All that is measured on so many ranks."""

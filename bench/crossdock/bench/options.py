@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from crossdock.bench.ranks import Tell
 from crossdock.proxy.errors import ArgumentError
 
 
-def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
+def numbers(name: str, text: str, least: int, most: float = math.inf) -> tuple[int, ...]:
     """`2,4` as numbers; ArgumentError for anything else."""
     try:
         values = tuple(int(part) for part in text.split(","))
@@ -23,6 +24,8 @@ def numbers(name: str, text: str, least: int) -> tuple[int, ...]:
     for value in values:
         if value < least:
             raise ArgumentError(f"{name} has {value}, but {least} is the least")
+        if value > most:
+            raise ArgumentError(f"{name} has {value}, but {most} is the most")
     return values
 
 
@@ -40,6 +43,12 @@ def at_least(name: str, value: float, least: float) -> None:
     """ArgumentError for less."""
     if value < least:
         raise ArgumentError(f"{name} is {value}, but {least} is the least")
+
+
+def between(name: str, value: float, least: float, most: float) -> None:
+    """ArgumentError for less and for more, and for what is no number."""
+    if not least <= value <= most:
+        raise ArgumentError(f"{name} is {value}, but must be between {least} and {most}")
 
 
 @contextlib.contextmanager

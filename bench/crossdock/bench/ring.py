@@ -19,6 +19,7 @@ from crossdock.bench.command import Common
 from crossdock.bench.record import Record, Series
 from crossdock.bench.ring_rank import LATENCY, STREAM, Plan
 from crossdock.bench.text import Column, Value
+from crossdock.proxy import schema
 
 RANKS = 2
 """One measures; the other is the peer that commands write to."""
@@ -75,12 +76,13 @@ class Options(Common):
     """How often each contender has its turn."""
 
     def __post_init__(self) -> None:
-        options.numbers("producers", self.producers, 1)
-        options.numbers("batches", self.batches, 1)
+        super().__post_init__()
+        options.numbers("producers", self.producers, 1, ring_rank.MOST_PRODUCERS)
+        options.numbers("batches", self.batches, 1, ring_rank.MOST_BATCH)
         options.at_least("rounds", self.rounds, 1)
         options.at_least("commands", self.commands, 1000)
         options.at_least("exchanges", self.exchanges, 1)
-        options.at_least("bytes", self.bytes, 16)
+        options.between("bytes", self.bytes, schema.GRANULE_BYTES, ring_rank.REGION_BYTES)
 
 
 def main(given: Options) -> int:

@@ -20,6 +20,9 @@ STREAM = "stream"
 LATENCY = "latency"
 RING = "ring"
 REGION_BYTES = 1 << 20
+MOST_PRODUCERS = 64
+MOST_BATCH = 256
+"""What the native measurement has room for."""
 LOCKED_SHARE = 16
 """The locked queue gets one in so many commands, Python's one in so many of those."""
 

@@ -21,12 +21,13 @@ from crossdock.bench.command import Common
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.text import Column, Value
 from crossdock.bench.transport_rank import Plan
+from crossdock.proxy import schema
 from crossdock.proxy.errors import ArgumentError
 
 Transport = Literal["shm", "tcp"]
 RANKS = 2
-LEAST_BYTES = 16
-MOST_BYTES = 16 << 20
+LEAST_BYTES = schema.GRANULE_BYTES
+MOST_BYTES = schema.MAX_TRANSFER_BYTES
 YARDSTICKS = {f"{OURS} shm": memcpy.NAME, f"{OURS} tcp": sockets.NAME}
 """What each transport stands on, and cannot beat."""
 
@@ -68,6 +69,7 @@ class Options(Common):
     """Bytes of one turn, at least 3 and at most 200 exchanges."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         options.choices("transport", self.transport, Transport)
         options.at_least("rounds", self.rounds, 1)
         options.at_least("factor", self.factor, 2)
@@ -77,6 +79,10 @@ class Options(Common):
                     f"{name} is {value}, but must be a multiple of {LEAST_BYTES} between "
                     f"{LEAST_BYTES} and {MOST_BYTES}"
                 )
+        if self.min_bytes > self.max_bytes:
+            raise ArgumentError(
+                f"min-bytes is {self.min_bytes}, but max-bytes is {self.max_bytes}; exchange them"
+            )
 
     def sizes(self) -> Iterator[int]:
         """All sizes, ascending."""

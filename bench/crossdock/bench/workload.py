@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from crossdock.ep import reference
+from crossdock.proxy import schema
 
 Mode = Literal["normal", "low_latency"]
 Dtype = Literal["bf16", "fp8"]
 BF16_BYTES = 2
+MAX_SEED = (1 << 63) // schema.MAX_PEERS - 1
+"""Each rank has a seed of its own, which the generator takes as 64 bits with a sign."""
 EXPERT_ROWS = 1024
 """For which experts work at a time, so that their float32 copies stay small."""
 
@@ -63,7 +66,7 @@ class Inputs(NamedTuple):
 
 def inputs_of(shape: Shape, rank: int) -> Inputs:
     """The same on every process for the same shape and rank. Experts are drawn uniformly."""
-    generator = torch.Generator().manual_seed(shape.seed * 4096 + rank)
+    generator = torch.Generator().manual_seed(shape.seed * schema.MAX_PEERS + rank)
     x = torch.randn(shape.tokens, shape.hidden, generator=generator).bfloat16()
     scores = torch.rand(shape.tokens, shape.experts, generator=generator)
     topk_idx = scores.topk(shape.topk, dim=1).indices.contiguous()
