@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import msgspec
 
-from crossdock.bench import launch, options
+from crossdock.bench import launch, options, plot
+from crossdock.bench.errors import BenchFailed
 from crossdock.bench.ranks import Tell
 from crossdock.bench.record import Record, Series
 from crossdock.bench.text import say
+from crossdock.proxy.errors import ArgumentError
 
 EXIT_WRONG = 1
 LONGEST_S = 2_000_000.0
@@ -47,6 +50,47 @@ def series_of(
     return msgspec.json.decode(launch.run(body, plan, ranks, deadline_s, tell), type=list[Series])
 
 
+def run(
+    given: Common,
+    measured: Callable[[], Record | None],
+    lines: Callable[[Record], Iterable[str]],
+    draw: Callable[[Record, Path], None],
+) -> int:
+    """Measure, print, save; the exit status. A rank of torchrun's other than 0 only measures."""
+    if launch.leads():
+        expect_files(given)  # before, not after: a run takes minutes
+    record = measured()
+    return 0 if record is None else deliver(given, record, lines, draw)
+
+
+def expect_files(given: Common) -> None:
+    """ArgumentError or BaselineMissing for files that could not be written after the run."""
+    if given.plot is not None:
+        plot.expect_drawable(given.plot)
+    for name, path in (("json", given.json), ("plot", given.plot)):
+        if path is None:
+            continue
+        try:
+            _try_writing(path)
+        except OSError as error:
+            raise ArgumentError(
+                f"--{name} {path} cannot be written: {error.strerror}; name a file in a folder "
+                "that is there and may be written"
+            ) from error
+
+
+def _try_writing(path: Path) -> None:
+    """OSError where it does not work; leaves everything as it was."""
+    if path.is_fifo() or path.is_char_device():
+        return  # who reads the other end would take this for the whole file
+    target = Path(os.path.realpath(path))  # of a link only what it leads to is made and removed
+    fresh = not target.exists()
+    with target.open("ab"):
+        pass
+    if fresh:
+        target.unlink()
+
+
 def deliver(
     given: Common,
     record: Record,
@@ -56,8 +100,11 @@ def deliver(
     """Print and save; the exit status, which says whether anything came out wrong."""
     for line in lines(record):
         say(line)
-    if given.json is not None:
-        record.save(given.json)
-    if given.plot is not None:
-        draw(record, given.plot)
+    try:
+        if given.json is not None:
+            record.save(given.json)
+        if given.plot is not None:
+            draw(record, given.plot)
+    except OSError as error:
+        raise BenchFailed(f"the results above could not be saved: {error}") from error
     return EXIT_WRONG if record.wrong else 0

@@ -88,10 +88,8 @@ class Options(Common):
 
 def main(given: Options) -> int:
     """Measure, print, save; 1 when a token was wrong."""
-    record = measured(given, Console(stderr=True))
-    if record is None:
-        return 0  # a rank of torchrun's other than 0
-    return command.deliver(given, record, ep_report.lines, ep_report.draw)
+    console = Console(stderr=True)
+    return command.run(given, lambda: measured(given, console), ep_report.lines, ep_report.draw)
 
 
 def measured(given: Options, console: Console) -> Record | None:

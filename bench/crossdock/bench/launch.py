@@ -66,6 +66,11 @@ def under_torchrun(environment: Mapping[str, str] | None = None) -> bool:
     return all(name in environment for name in TORCHRUN_VARIABLES)
 
 
+def leads() -> bool:
+    """Whether this process is the one that prints and saves."""
+    return not under_torchrun() or os.environ["RANK"] == "0"
+
+
 def torchrun_size() -> int:
     """How many ranks torchrun has started."""
     return int(os.environ["WORLD_SIZE"])

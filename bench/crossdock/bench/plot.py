@@ -8,6 +8,7 @@ from typing import Any
 
 from crossdock.bench.errors import BaselineMissing
 from crossdock.bench.record import Record, Series
+from crossdock.proxy.errors import ArgumentError
 
 PANEL_INCHES = (6.0, 4.0)
 
@@ -24,17 +25,11 @@ def save(
 
     Coordinates that are numbers make lines over a logarithmic axis, names make bars.
     """
-    try:
-        from matplotlib import figure
-    except ImportError as error:
-        raise BaselineMissing(
-            f"--plot needs matplotlib ({error}): pip install 'crossdock[bench]'"
-        ) from error
     panels: dict[str, list[Series]] = {}
     for series in record.series:
         panels.setdefault(panel_of(series), []).append(series)
     wide, high = PANEL_INCHES
-    canvas = figure.Figure(figsize=(wide * len(panels), high), layout="constrained")
+    canvas = _figures().Figure(figsize=(wide * len(panels), high), layout="constrained")
     axes = canvas.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, members) in zip(axes, panels.items(), strict=True):
         _draw(axis, members, along, value)
@@ -44,6 +39,26 @@ def save(
         axis.legend(fontsize="small")
     canvas.suptitle(f"crossdock bench {record.question}, git {record.git}, {record.machine.cpu}")
     canvas.savefig(path)
+
+
+def expect_drawable(path: Path) -> None:
+    """BaselineMissing without matplotlib, ArgumentError for a kind of file that it cannot write."""
+    kinds = _figures().Figure().canvas.get_supported_filetypes()
+    if path.suffix and path.suffix[1:].lower() not in kinds:
+        raise ArgumentError(
+            f"--plot {path} ends in {path.suffix}; end it in one of {', '.join(sorted(kinds))}"
+        )
+
+
+def _figures() -> Any:
+    """matplotlib's module of figures."""
+    try:
+        from matplotlib import figure
+    except ImportError as error:
+        raise BaselineMissing(
+            f"--plot needs matplotlib ({error}): pip install 'crossdock[bench]'"
+        ) from error
+    return figure
 
 
 def _draw(

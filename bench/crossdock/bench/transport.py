@@ -94,7 +94,7 @@ class Options(Common):
 
 def main(given: Options) -> int:
     """Measure, print, save; 1 when something came out wrong."""
-    return command.deliver(given, measured(given, Console(stderr=True)), lines, draw)
+    return command.run(given, lambda: measured(given, Console(stderr=True)), lines, draw)
 
 
 def measured(given: Options, console: Console) -> Record:
