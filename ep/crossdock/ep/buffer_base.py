@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 from crossdock.ep import _native
@@ -13,6 +15,10 @@ from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, MismatchError
 
 _LEAST_REGION_BYTES = 4096
+_GRACE_S = 0.5
+"""For asynchronous calls to end by themselves before ``destroy`` ends them."""
+_FAREWELL_S = 0.2
+"""For each further step of ``destroy`` when calls had to be ended."""
 
 
 class BufferBase:
@@ -60,7 +66,10 @@ class BufferBase:
             self._low_latency_at,
             self.num_rdma_bytes,
         )
-        self._stream = CommStream(self.communicator.abort)
+        # Calls run with the memory of the native communicator, whoever destroys it meanwhile.
+        communicator = self.communicator
+        self._stream = CommStream(communicator.abort, lambda: communicator.native)
+        self._leaving = threading.Lock()  # taken for good by the first to destroy
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -95,14 +104,25 @@ class BufferBase:
         return flat if size is None else flat.view(size)
 
     def destroy(self) -> None:
-        """Leave the job; results stay valid. Raises DestroyedError the second time."""
-        self._expect_alive()
-        self._stream.close()
-        self.communicator.destroy()
+        """Leave the job; results stay valid. Raises DestroyedError the second time.
+
+        Calls of other threads get DestroyedError, now, and so do asynchronous calls that do not
+        end by themselves within half a second. The ranks they were made with get PeerLost.
+        """
+        if self.communicator.destroyed or not self._leaving.acquire(blocking=False):
+            raise self._gone()
+        try:
+            rests = self._stream.rests(_GRACE_S)
+        finally:
+            self.communicator.destroy(None if rests else _FAREWELL_S)
+        self._stream.close(None if rests else _FAREWELL_S)
 
     def _expect_alive(self) -> None:
-        if self.communicator.destroyed:
-            raise DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")
+        if self.communicator.destroyed or self._leaving.locked():
+            raise self._gone()
+
+    def _gone(self) -> DestroyedError:
+        return DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")
 
 
 def _agreed_sizes(

@@ -167,9 +167,10 @@ class LowLatencyCalls(BufferBase):
         self._expect_low_latency(False, False)
         expect_experts(num_experts, self.group_size)
         shape = _native.LowLatencyShape(num_max_dispatch_tokens_per_rank, hidden, num_experts, 1, 0)
-        self._low_latency.expect_room(shape)
-        self._expect_no_mask()
-        self._stream.run(self._low_latency.clean)
+        with self._stream.turn():
+            self._low_latency.expect_room(shape)
+            self._expect_no_mask()
+            self._stream.run(self._low_latency.clean)
 
     # ---- masks ------------------------------------------------------------------------------
 

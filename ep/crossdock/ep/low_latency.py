@@ -127,10 +127,11 @@ class LowLatencyMode:
         """bf16 [local experts, ranks * max tokens, hidden] in the region, for zero-copy combine."""
         expect_open(begun)
         shape = begun.native.shape
+        native = self._communicator.native  # kept: the engine refers to its memory
         size = self._communicator.size
         start = self._engine.low_latency_combine_buffer_at(begun.native)
         dims = (shape.num_experts // size, size * shape.max_tokens, shape.hidden)
-        flat = torch.from_numpy(self._communicator.region_array(MAIN_REGION))
+        flat = torch.from_numpy(native.region_array(MAIN_REGION))
         return flat[start : start + 2 * dims[0] * dims[1] * dims[2]].view(torch.bfloat16).view(dims)
 
     def expect_room(self, shape: _native.LowLatencyShape) -> None:
@@ -176,15 +177,9 @@ class LowLatencyMode:
     def _in_two_parts(
         self, send: Hook, receive: Hook, async_finish: bool, return_recv_hook: bool
     ) -> tuple[EventOverlap, Hook | None]:
-        def alive() -> None:
-            # The engine refers to memory of the native communicator; this raises when it is gone.
-            keep = self._communicator.native
-            receive()
-            del keep
-
         if return_recv_hook:
             self._stream.run(send)
-            return EventOverlap(), _once(lambda: self._stream.run(alive))
+            return EventOverlap(), _once(lambda: self._stream.run(receive))
 
         def both() -> None:
             send()

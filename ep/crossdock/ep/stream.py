@@ -10,7 +10,7 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,6 +18,8 @@ from crossdock.ep.outcomes import cut_short
 from crossdock.proxy.errors import CrossdockError
 
 T = TypeVar("T")
+_MOMENT_S = 0.05
+"""For which another thread may have the stream without that it waits for somebody."""
 
 
 def _nothing() -> None:
@@ -89,10 +91,14 @@ class CommStream:
 
     Args:
         abort: called when an operation, or the wait for one, is cut short, as by Ctrl-C.
+        hold: returns what must outlive an operation, or raises when it is gone.
     """
 
-    def __init__(self, abort: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self, abort: Callable[[], None] = _nothing, hold: Callable[[], object] = _nothing
+    ) -> None:
         self._abort = abort
+        self._hold = hold
         self._lock = threading.RLock()
         self._thread: ThreadPoolExecutor | None = None
         self._last: Future[object] | None = None
@@ -102,12 +108,12 @@ class CommStream:
         """Nothing that another thread asks for comes between what the block asks for. Ranks do the
         parts of an operation in one order, or each waits for a part that the other has not begun.
         """
-        with self._lock:
+        with self._lock, self._held():
             yield
 
     def run(self, operation: Callable[[], T], previous: EventOverlap | None = None) -> T:
         """Run now, after all that was asked for before."""
-        with self._lock, cut_short(self._abort), _light_errors():
+        with self._lock, cut_short(self._abort), _light_errors(), self._held():
             self.synchronize()
             if previous is not None:
                 previous.current_stream_wait()
@@ -119,12 +125,12 @@ class CommStream:
         """Run in the stream's thread; the event passes when it is done."""
 
         def ordered() -> object:
-            with cut_short(self._abort):
+            with cut_short(self._abort), self._held():
                 if previous is not None:
                     previous.current_stream_wait()
                 return operation()
 
-        with self._lock:
+        with self._lock, self._held():
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="crossdock-comm")
             self._last = self._thread.submit(ordered)
@@ -138,10 +144,37 @@ class CommStream:
             with cut_short(self._abort):
                 last.exception()
 
-    def close(self) -> None:
-        """Wait for all work and end the thread."""
-        self.synchronize()
-        with self._lock:
-            if self._thread is not None:
-                self._thread.shutdown()
-                self._thread = None
+    def rests(self, grace_s: float) -> bool:
+        """Whether nothing is under way. The thread has ``grace_s`` to end its work; a call of
+        another thread has a moment, for whoever closes the stream meanwhile means it.
+        """
+        if not self._lock.acquire(timeout=_MOMENT_S):
+            return False
+        try:
+            last = self._last
+        finally:
+            self._lock.release()
+        return last is None or not wait([last], grace_s).not_done
+
+    def close(self, patience_s: float | None = None) -> None:
+        """Wait for all work, or no longer than ``patience_s``, and end the thread.
+
+        What is still under way then goes on with what it holds; what has not begun is refused.
+        """
+        entered = self._lock.acquire(timeout=-1 if patience_s is None else patience_s)
+        try:
+            thread, self._thread = self._thread, None
+            last = self._last
+        finally:
+            if entered:
+                self._lock.release()
+        if thread is not None and last is not None:
+            thread.shutdown(wait=not wait([last], patience_s).not_done)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        keep = self._hold()
+        try:
+            yield
+        finally:
+            del keep
