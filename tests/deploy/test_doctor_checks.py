@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from crossdock.deploy.doctor import checks, probes
-from crossdock.deploy.doctor.findings import Finding, Status
+from crossdock.deploy.doctor.findings import Finding, Status, examine
 from crossdock.deploy.doctor.host import Host
 
 GIB = checks.GIB
@@ -29,7 +31,9 @@ class FakeHost(Host):
     memory: frozenset[int] = frozenset({0})
     memlock: int | None = 8 << 20
     ipc_lock: bool = False
-    shm_free: int = 8 * GIB
+    total: int = 64 * GIB
+    granted: int | None = None
+    files: tuple[int | None, int | None] = (1024, 4096)
     pages: dict[int, int] = field(default_factory=dict)
     shmem: str = "advise"
     folders: dict[str, list[str]] = field(default_factory=dict)
@@ -55,8 +59,14 @@ class FakeHost(Host):
     def may_lock_memory(self) -> bool:
         return self.ipc_lock
 
-    def shm_sizes(self) -> tuple[int, int]:
-        return 8 * GIB, self.shm_free
+    def memory_bytes(self) -> int:
+        return self.total
+
+    def memory_limit(self) -> int | None:
+        return self.granted
+
+    def open_files_limits(self) -> tuple[int | None, int | None]:
+        return self.files
 
     def huge_pages(self) -> dict[int, int]:
         return self.pages
@@ -89,8 +99,13 @@ Ask = Callable[[Host], Finding]
         (checks.check_memlock, replace(FIT, folders=RDMA), Status.CRITICAL, "8 MiB"),
         (checks.check_memlock, replace(FIT, folders=RDMA, ipc_lock=True), Status.OK, "lifted"),
         (checks.check_memlock, replace(FIT, folders=RDMA, memlock=None), Status.OK, "unlimited"),
-        (checks.check_shm, FIT, Status.OK, "8 GiB free"),
-        (checks.check_shm, replace(FIT, shm_free=64 << 20), Status.WARN, "64 MiB free"),
+        (checks.check_memory, FIT, Status.OK, "64 GiB, control group unlimited"),
+        (checks.check_memory, replace(FIT, granted=4 * GIB), Status.OK, "limited to 4 GiB"),
+        (checks.check_memory, replace(FIT, granted=GIB), Status.WARN, "limited to 1 GiB"),
+        (checks.check_memory, replace(FIT, total=GIB), Status.WARN, "1 GiB, control group unlim"),
+        (checks.check_open_files, FIT, Status.OK, "1024, may be raised to 4096"),
+        (checks.check_open_files, replace(FIT, files=(None, None)), Status.OK, "unlimited"),
+        (checks.check_open_files, replace(FIT, files=(1023, 4096)), Status.WARN, "1023"),
         (checks.check_huge_pages, FIT, Status.OK, "advise"),
         (checks.check_huge_pages, replace(FIT, shmem="never"), Status.WARN, "never"),
         (
@@ -129,6 +144,37 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch, names: list[str], status: Status)
     monkeypatch.setattr(probes, "gpu_names", lambda: names)
     finding = checks.check_gpus(replace(FIT, folders={"dev": ["nvidia0"]}))
     assert finding.status is status
+
+
+@pytest.mark.parametrize(
+    ("hard", "fix"),
+    [(4096, "ulimit -n 4096;"), (None, "ulimit -n 65536;"), (1 << 20, "ulimit -n 65536;")],
+)
+def test_fix_of_few_files_is_what_a_user_may_do(hard: int | None, fix: str) -> None:
+    assert checks.check_open_files(replace(FIT, files=(64, hard))).fix.startswith(fix)
+
+
+def test_fix_of_few_files_needs_others_where_the_hard_limit_is_low() -> None:
+    fix = checks.check_open_files(replace(FIT, files=(64, 64))).fix
+    assert "ulimit -n" not in fix
+    assert "limits.conf" in fix
+
+
+@pytest.mark.parametrize("name", ["memfd", "pidfd", "peer memory", "tcp"])
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+def test_nothing_else_is_blamed_for_few_files(
+    monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setattr(socket, "create_server", refuse)
+    (finding,) = examine([check for check in checks.CHECKS if check.name == name], FIT)
+    assert finding.status is Status.UNKNOWN
+    assert "open files" in finding.observed
+    assert "open files" in finding.fix
 
 
 def test_loopback_refused(monkeypatch: pytest.MonkeyPatch) -> None:

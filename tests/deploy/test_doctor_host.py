@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import types
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossdock.deploy.doctor.host import Host, format_cpu_list, parse_cpu_list
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
 
 
 @given(st.sets(st.integers(0, 600)))
@@ -64,11 +68,49 @@ def test_memlock(monkeypatch: pytest.MonkeyPatch, soft: int, limit: int | None) 
     assert Host().memlock_limit() == limit
 
 
-def test_shm_sizes_are_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    blocks = types.SimpleNamespace(f_blocks=8, f_bfree=4, f_bavail=3, f_frsize=4096, f_bsize=512)
-    answers = {tmp_path / "dev/shm": blocks}
-    monkeypatch.setattr(os, "statvfs", answers.__getitem__)
-    assert Host(tmp_path).shm_sizes() == (32768, 12288)
+def test_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        assert Host().open_files_limits() == (soft - 1, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_memory(tmp_path: Path) -> None:
+    write(tmp_path / "proc/meminfo", "MemTotal:       24684092 kB\nMemFree:        22113424 kB\n")
+    assert Host(tmp_path).memory_bytes() == 24684092 * 1024
+    (tmp_path / "proc/meminfo").write_text("MemFree: 1 kB\n")
+    with pytest.raises(ValueError, match="no line MemTotal"):
+        Host(tmp_path).memory_bytes()
+
+
+@pytest.mark.parametrize(
+    ("groups", "limits", "expected"),
+    [
+        ("", {}, None),
+        ("0::/a/b", {}, None),
+        ("0::/a/b", {"a/b/memory.max": "max"}, None),
+        ("0::/a/b", {"a/b/memory.max": "4096"}, 4096),
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "8192"}, 8192),
+        ("0::/a/b", {"a/b/memory.max": "9000", "a/memory.max": "8192"}, 8192),
+        ("0::/a/b", {"memory.max": "4096"}, 4096),
+        ("0::/../b", {"memory.max": "4096", "../b/memory.max": "1"}, 4096),
+        ("1:cpu:/a\n2:memory:/a", {"memory/a/memory.limit_in_bytes": "4096"}, 4096),
+        ("2:cpu,memory:/b", {"memory/memory.limit_in_bytes": "4096"}, 4096),
+        ("2:memory:/a", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("2:memory:/", {"memory/memory.limit_in_bytes": "9223372036854710272"}, None),
+        ("1:cpu:/a\n0::/", {"memory/a/memory.limit_in_bytes": "4096"}, None),
+        ("1:name=a:b:/x:y\n0::/x:y", {"x:y/memory.max": "4096"}, 4096),
+    ],
+)
+def test_memory_limit(
+    tmp_path: Path, groups: str, limits: dict[str, str], expected: int | None
+) -> None:
+    write(tmp_path / "proc/self/cgroup", groups + "\n")
+    for name, text in limits.items():
+        write(tmp_path / "sys/fs/cgroup" / name, text + "\n")
+    assert Host(tmp_path).memory_limit() == expected
 
 
 def test_huge_pages(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ import re
 from collections.abc import Callable
 
 from crossdock.deploy.doctor import probes
-from crossdock.deploy.doctor.findings import Check, Finding, Status
+from crossdock.deploy.doctor.findings import OUT_OF_FILES, Check, Finding, Status
 from crossdock.deploy.doctor.host import Host, format_cpu_list
 
 KERNEL_EXPECTED = (5, 12)
 GIB = 1 << 30
-SHM_FREE_EXPECTED = GIB
+RANK_BYTES = 2 * GIB
+"""At DeepEP's shapes: a low-latency region of 1 GiB, and results of either mode."""
+FILES_EXPECTED = 1024
+"""Two Buffers of 64 ranks with 4 proxies each, 8 ranks on a host, and what torch has open."""
+FILES_ADVISED = 65536
 MEMLOCK_EXPECTED = 64 * GIB
 
 
@@ -75,16 +79,48 @@ def check_memlock(host: Host) -> Finding:
     )
 
 
-def check_shm(host: Host) -> Finding:
-    """Containers get 64 MiB unless they are asked for more."""
-    size, free = host.shm_sizes()
+def check_memory(host: Host) -> Finding:
+    """Regions are memfds: the control group counts their touched pages, /dev/shm does not."""
+    total, limit = host.memory_bytes(), host.memory_limit()
+    usable = total if limit is None else min(total, limit)
+    granted = "unlimited" if limit is None else f"limited to {_size(limit)}"
     return Finding(
-        "/dev/shm",
-        Status.OK if free >= SHM_FREE_EXPECTED else Status.WARN,
-        observed=f"{_size(free)} free of {_size(size)}",
-        expected=f"{_size(SHM_FREE_EXPECTED)} free",
-        fix="mount -o remount,size=8G /dev/shm; --shm-size=8g; an emptyDir of medium Memory",
+        "memory",
+        Status.OK if usable >= 2 * RANK_BYTES else Status.WARN,
+        observed=f"{_size(total)}, control group {granted}",
+        expected=f"{_size(2 * RANK_BYTES)} or more, {_size(RANK_BYTES)} for each rank at DeepEP's "
+        "shapes; none of it is taken from /dev/shm",
+        fix="raise memory.max; in a container --memory, or the limit on memory of its pod. "
+        "CROSSDOCK_HEAP_BYTES makes a heap that is full an error, before the kernel ends a rank",
     )
+
+
+def check_open_files(host: Host) -> Finding:
+    """A Buffer holds descriptors of the memory and the process of neighbours, and sockets."""
+    soft, hard = host.open_files_limits()
+    low = soft is not None and soft < FILES_EXPECTED
+    return Finding(
+        "open files",
+        Status.WARN if low else Status.OK,
+        observed=f"{_count(soft)}, may be raised to {_count(hard)}",
+        expected=f"{FILES_EXPECTED} or more; a Buffer takes 4 for each rank of its host, and over "
+        "tcp proxies x connections for each rank",
+        fix=_more_files(hard),
+    )
+
+
+def _more_files(hard: int | None) -> str:
+    lasting = (
+        f"in a container --ulimit nofile={FILES_ADVISED}, in a service LimitNOFILE={FILES_ADVISED}"
+    )
+    if hard is not None and hard < FILES_EXPECTED:
+        return f"{lasting}, for a user nofile in /etc/security/limits.conf"
+    most = FILES_ADVISED if hard is None else min(hard, FILES_ADVISED)
+    return f"ulimit -n {most}; {lasting}"
+
+
+def _count(limit: int | None) -> str:
+    return "unlimited" if limit is None else str(limit)
 
 
 def check_huge_pages(host: Host) -> Finding:
@@ -136,6 +172,8 @@ def check_loopback(_host: Host) -> Finding:
     try:
         round_trip_us = probes.loopback_round_trip_us()
     except OSError as error:
+        if error.errno in OUT_OF_FILES:
+            raise
         return _loopback(Status.CRITICAL, f"no connection: {error}")
     return _loopback(Status.OK, f"round trip {round_trip_us:.0f} us")
 
@@ -157,6 +195,8 @@ def _probe(name: str, probe: Callable[[], None], expected: str, fix: str) -> Che
         try:
             probe()
         except (OSError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno in OUT_OF_FILES:
+                raise
             return Finding(name, Status.CRITICAL, f"refused: {error}", expected, fix)
         return Finding(name, Status.OK, "works", expected, fix)
 
@@ -180,7 +220,8 @@ CHECKS = (
     Check("cpus", check_cpus),
     Check("numa", check_numa),
     Check("memlock", check_memlock),
-    Check("/dev/shm", check_shm),
+    Check("memory", check_memory),
+    Check("open files", check_open_files),
     Check("huge pages", check_huge_pages),
     _probe(
         "memfd",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from crossdock.deploy.doctor.host import Host
+
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""Says something about the limit on open files, and nothing about what was looked at."""
 
 
 class Status(StrEnum):
@@ -54,10 +58,13 @@ def _ask(check: Check, host: Host) -> Finding:
     try:
         return check.ask(host)
     except (OSError, ValueError, IndexError) as error:
+        starved = isinstance(error, OSError) and error.errno in OUT_OF_FILES
         return Finding(
             check.name,
             Status.UNKNOWN,
             observed=f"the check could not run: {error}",
             expected="a host that answers",
-            fix="run it as a user who may read /proc and /sys, on Linux",
+            fix="raise the limit on open files first"
+            if starved
+            else "run it as a user who may read /proc and /sys, on Linux",
         )

@@ -6,12 +6,14 @@ looks like.
 
 from __future__ import annotations
 
-import os
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 CAP_IPC_LOCK = 14
+UNLIMITED_BYTES = 1 << 62
+"""Version 1 of control groups has no word for it, but a number near 2**63."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,41 @@ class Host:
 
     def memlock_limit(self) -> int | None:
         """The soft limit on locked memory in bytes; None where it is unlimited."""
-        soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-        return None if soft == resource.RLIM_INFINITY else soft
+        return _limits(resource.RLIMIT_MEMLOCK)[0]
 
-    def shm_sizes(self) -> tuple[int, int]:
-        """Size of and free room in /dev/shm, in bytes."""
-        stat = os.statvfs(self.root / "dev/shm")
-        return stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize
+    def open_files_limits(self) -> tuple[int | None, int | None]:
+        """How many files a process may have open, and how far it may raise that."""
+        return _limits(resource.RLIMIT_NOFILE)
+
+    def memory_bytes(self) -> int:
+        """All memory of the host."""
+        for line in (self.read("proc/meminfo") or "").splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemTotal":
+                return int(value.split()[0]) << 10
+        raise ValueError("/proc/meminfo has no line MemTotal")
+
+    def memory_limit(self) -> int | None:
+        """What the control group grants, in bytes; None where it is unlimited."""
+        limits = [int(text) for text in self._memory_limits() if text and text != "max"]
+        least = min(limits, default=UNLIMITED_BYTES)
+        return None if least >= UNLIMITED_BYTES else least
+
+    def _memory_limits(self) -> Iterator[str | None]:
+        """The limits of this process's group and of all groups above it, of version 1 and 2."""
+        for line in (self.read("proc/self/cgroup") or "").splitlines():
+            _, controllers, name = line.split(":", 2)
+            if not controllers:
+                mount, file = "sys/fs/cgroup", "memory.max"
+            elif "memory" in controllers.split(","):
+                mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+            else:
+                continue
+            # A container may not see the folders of its own group; its limits are at the top then.
+            group = PurePosixPath(name.lstrip("/"))
+            for folder in (group, *group.parents):
+                if ".." not in folder.parts:
+                    yield self.read(f"{mount}/{folder}/{file}")
 
     def huge_pages(self) -> dict[int, int]:
         """Reserved huge pages that are free, by page size in KiB."""
@@ -95,6 +125,15 @@ class Host:
         """The chosen mode, `[madvise]` in the file; empty where the kernel has none."""
         text = self.read(f"sys/kernel/mm/transparent_hugepage/{kind}") or ""
         return text.partition("[")[2].partition("]")[0]
+
+
+def _limits(kind: int) -> tuple[int | None, int | None]:
+    """The soft and the hard limit on a resource; None where it is unlimited."""
+    soft, hard = resource.getrlimit(kind)
+    return (
+        None if soft == resource.RLIM_INFINITY else soft,
+        None if hard == resource.RLIM_INFINITY else hard,
+    )
 
 
 def parse_cpu_list(text: str) -> set[int]:
