@@ -4,6 +4,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
@@ -196,6 +197,15 @@ int64_t layout(const Engine& engine, uintptr_t topk_idx, uint32_t num_tokens, ui
          reinterpret_cast<int32_t*>(per_expert), reinterpret_cast<bool*>(in_rank)});
 }
 
+std::optional<std::pair<uint32_t, int32_t>> miscount(uintptr_t topk_idx, uint32_t num_tokens,
+                                                     uint32_t topk, uintptr_t per_expert,
+                                                     uint32_t num_experts) {
+    const auto found = first_miscount(reinterpret_cast<const int64_t*>(topk_idx), num_tokens, topk,
+                                      {reinterpret_cast<const int32_t*>(per_expert), num_experts});
+    if (!found) return std::nullopt;
+    return std::pair(found->expert, found->counted);
+}
+
 void bind_engine(nb::module_& m) {
     nb::class_<Engine>(m, "Engine")
         .def(
@@ -321,6 +331,8 @@ NB_MODULE(_native, m) {
             return 2 * LowLatencyLayout(max_tokens, hidden, num_ranks, num_experts).half_bytes();
         },
         "max_tokens"_a, "hidden"_a, "num_ranks"_a, "num_experts"_a);
+    m.def("first_miscount", &miscount, "topk_idx"_a, "num_tokens"_a, "topk"_a, "per_expert"_a,
+          "num_experts"_a, Released());
     m.def("isa", []() { return selected_kernels().kernels->isa; });
     m.def("isa_message", []() { return selected_kernels().message; });
     bind_endings(m);

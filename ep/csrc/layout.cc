@@ -42,4 +42,27 @@ int64_t compute_layout(const int64_t* topk_idx, uint32_t num_tokens, uint32_t to
     return -1;
 }
 
+std::optional<Miscount> first_miscount(const int64_t* topk_idx, uint32_t num_tokens, uint32_t topk,
+                                       std::span<const int32_t> tokens_per_expert) {
+    struct Seen {
+        int32_t tokens = 0;
+        uint32_t last = 0;  // the last token that was counted, plus one: a token counts once
+    };
+    std::vector<Seen> at_expert(tokens_per_expert.size());
+    for (uint32_t token = 1; token <= num_tokens; ++token) {
+        for (uint32_t k = 0; k < topk; ++k) {
+            const auto expert = static_cast<uint64_t>(*topk_idx++);
+            if (expert >= at_expert.size()) continue;
+            Seen& seen = at_expert[expert];
+            seen.tokens += seen.last != token;
+            seen.last = token;
+        }
+    }
+    for (uint32_t expert = 0; expert < at_expert.size(); ++expert) {
+        const int32_t counted = at_expert[expert].tokens;
+        if (counted != tokens_per_expert[expert]) return Miscount{expert, counted};
+    }
+    return std::nullopt;
+}
+
 }  // namespace crossdock::ep

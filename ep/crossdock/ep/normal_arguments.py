@@ -113,6 +113,7 @@ def checked_dispatch(
     expect_experts(per_expert.numel(), num_ranks)
     idx = expect_topk(topk_idx, num_tokens, per_expert.numel())
     weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape)
+    _expect_counts(idx, per_expert)
     announced, counted = per_rank.tolist(), in_rank.sum(0).tolist()
     if announced != counted:
         raise ArgumentError(
@@ -121,6 +122,19 @@ def checked_dispatch(
     return DispatchArguments(
         rows, scales, idx, weights, in_rank, per_expert, per_expert.numel(), None, *sizes
     )
+
+
+def _expect_counts(idx: torch.Tensor, per_expert: torch.Tensor) -> None:
+    """Counts that do not belong to the indices would only show in what other ranks return."""
+    wrong = _native.first_miscount(
+        idx.data_ptr(), idx.shape[0], idx.shape[1], per_expert.data_ptr(), per_expert.numel()
+    )
+    if wrong is not None:
+        expert, counted = wrong
+        raise ArgumentError(
+            f"num_tokens_per_expert announces {int(per_expert[expert])} tokens for expert "
+            f"{expert}, but topk_idx has {counted}; pass what get_dispatch_layout gives for it"
+        )
 
 
 def _checked_sizes(expert_alignment: object, num_worst_tokens: object) -> tuple[int, int]:
