@@ -12,7 +12,7 @@ from crossdock.ep.buffer_base import BufferBase
 from crossdock.ep.config import Config
 from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
-from crossdock.ep.stream import EventOverlap
+from crossdock.ep.stream import EventOverlap, expect_event
 from crossdock.ep.tensors import expect_experts, expect_topk
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
@@ -49,6 +49,7 @@ class NormalCalls(BufferBase):
         self._expect_alive()
         expect_experts(num_experts, self.group_size)
         idx = expect_topk(topk_idx, None, num_experts)
+        previous = expect_event(previous_event)
         nodes = self._engine.num_nodes
         per_rank = torch.empty(self.group_size, dtype=torch.int32, device="cpu")
         per_node = torch.empty(nodes, dtype=torch.int32, device="cpu") if nodes > 1 else None
@@ -68,9 +69,9 @@ class NormalCalls(BufferBase):
             )
 
         if async_finish:
-            event = self._stream.submit(compute, previous_event)
+            event = self._stream.submit(compute, previous)
         else:
-            self._stream.run(compute, previous_event)
+            self._stream.run(compute, previous)
             event = EventOverlap()
         return per_rank, per_node, per_expert, in_rank, event
 

@@ -17,9 +17,10 @@ from crossdock.ep.normal_arguments import (
     X,
 )
 from crossdock.ep.outcomes import REFUSED, cut_short, raise_disagreement, settle
-from crossdock.ep.stream import CommStream, EventOverlap
+from crossdock.ep.stream import CommStream, EventOverlap, expect_event
 from crossdock.ep.tensors import heap_tensor
 from crossdock.proxy import Communicator
+from crossdock.proxy._native import FaultCode
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 T = TypeVar("T")
@@ -54,17 +55,17 @@ class NormalMode:
         self,
         check: Callable[[], DispatchArguments],
         cached: bool,
-        previous: EventOverlap | None,
+        previous: object,
         async_finish: bool,
     ) -> Dispatched:
         """See ``Buffer.dispatch``. ``check`` returns the arguments or raises."""
 
         def run() -> Dispatched:
-            begun = self._begin(check, cached)
+            begun = self._begin(lambda: _after(previous, check), cached)
             return begun.results(self._finish(begun.finish, async_finish))
 
         with cut_short(self._communicator.abort):
-            return self._stream.run(run, previous)
+            return self._stream.run(run)
 
     def _finish(self, move: Callable[[], None], async_finish: bool) -> EventOverlap:
         if async_finish:
@@ -91,6 +92,8 @@ class NormalMode:
 
     def _refuse_dispatch(self, cached: bool) -> None:
         """Take the part of the call that all ranks wait for, and tell them."""
+        if self._is_over():
+            return
         given = _native.DispatchInput()
         given.refusal = Refusal.ARGUMENTS
         given.cached = cached
@@ -111,18 +114,18 @@ class NormalMode:
     def combine(
         self,
         check: Callable[[], CombineArguments],
-        previous: EventOverlap | None,
+        previous: object,
         async_finish: bool,
     ) -> Combined:
         """See ``Buffer.combine``. ``check`` returns the arguments or raises."""
 
         def run() -> Combined:
-            combine = self._begin_combine(check)
+            combine = self._begin_combine(lambda: _after(previous, check))
             event = self._finish(combine.run, async_finish)
             return combine.out, combine.out_weights, event
 
         with cut_short(self._communicator.abort):
-            return self._stream.run(run, previous)
+            return self._stream.run(run)
 
     def _begin_combine(self, check: Callable[[], CombineArguments]) -> _Combine:
         refusal = Refusal.ARGUMENTS
@@ -131,12 +134,32 @@ class NormalMode:
             refusal = Refusal.MEMORY
             return _Combine(self._communicator, self._engine, arguments, self._timeout_s)
         except REFUSED:
-            given = _native.CombineInput()
-            given.refusal = refusal
-            places = _native.CombinePlaces()
-            ended = self._engine.combine(given, self._empty_handle(), places, self._timeout_s)
-            settle(self._communicator, ended.outcome, "combine (refused here)", self._timeout_s)
+            self._refuse_combine(refusal)
             raise
+
+    def _refuse_combine(self, why: Refusal) -> None:
+        if self._is_over():
+            return
+        given = _native.CombineInput()
+        given.refusal = why
+        places = _native.CombinePlaces()
+        ended = self._engine.combine(given, self._empty_handle(), places, self._timeout_s)
+        settle(self._communicator, ended.outcome, "combine (refused here)", self._timeout_s)
+
+    def _is_over(self) -> bool:
+        """Whether this rank has aborted, as when the previous event has failed: all know then."""
+        code, _, _ = self._communicator.native.fault()
+        return code != FaultCode.NONE
+
+
+def _after(previous: object, check: Callable[[], T]) -> T:
+    """What ``check`` returns once the event has passed. What the event raises is refused like a
+    wrong argument: the other ranks wait for this one either way.
+    """
+    event = expect_event(previous)
+    if event is not None:
+        event.current_stream_wait()
+    return check()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from crossdock.ep.outcomes import cut_short
-from crossdock.proxy.errors import CrossdockError
+from crossdock.proxy.errors import ArgumentError, CrossdockError
 
 T = TypeVar("T")
 _MOMENT_S = 0.05
@@ -84,6 +84,22 @@ class EventOverlap:
     ) -> None:
         if self.event is not None:
             self.event.current_stream_wait()
+
+
+def expect_event(previous: object) -> EventOverlap | None:
+    """``previous``, when it is something to wait for, or nothing."""
+    if previous is None:
+        return None
+    if not isinstance(previous, EventOverlap):
+        raise ArgumentError(
+            f"previous_event is a {type(previous).__name__}, but must be an EventOverlap, as "
+            "Buffer.capture() returns"
+        )
+    if not isinstance(previous.event, EventHandle | None):
+        raise ArgumentError(
+            f"previous_event holds a {type(previous.event).__name__}, but must hold an EventHandle"
+        )
+    return previous
 
 
 class CommStream:
