@@ -140,11 +140,14 @@ class CommStream:
     ) -> EventOverlap:
         """Run in the stream's thread; the event passes when it is done."""
 
+        # The frame of `ordered` lives as long as its error, and must not keep the operation alive.
+        pending = [operation]
+
         def ordered() -> object:
-            with cut_short(self._abort), self._held():
+            with cut_short(self._abort), _light_errors(), self._held():
                 if previous is not None:
                     previous.current_stream_wait()
-                return operation()
+                return pending.pop()()
 
         with self._lock, self._held():
             if self._thread is None:
