@@ -135,9 +135,20 @@ def test_results_that_cannot_be_saved_are_printed_and_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = command.Common(json=Path("/dev/full"))
-    with pytest.raises(BenchFailed, match=r"could not be saved: .*No space left"):
+    with pytest.raises(BenchFailed, match=r"results could not be saved: .*No space left"):
         command.run(given, record_of_nothing, lines, draw)
     assert capsys.readouterr().out == "0 wrong\n"
+
+
+def test_results_are_saved_where_nobody_reads_the_report(tmp_path: Path) -> None:
+    def unread(_record: Record) -> Iterator[str]:
+        yield "the first line"
+        raise BrokenPipeError
+
+    file = tmp_path / "record.json"
+    with pytest.raises(BrokenPipeError):
+        command.deliver(command.Common(json=file), record_of_nothing(), unread, draw)
+    assert load(file).question == "ring"
 
 
 @pytest.mark.parametrize("bench", [ring, transport, ep])

@@ -98,13 +98,19 @@ def deliver(
     draw: Callable[[Record, Path], None],
 ) -> int:
     """Print and save; the exit status, which says whether anything came out wrong."""
-    for line in lines(record):
-        say(line)
+    try:
+        for line in lines(record):
+            say(line)
+    finally:
+        _save(given, record, draw)  # even where nobody reads the report to its end
+    return EXIT_WRONG if record.wrong else 0
+
+
+def _save(given: Common, record: Record, draw: Callable[[Record, Path], None]) -> None:
     try:
         if given.json is not None:
             record.save(given.json)
         if given.plot is not None:
             draw(record, given.plot)
     except OSError as error:
-        raise BenchFailed(f"the results above could not be saved: {error}") from error
-    return EXIT_WRONG if record.wrong else 0
+        raise BenchFailed(f"the results could not be saved: {error}") from error
