@@ -16,11 +16,14 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from crossdock.deploy import output
 from crossdock.proxy.errors import CrossdockError
 
 EXIT_FAILED = 1
 EXIT_COULD_NOT_RUN = 2
 EXIT_INTERRUPTED = 130
+EXIT_READER_LEFT = 141
+"""As of a program that SIGPIPE has ended."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        with output.checked():
+            return _run(arguments)
+    except output.ReaderLeft:
+        return EXIT_READER_LEFT
     except CrossdockError as error:
         return _complain(f"{type(error).__name__}: {error}", EXIT_FAILED)
     except KeyboardInterrupt:
