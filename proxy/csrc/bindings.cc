@@ -25,7 +25,8 @@ void translate(const std::exception_ptr& thrown, void*) {
 
 NB_MODULE(_native, m) {
     m.doc() = "The native core of crossdock.proxy.";
-    // A tensor over the heap may outlive the interpreter: torch frees it after nanobind has counted.
+    // A tensor over the heap may outlive the interpreter: torch frees it after nanobind has
+    // counted.
     nb::set_leak_warnings(false);
     nb::register_exception_translator(translate);
     crossdock::proxy::bind_types(m);

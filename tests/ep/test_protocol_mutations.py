@@ -26,7 +26,7 @@ SOURCES = [
     ),
     *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("endpoint", "faults", "network")),
     *(f"ep/csrc/{name}.cc" for name in ("layout", "low_latency_combine", "low_latency_dispatch")),
-    *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "run")),
+    *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "watch")),
     *(f"ep/csrc/kernels/{name}.cc" for name in ("kernels", "kernels_isa")),
     *(f"tests/ep/csrc/sim_{name}.cc" for name in ("cluster", "low_latency", "normal", "program")),
     *(f"tests/ep/csrc/test_sim_{name}.cc" for name in ("epochs", "losses", "rounds")),
@@ -139,6 +139,20 @@ MUTATIONS = [
         "    drain();\n",
         "",
         "SimEpochs.*",
+    ),
+    Mutation(
+        "signs-of-life-unheard",
+        "ep/csrc/sign_of_life.h",
+        "now - heard_[peer].at < timeout_ / 2;",
+        "now < heard_[peer].at;",
+        "SimLosses.*",
+    ),
+    Mutation(
+        "masked-without-more-time",
+        "ep/csrc/watch.h",
+        "kExtensions = 3;",
+        "kExtensions = 0;",
+        "SimLosses.*",
     ),
 ]
 

@@ -72,8 +72,8 @@ MUTATIONS = [
         "popped-is-only-noted",
         RING,
         "ring.h",
-        "publish(ring_->popped, next_);",
-        "note(ring_->popped, next_);",
+        "publish(ring_->popped, next);",
+        "note(ring_->popped, next);",
         ("is written while another thread uses it",),
     ),
     Mutation(
