@@ -206,9 +206,9 @@ def statistics_of_waits(rank: RankContext, world: World) -> tuple[int, int]:
     with built(rank, world, low_latency=ROOM) as buffer:
         case = LowLatencyCase(LowLatencySpec((8,) * SIZE, 8, 512))
         waited = [torch.full((SIZE,), 1000, dtype=torch.int64) for _ in range(2)]
-        time.sleep(0.2 * (rank.rank == 1))
+        time.sleep(0.6 * (rank.rank == 1))
         handle = dispatch(buffer, case, dispatch_wait_recv_cost_stats=waited[0])[2]
-        time.sleep(0.2 * (rank.rank == 1))
+        time.sleep(0.6 * (rank.rank == 1))
         combine(buffer, case, handle, combine_wait_recv_cost_stats=waited[1])
         return int(waited[0][1]) - 1000, int(waited[1][1]) - 1000
 
@@ -216,9 +216,9 @@ def statistics_of_waits(rank: RankContext, world: World) -> tuple[int, int]:
 def test_waits_are_counted_in_microseconds_for_the_rank_that_was_late() -> None:
     first, second, third = run_ranks(statistics_of_waits, SIZE, on_one_node(SIZE, "shm", 1))
     for waited in (first, third):
-        assert 100_000 < waited[0] < 2_000_000
-        assert 100_000 < waited[1] < 2_000_000
-    assert max(second) < 100_000
+        assert 100_000 < waited[0] < 20_000_000
+        assert 100_000 < waited[1] < 20_000_000
+    assert max(second) < min(*first, *third)
 
 
 def test_the_hook_and_the_event_exclude_each_other() -> None:
