@@ -12,8 +12,7 @@ import torch
 from tests.ep.low_latency_cases import LowLatencyCase, LowLatencySpec, combine, dispatch
 from tests.ep.worlds import World, build, on_one_node
 from tests.harness import RankContext, run_ranks
-
-from crossdock.proxy import _native
+from tests.proxy.jobs import without_caretaker
 
 SIZE = 2
 BUSY = 0
@@ -22,18 +21,10 @@ ROUNDS = 4  # credits are waited for from the third on
 SPEC = LowLatencySpec((8,) * SIZE, 8, 256)
 
 
-class WithoutCaretaker(_native.CommunicatorConfig):
-    """Nobody runs inline proxies but who waits."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, False if name == "caretaker" else value)
-
-
 def waits(rank: RankContext, world: World) -> list[float]:
     """How long this rank waits for the rows of the one that is away after each call."""
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_native, "CommunicatorConfig", WithoutCaretaker)
+    with without_caretaker():
         buffer = build(rank, world, low_latency=(8, 256, SIZE * SPEC.local_experts))
     exchange = rank.exchange("pace")
     case = LowLatencyCase(SPEC)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.harness import RankContext
 
-from crossdock.proxy import Communicator, Options, schema
+from crossdock.proxy import Communicator, Options, _native, schema
 from crossdock.proxy.schema import Command, Op
 
 MIB = 1 << 20
@@ -42,6 +43,19 @@ def communicator(
         raise
     finally:
         built.destroy()
+
+
+class _WithoutCaretaker(_native.CommunicatorConfig):
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, False if name == "caretaker" else value)
+
+
+@contextlib.contextmanager
+def without_caretaker() -> Iterator[None]:
+    """What is built in the block has nobody who runs inline proxies but who waits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_native, "CommunicatorConfig", _WithoutCaretaker)
+        yield
 
 
 def write(peer: int, offset: int, size: int = 64, **more: Any) -> Command:

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 from tests.harness import RankContext, run_ranks
-from tests.proxy.jobs import MIB, NUM_COUNTERS, WAYS, communicator, counted, options, write
+from tests.proxy.jobs import (
+    MIB,
+    NUM_COUNTERS,
+    WAYS,
+    communicator,
+    counted,
+    options,
+    without_caretaker,
+    write,
+)
 
 from crossdock.proxy import (
     CapacityError,
@@ -131,7 +140,7 @@ def test_a_peer_that_seals_twice_is_named(threads: int) -> None:
 
 def late_arrivals(context: RankContext) -> None:
     """What rank 0 sent in epoch 0 reaches rank 1 in epoch 1: its proxy did not run before."""
-    with communicator(context, "shm") as c:
+    with without_caretaker(), communicator(context, "shm") as c:
         pace = context.exchange("pace")
         if c.rank == 0:
             c.push([counted(1, 1, 7)])
