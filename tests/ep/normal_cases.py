@@ -109,6 +109,18 @@ class NormalCase:
         kind = torch.float32 if spec.kind == "float32" else torch.int32
         return rows, [table.to(torch.int32).view(kind) for table in bits]
 
+    def arguments(self, rank: int) -> dict[str, Any]:
+        """What the dispatch of a rank must be given."""
+        layout = self.layouts[rank]
+        return {
+            "x": passed(self, rank, self.x, self.scales),
+            "num_tokens_per_rank": layout.num_tokens_per_rank,
+            "is_token_in_rank": layout.is_token_in_rank,
+            "num_tokens_per_expert": layout.num_tokens_per_expert,
+            "topk_idx": self.topk_idx[rank],
+            "topk_weights": self.weights[rank],
+        }
+
     def outputs(self) -> list[Tensor]:
         """What the experts of each rank return."""
         rows = [len(one.source_rank) for one in self.want]
@@ -160,17 +172,11 @@ def check_layout(seat: Seat, case: NormalCase) -> None:
 def check_dispatch(seat: Seat, case: NormalCase) -> tuple[Any, EventOverlap]:
     """Rows, scales, indices, weights, counts."""
     rank, spec = seat.rank, case.spec
-    layout = case.layouts[rank]
     buffer = seat.buffer
     dispatch = buffer.internode_dispatch if spec.internode_names else buffer.dispatch
     x, idx, weights, counts, handle, event = dispatch(
-        passed(case, rank, case.x, case.scales),
-        num_tokens_per_rank=layout.num_tokens_per_rank,
-        num_tokens_per_rdma_rank=layout.num_tokens_per_node,
-        is_token_in_rank=layout.is_token_in_rank,
-        num_tokens_per_expert=layout.num_tokens_per_expert,
-        topk_idx=case.topk_idx[rank],
-        topk_weights=case.weights[rank],
+        **case.arguments(rank),
+        num_tokens_per_rdma_rank=case.layouts[rank].num_tokens_per_node,
         expert_alignment=spec.alignment,
         num_worst_tokens=case.worst,
         previous_event=buffer.capture(),

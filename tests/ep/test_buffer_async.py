@@ -29,17 +29,8 @@ SPEC = NormalSpec((30, 40), hidden=256)
 
 
 def begin(buffer: Buffer, case: NormalCase, previous: EventOverlap | None = None) -> Any:
-    layout = case.layouts[buffer.rank]
-    return buffer.dispatch(
-        case.x[buffer.rank],
-        num_tokens_per_rank=layout.num_tokens_per_rank,
-        is_token_in_rank=layout.is_token_in_rank,
-        num_tokens_per_expert=layout.num_tokens_per_expert,
-        topk_idx=case.topk_idx[buffer.rank],
-        topk_weights=case.weights[buffer.rank],
-        previous_event=previous,
-        async_finish=True,
-    )
+    given = case.arguments(buffer.rank)
+    return buffer.dispatch(**given, previous_event=previous, async_finish=True)
 
 
 @contextlib.contextmanager

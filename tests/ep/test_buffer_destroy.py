@@ -31,17 +31,8 @@ BEGUN_S = 0.3
 
 
 def normal(buffer: Buffer, **more: Any) -> Any:
-    case = NormalCase(SPEC, (0,) * SIZE)
-    layout = case.layouts[buffer.rank]
-    return buffer.dispatch(
-        case.x[buffer.rank],
-        num_tokens_per_rank=layout.num_tokens_per_rank,
-        is_token_in_rank=layout.is_token_in_rank,
-        num_tokens_per_expert=layout.num_tokens_per_expert,
-        topk_idx=case.topk_idx[buffer.rank],
-        topk_weights=case.weights[buffer.rank],
-        **more,
-    )
+    given = NormalCase(SPEC, (0,) * SIZE).arguments(buffer.rank)
+    return buffer.dispatch(**given, **more)
 
 
 def low_latency(buffer: Buffer) -> None:

@@ -15,7 +15,6 @@ from tests.ep.normal_cases import (
     NormalSpec,
     check_dispatch,
     check_normal,
-    passed,
 )
 from tests.ep.pool import RankPool, Seat, pool_of
 from tests.ep.worlds import World
@@ -37,16 +36,7 @@ pool = pool_of(WORLD)
 
 def arguments_of(seat: Seat, spec: NormalSpec = SPEC) -> Arguments:
     """A dispatch that is right."""
-    case = NormalCase(spec, seat.world.nodes)
-    layout = case.layouts[seat.rank]
-    return {
-        "x": passed(case, seat.rank, case.x, case.scales),
-        "num_tokens_per_rank": layout.num_tokens_per_rank,
-        "is_token_in_rank": layout.is_token_in_rank,
-        "num_tokens_per_expert": layout.num_tokens_per_expert,
-        "topk_idx": case.topk_idx[seat.rank],
-        "topk_weights": case.weights[seat.rank],
-    }
+    return NormalCase(spec, seat.world.nodes).arguments(seat.rank)
 
 
 def raised(call: Callable[[], object]) -> CrossdockError:

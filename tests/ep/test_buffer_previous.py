@@ -49,19 +49,9 @@ def call(seat: Seat, which: str, handle: Any, **more: Any) -> object:
     case = NormalCase(SPEC, seat.world.nodes)
     if which == "combine":
         return seat.buffer.combine(case.outputs()[seat.rank], handle, **more)
-    x = case.x[seat.rank]
     if which == "cached dispatch":
-        return seat.buffer.dispatch(x, handle, **more)
-    layout = case.layouts[seat.rank]
-    return seat.buffer.dispatch(
-        x,
-        num_tokens_per_rank=layout.num_tokens_per_rank,
-        is_token_in_rank=layout.is_token_in_rank,
-        num_tokens_per_expert=layout.num_tokens_per_expert,
-        topk_idx=case.topk_idx[seat.rank],
-        topk_weights=case.weights[seat.rank],
-        **more,
-    )
+        return seat.buffer.dispatch(case.x[seat.rank], handle, **more)
+    return seat.buffer.dispatch(**case.arguments(seat.rank), **more)
 
 
 def call_after(seat: Seat, which: str, name: str, async_finish: bool) -> None:
