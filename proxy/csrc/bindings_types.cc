@@ -44,7 +44,8 @@ void bind_outcomes(nb::module_& m) {
         .value("CONNECTION_CLOSED", Loss::kConnectionClosed)
         .value("BAD_FRAME", Loss::kBadFrame)
         .value("ABORTED", Loss::kAborted)
-        .value("IO_ERROR", Loss::kIoError);
+        .value("IO_ERROR", Loss::kIoError)
+        .value("NIC_FAILURE", Loss::kNicFailure);
     nb::enum_<RecordKind>(m, "RecordKind")
         .value("NONE", RecordKind::kNone)
         .value("COMMAND", RecordKind::kCommand)

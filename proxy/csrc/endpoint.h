@@ -3,6 +3,7 @@
 // happened as events. It never blocks, and it never throws: what goes wrong is an event.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +18,12 @@ struct Guarantees {
     bool any_source = false;         // a source may lie in memory that was never registered
     bool repeats_events = false;     // an event may be reported twice; arrivals of a peer then have
                                      // growing cookies, so that a repeated one is recognised
-    uint32_t max_in_flight = 0;      // writes to one peer that may await completion; 0: no limit
+    bool atomics = false;  // an addition to a counter of a peer needs no word to its proxy; see
+                           // WriteOp::to_counter
+    bool paced = false;    // completions tell how busy the network is, and too many writes at once
+                           // harm it: the proxy bounds what is in flight by what it measures
+    uint32_t max_in_flight = 0;         // writes to one peer that may await completion; 0: no limit
+    uint32_t max_in_flight_in_all = 0;  // writes to all peers; 0: no limit
 };
 
 // One write, with or without payload, with or without an immediate.
@@ -31,6 +37,8 @@ struct WriteOp {
     uint8_t src_region = 0;
     uint8_t dst_region = 0;
     bool has_immediate = false;
+    bool to_counter = false;   // only where `atomics` is guaranteed: no payload and no immediate;
+    uint64_t counter_add = 0;  // this is added to the 64-bit word at dst_offset of the counters
 };
 
 enum class EventKind : uint8_t {
@@ -47,7 +55,17 @@ enum class Loss : uint8_t {
     kConnectionClosed,
     kBadFrame,
     kAborted,
-    kIoError
+    kIoError,
+    kNicFailure  // Event::failure says which, and how
+};
+
+// How a NIC failed to carry on with a peer.
+struct NicFailure {
+    uint32_t status = 0;         // ibv_wc_status
+    uint32_t vendor = 0;         // vendor_err of the completion
+    uint32_t queue_pair = 0;     // number of the local QP
+    uint32_t operation = 0;      // ibv_wr_opcode of what failed
+    std::array<char, 64> nic{};  // name of the local device and port, such as "mlx5_0:1"
 };
 
 struct Event {
@@ -57,6 +75,7 @@ struct Event {
     uint32_t immediate = 0;  // kArrived
     int32_t detail = 0;      // kPeerLost: errno, or with kAborted the rank that the peer blames
     uint64_t cookie = 0;     // kCompleted: of the write; kArrived: an id that a duplicate repeats
+    const NicFailure* failure = nullptr;  // kNicFailure: lives as long as the endpoint
 };
 
 // A local region as the endpoint sees it.
@@ -80,6 +99,15 @@ class Endpoint {
 
     // Fills `events` with what has happened and returns how many.
     virtual size_t poll(std::span<Event> events) = 0;
+
+    // Grows with each sign of congestion that the endpoint sees beside completions: receivers that
+    // were not ready, packets that were sent again.
+    virtual uint64_t congestion() const { return 0; }
+
+    // The time that latencies are measured in.
+    virtual std::chrono::nanoseconds now() const {
+        return std::chrono::steady_clock::now().time_since_epoch();
+    }
 
     // Called now and then by an idle proxy: looks for peers that died without a trace, and the
     // like. May make system calls.

@@ -19,6 +19,7 @@ struct Peer {
     std::atomic<PeerState> state{PeerState::kAlive};
     std::atomic<Loss> loss{Loss::kNone};
     std::atomic<int32_t> detail{0};
+    NicFailure failure;                  // written before the state says kLost because of it
     std::atomic<uint32_t> farewells{0};  // proxies that have heard its goodbye
 
     bool alive() const { return observe(state) == PeerState::kAlive; }
@@ -30,11 +31,21 @@ struct Peer {
         publish(state, next);
     }
 
+    // Proxies may lose the same peer at the same time: the first one's failure is kept.
+    void mark_failed(const NicFailure& what) {
+        if (!alive() || take(failing_, true)) return;
+        failure = what;
+        mark(PeerState::kLost, Loss::kNicFailure, 0);
+    }
+
     // Each proxy calls it once. What the peer sent through another proxy may still be under way, so
     // the peer has left when all have heard it.
     void hear_farewell(uint32_t num_proxies, Loss why, int32_t what) {
         if (accumulate(farewells, 1u) + 1 >= num_proxies) mark(PeerState::kLeft, why, what);
     }
+
+  private:
+    std::atomic<bool> failing_{false};
 };
 
 class PeerTable {

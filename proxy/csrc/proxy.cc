@@ -149,7 +149,9 @@ void Proxy::apply_sequenced(uint32_t peer, const Immediate& immediate) {
 void Proxy::peer_gone(const Event& event) {
     Peer& peer = (*context_.peers)[event.peer];
     Lane& lane = lanes_[event.peer];
-    if (event.kind == EventKind::kPeerLost) {
+    if (event.failure != nullptr) {
+        peer.mark_failed(*event.failure);
+    } else if (event.kind == EventKind::kPeerLost) {
         peer.mark(PeerState::kLost, event.loss, event.detail);
     } else if (!lane.gone) {
         peer.hear_farewell(context_.num_proxies, event.loss, event.detail);
