@@ -27,7 +27,8 @@ function(add_isa_variant isa)
 endfunction()
 
 file(GLOB proxy_sources CONFIGURE_DEPENDS
-     "${PROJECT_SOURCE_DIR}/proxy/csrc/*.cc" "${PROJECT_SOURCE_DIR}/proxy/csrc/transport/*/*.cc")
+     "${PROJECT_SOURCE_DIR}/proxy/csrc/*.cc" "${PROJECT_SOURCE_DIR}/proxy/csrc/rdma/*.cc"
+     "${PROJECT_SOURCE_DIR}/proxy/csrc/transport/*/*.cc")
 list(FILTER proxy_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
 add_core_library(crossdock_proxy crossdock_options ${proxy_sources})
 

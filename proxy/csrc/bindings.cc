@@ -31,5 +31,7 @@ NB_MODULE(_native, m) {
     nb::register_exception_translator(translate);
     crossdock::proxy::bind_types(m);
     crossdock::proxy::bind_communicator(m);
+    crossdock::proxy::bind_dump(m);
+    crossdock::proxy::bind_rdma(m);
     crossdock::proxy::bind_transports(m);
 }

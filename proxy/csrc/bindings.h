@@ -18,6 +18,8 @@ void attach_tcp(Communicator& communicator, uint32_t proxy,
 
 void bind_types(nanobind::module_& m);
 void bind_communicator(nanobind::module_& m);
+void bind_dump(nanobind::module_& m);
+void bind_rdma(nanobind::module_& m);
 void bind_transports(nanobind::module_& m);
 
 }  // namespace crossdock::proxy

@@ -103,10 +103,11 @@ WaitResult push_packed(Communicator& c, uint32_t ring, const std::vector<nb::byt
 }
 
 WaitResult await_arrivals_of(Communicator& c, const Ranks& peers, uint32_t index, uint32_t amount,
-                             double timeout_s, bool together) {
+                             double timeout_s, bool together, const char* what) {
     for (uint32_t peer : peers)
         counter_of(c, peer, index);
-    return await_arrivals(c.device_view(), peers, index, amount, deadline_in(timeout_s), together);
+    return await_arrivals(c.device_view(), peers, index, amount, deadline_in(timeout_s), together,
+                          what);
 }
 
 void consume(Communicator& c, const Ranks& peers, uint32_t index, uint32_t amount) {
@@ -126,7 +127,7 @@ void open_window(Communicator& c, uint32_t region, uintptr_t address, uint64_t b
         throw std::invalid_argument("regions below " + std::to_string(kFirstWindow) +
                                     " are exposed to peers, and not windows");
     }
-    c.regions().open(region, {reinterpret_cast<std::byte*>(address), bytes});
+    c.open_window(region, {reinterpret_cast<std::byte*>(address), bytes});
 }
 
 void set_peer_region(Communicator& c, uint32_t peer, uint32_t region, uint64_t bytes) {
@@ -200,7 +201,7 @@ void bind_waiting(nb::class_<Communicator>& type) {
             },
             "timeout_s"_a, Released())
         .def("await_arrivals", &await_arrivals_of, "peers"_a, "counter"_a, "amount"_a,
-             "timeout_s"_a, "together"_a = false, Released())
+             "timeout_s"_a, "together"_a = false, "what"_a = "a counter", Released())
         .def("consume", &consume, "peers"_a, "counter"_a, "amount"_a)
         .def("counter", &counter_value, "peer"_a, "index"_a);
 }
@@ -217,7 +218,7 @@ void bind_memory(nb::class_<Communicator>& type) {
         .def(
             "close_window",
             [](Communicator& c, uint32_t region) {
-                c.regions().close(index_below(schema::kMaxRegions, region, "region"));
+                c.close_window(index_below(schema::kMaxRegions, region, "region"));
             },
             "region"_a);
 }
@@ -230,13 +231,7 @@ void bind_facts(nb::class_<Communicator>& type) {
                  const FaultCode code = c.fault().code();
                  return std::tuple(code, c.fault().peer(), c.fault().detail());
              })
-        .def("statistics", &statistics, "proxy"_a)
-        .def(
-            "records",
-            [](Communicator& c, uint32_t proxy, uint64_t count) {
-                return proxy_of(c, proxy).recorder().last(count);
-            },
-            "proxy"_a, "count"_a);
+        .def("statistics", &statistics, "proxy"_a);
 }
 
 }  // namespace

@@ -83,6 +83,11 @@ Communicator::Communicator(const CommunicatorConfig& config)
 
 Communicator::~Communicator() {
     shut_down(-1);
+    if (getpid() == owner_) return;
+    // A forked child must not destroy what NICs hold for the parent.
+    for (auto& proxy : proxies_)
+        static_cast<void>(proxy.release());
+    static_cast<void>(new auto(std::move(keepers_)));
 }
 
 DeviceView Communicator::make_view() {
@@ -95,6 +100,7 @@ DeviceView Communicator::make_view() {
                     .regions = &regions_,
                     .peers = &peers_,
                     .fault = &fault_,
+                    .waits = &waits_,
                     .owner = this,
                     .check_signals = config_.check_signals};
     view.sleep = [](void* self, uint32_t limit_us) {
@@ -113,6 +119,22 @@ DeviceView Communicator::make_view() {
 void Communicator::attach(uint32_t proxy, std::unique_ptr<Endpoint> endpoint,
                           std::span<const uint32_t> peers) {
     proxies_[proxy]->attach(std::move(endpoint), peers);
+}
+
+void Communicator::attach(std::shared_ptr<RegionKeeper> keeper) {
+    keepers_.push_back(std::move(keeper));
+}
+
+void Communicator::open_window(uint32_t region, RegionView memory) {
+    for (auto& keeper : keepers_)
+        keeper->open(region, memory);
+    regions_.open(region, memory);
+}
+
+void Communicator::close_window(uint32_t region) {
+    regions_.close(region);
+    for (auto& keeper : keepers_)
+        keeper->close(region);
 }
 
 void Communicator::start() {
@@ -166,6 +188,8 @@ void Communicator::take_care() {
     uint64_t seen = 0;
     while (!stop_.load(std::memory_order_acquire)) {
         std::this_thread::sleep_for(rest);
+        for (auto& proxy : proxies_)
+            proxy->tick();
         const uint64_t rounds = peek(rounds_);
         bool worked = false;
         if (rounds == seen) {
@@ -260,6 +284,8 @@ void Communicator::shut_down(int32_t blame) {
     stop_threads();
     for (auto& proxy : proxies_)
         proxy->leave(blame);
+    for (auto& keeper : keepers_)
+        keeper->release();
     if (blame < 0) return;
     // The name of the culprit is worth a moment: a farewell may be stuck behind half a write.
     constexpr int kRounds = 20;

@@ -52,11 +52,22 @@ class Communicator {
     Proxy& proxy(uint32_t index) { return *proxies_[index]; }
     Ring* ring(uint32_t index) { return rings_[index]; }
     Counter& counter(uint32_t peer, uint32_t index) { return context_.counter(peer, index); }
+    // All counters, [peer][counter].
+    std::span<Counter> counters() {
+        return {counters_.get(), size_t{config_.num_ranks} * config_.num_counters};
+    }
     const DeviceView& device_view() const { return view_; }
+    const WaitBoard& waits() const { return waits_; }
 
     void attach(uint32_t proxy, std::unique_ptr<Endpoint> endpoint,
                 std::span<const uint32_t> peers);
+    // It is told of windows from now on, and released when all proxies have left.
+    void attach(std::shared_ptr<RegionKeeper> keeper);
     void start();
+
+    // Memory that commands may send from while it is open. Throws what keepers throw.
+    void open_window(uint32_t region, RegionView memory);
+    void close_window(uint32_t region);
 
     // Runs inline proxies once, unless another thread is at it. Returns whether anything happened.
     bool progress();
@@ -87,11 +98,13 @@ class Communicator {
     RegionTable regions_;
     PeerTable peers_;
     FaultCell fault_;
+    WaitBoard waits_;
     std::unique_ptr<Counter[]> counters_;
     ProxyContext context_;
     std::vector<SharedMemory> ring_memory_;
     std::vector<Ring*> rings_;
     std::vector<std::unique_ptr<Proxy>> proxies_;
+    std::vector<std::shared_ptr<RegionKeeper>> keepers_;
     DeviceView view_;
 
     std::vector<std::thread> threads_;

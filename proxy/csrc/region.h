@@ -41,4 +41,14 @@ class RegionTable {
     std::array<RegionView, schema::kMaxRegions> views_{};
 };
 
+// Whoever must know of memory before commands name it, such as a NIC.
+class RegionKeeper {
+  public:
+    virtual ~RegionKeeper() = default;
+    virtual void open(uint32_t id, RegionView view) = 0;  // may throw; then nothing was opened
+    virtual void close(uint32_t id) = 0;
+    // Everything is closed, for good.
+    virtual void release() = 0;
+};
+
 }  // namespace crossdock::proxy

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import msgspec
 
-from crossdock.proxy import schema, topology
+from crossdock.proxy import nics, schema, topology
 from crossdock.proxy.errors import (
     CrossdockError,
+    DeadlineExceeded,
     MismatchError,
     PeerArgumentError,
     TransportError,
@@ -50,6 +51,7 @@ class Introduction(msgspec.Struct, frozen=True):
     node: str
     host: str
     cpus: tuple[int, ...]
+    networks: tuple[str, ...]
     proxy_threads: int | None
     secret: bytes
 
@@ -109,9 +111,11 @@ def agree(
     gathered: list[bytes] = []
     try:
         gathered = exchange.all_gather(msgspec.json.encode(mine), timeout_s)
-    except CrossdockError:
+    except CrossdockError as error:
         # Others may wait for this rank until the deadline; what went wrong here goes before that.
         if refused is None:
+            if isinstance(error, DeadlineExceeded):
+                _tell(error, exchange, timeout_s, what)
             raise
     if isinstance(refused, OSError) and not isinstance(refused, CrossdockError):
         raise TransportError(
@@ -120,6 +124,12 @@ def agree(
     if refused is not None:
         raise refused
     return [_part_of(rank, data, kind, what) for rank, data in enumerate(gathered)]
+
+
+def _tell(error: DeadlineExceeded, exchange: Exchange, timeout_s: float, what: str) -> None:
+    from crossdock.proxy import meeting_dump  # it knows this module
+
+    meeting_dump.tell(error, exchange.rank, exchange.size, what, timeout_s)
 
 
 def _part_of(rank: int, data: bytes, kind: type[T], what: str) -> T:
@@ -150,6 +160,11 @@ def schema_fingerprint() -> str:
     return hashlib.sha256(repr((fields, enums, widths)).encode()).hexdigest()[:16]
 
 
+def job_name(secret: bytes) -> str:
+    """A short name of the job, which does not tell its secret."""
+    return hashlib.sha256(b"crossdock job " + secret).hexdigest()[:12]
+
+
 def introduction(
     options: Options, rank: int, num_counters: int, layout: schema.ImmediateLayout
 ) -> Introduction:
@@ -166,6 +181,7 @@ def introduction(
         node=host if options.node is None else options.node,
         host=host,
         cpus=topology.allowed_cpus(),
+        networks=nics.available_networks() if options.transport == "auto" else (),
         proxy_threads=options.proxy_threads,
         secret=secrets.token_bytes(SECRET_BYTES) if rank == 0 else b"",
     )
@@ -194,15 +210,16 @@ def shm_peers(introductions: Sequence[Introduction], rank: int, transport: str) 
     ]
 
 
-def routes(reached: Sequence[Sequence[int]], rank: int) -> tuple[str, ...]:
-    """The transport from ``rank`` to each rank: shm where both reached each other, else tcp."""
+def routes(reached: Sequence[Sequence[int]], rank: int, network: str) -> tuple[str, ...]:
+    """The transport from ``rank`` to each rank: shm where both reached each other, else the
+    network."""
     both = {p for p in reached[rank] if rank in reached[p]} | {rank}
-    return tuple("shm" if peer in both else "tcp" for peer in range(len(reached)))
+    return tuple("shm" if peer in both else network for peer in range(len(reached)))
 
 
-def need_tcp(reached: Sequence[Sequence[int]]) -> bool:
-    """Whether any two ranks must use tcp; all ranks find the same."""
-    return any("tcp" in routes(reached, rank) for rank in range(len(reached)))
+def need_network(reached: Sequence[Sequence[int]]) -> bool:
+    """Whether any two ranks cannot use shm; all ranks find the same."""
+    return any("shm" != way for r in range(len(reached)) for way in routes(reached, r, "network"))
 
 
 def require_shm(reached: Sequence[Sequence[int]]) -> None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from crossdock.proxy import _native, bootstrap, schema, tcp_connect, topology
+from crossdock.proxy import (
+    _native,
+    bootstrap,
+    heap_size,
+    nics,
+    rdma_connect,
+    schema,
+    tcp_connect,
+    topology,
+)
 from crossdock.proxy.bootstrap import Announcement, Introduction, ShmContact, TcpContact
 from crossdock.proxy.errors import ArgumentError, TransportError
 from crossdock.proxy.exchange import Exchange
@@ -41,6 +49,8 @@ class Built:
     threaded: bool
     node_of: tuple[int, ...]
     routes: tuple[str, ...]
+    job: str
+    """A name that the ranks of this communicator share, and no other."""
 
 
 class Builder:
@@ -68,9 +78,10 @@ class Builder:
         layout = schema.ImmediateLayout(people[0].counter_bits, people[0].sequence_bits)
         config = self._config(people, layout)
         native, offers, reached = self._reach_neighbours(people, config)
-        routes = bootstrap.routes(reached, self._rank)
-        if bootstrap.need_tcp(reached):
-            self._connect_tcp(native, offers, routes, people[0].secret)
+        network = self._network(people)
+        routes = bootstrap.routes(reached, self._rank, network)
+        if bootstrap.need_network(reached):
+            self._connect_far(native, network, people, offers, routes)
         # Nobody sends before everybody can receive.
         self._agree(bool, lambda: True, "connect")
         native.start()
@@ -81,6 +92,7 @@ class Builder:
             threaded=config.threads,
             node_of=topology.numbered([person.node for person in people]),
             routes=routes,
+            job=bootstrap.job_name(people[0].secret),
         )
 
     def _agree(self, kind: type[T], make: Callable[[], T], what: str) -> list[T]:
@@ -118,7 +130,7 @@ class Builder:
         if threaded and self._options.pin:
             config.cpus = list(topology.cpus_for(num_proxies, shares[self._rank]))
         config.main_bytes = max(self._request.main_bytes, _PAGE_BYTES)
-        config.heap_bytes = self._options.heap_bytes or _default_heap_bytes()
+        config.heap_bytes = self._options.heap_bytes or self._default_heap_bytes(people)
         config.num_counters = self._request.num_counters
         config.layout = _native.ImmediateLayout(layout.counter_bits, layout.sequence_bits)
         config.ring_slots = self._options.ring_slots
@@ -129,6 +141,15 @@ class Builder:
             self._options.proxy_threads is None, num_proxies if threaded else 0, len(cpusets[0])
         )
         return config
+
+    def _default_heap_bytes(self, people: Sequence[Introduction]) -> int:
+        """See ``heap_size``: what a NIC may reach is registered."""
+        several_nodes = len({person.node for person in people}) > 1
+        far = several_nodes or self._options.transport in nics.KIND_OF
+        _, neighbours = _place([person.host for person in people], self._rank)
+        return heap_size.default_heap_bytes(
+            registered=far and self._network(people) in nics.KIND_OF, neighbours=neighbours
+        )
 
     # ---- who is reached how -----------------------------------------------------------------
 
@@ -149,27 +170,57 @@ class Builder:
         )
         if self._options.transport == "shm":
             bootstrap.require_shm(reached)
-        routes = bootstrap.routes(reached, self._rank)
+        routes = bootstrap.routes(reached, self._rank, "far")
         for peer in reached[self._rank]:
             if routes[peer] != "shm":
                 host.forget(peer)
         host.attach()
         return native, offers, reached
 
-    def _connect_tcp(
+    def _connect_far(
         self,
         native: _native.Communicator,
+        network: str,
+        people: Sequence[Introduction],
         offers: Sequence[Announcement],
         routes: Sequence[str],
-        secret: bytes,
     ) -> None:
-        """Attached last, so that inline proxies sleep on sockets."""
-        options = self._options
-        peers = [peer for peer, route in enumerate(routes) if route == "tcp"]
+        """Attached last, so that inline proxies sleep on the network."""
+        peers = [peer for peer, route in enumerate(routes) if route == network]
         for peer in peers:
             for region, size in enumerate(offers[peer].region_bytes):
                 native.set_peer_region(peer, region, size)
+
+        def open_sockets(peers: Sequence[int], connections: int) -> tcp_connect.Sockets:
+            return self._open_sockets(native, people[0].secret, peers, connections)
+
+        if network == "tcp":
+            sockets = open_sockets(peers, self._options.connections_per_peer)
+            _attach_tcp(native, sockets, self._options)
+            return
+        rdma_connect.connect(
+            native,
+            self._rank,
+            network,
+            self._options,
+            peers,
+            _place([person.host for person in people], self._rank),
+            people[0].secret,
+            self._agree,
+            open_sockets,
+        )
+
+    def _open_sockets(
+        self,
+        native: _native.Communicator,
+        secret: bytes,
+        peers: Sequence[int],
+        connections: int,
+    ) -> tcp_connect.Sockets:
+        """Sockets of each proxy with each peer; collective, also for a rank without peers."""
+        options = self._options
         listeners: list[tcp_connect.Listener] = []
+        made: list[tcp_connect.Sockets] = []
 
         def listen() -> tuple[TcpContact, ...]:
             if peers:
@@ -178,26 +229,35 @@ class Builder:
 
         def connect() -> bool:
             for listener in listeners:
-                sockets = tcp_connect.connect_all(
-                    listener,
-                    self._rank,
-                    addresses,
-                    peers,
-                    secret,
-                    native.num_proxies,
-                    options.connections_per_peer,
-                    time.monotonic() + options.timeout_s,
+                made.append(
+                    tcp_connect.connect_all(
+                        listener,
+                        self._rank,
+                        addresses,
+                        peers,
+                        secret,
+                        native.num_proxies,
+                        connections,
+                        time.monotonic() + options.timeout_s,
+                    )
                 )
-                _attach_tcp(native, sockets, options)
             return True
 
         try:
             contacts = self._agree(tuple[TcpContact, ...], listen, "listen on tcp")
             addresses = {rank: (c.host, c.port) for rank, row in enumerate(contacts) for c in row}
             self._agree(bool, connect, "connect over tcp")
+        except BaseException:
+            tcp_connect.close_all(made)
+            raise
         finally:
             for listener in listeners:
                 listener.close()
+        return made[0] if made else []
+
+    def _network(self, people: Sequence[Introduction]) -> str:
+        """The transport between ranks that do not share memory."""
+        return nics.common_network(self._options.transport, [p.networks for p in people])
 
     def _make(
         self, config: _native.CommunicatorConfig
@@ -238,10 +298,7 @@ def _attach_tcp(
             silence_ms = round(1000 * options.tcp_silence_s)
             native.attach_tcp(proxy, peers, options.writes_per_peer, silence_ms)
     except BaseException:
-        for file in (
-            file for peers in waiting.values() for files in peers.values() for file in files
-        ):
-            os.close(file)
+        tcp_connect.close_all([list(waiting.values())])
         raise
 
 
@@ -265,10 +322,9 @@ def _native_announcement(offer: Announcement) -> _native.ShmAnnouncement:
     return announcement
 
 
-def _default_heap_bytes() -> int:
-    """As much as could ever be used: pages cost nothing until they are touched."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(schema.MAX_REGION_BYTES, physical)
+def _place(hosts: Sequence[str], rank: int) -> tuple[int, int]:
+    """Which rank of its host it is, and of how many."""
+    return hosts[:rank].count(hosts[rank]), hosts.count(hosts[rank])
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import signal
 import types
 import typing
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from typing import Any, Literal
 from crossdock.proxy import schema
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
-Transport = Literal["auto", "shm", "tcp"]
+Transport = Literal["auto", "shm", "tcp", "verbs", "efa"]
+NO_SIGNAL = "none"
 _LONGEST_SILENCE_S = 86400.0  # the kernel counts milliseconds in 32 bits
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -27,7 +29,8 @@ class Options:
     """
 
     transport: Transport = "auto"
-    """auto: shm inside a node, tcp between nodes; else the named one for all peers."""
+    """auto: shm inside a node, and between nodes efa or verbs where every rank has such a NIC, else
+    tcp; any other name: that one for all peers."""
     proxy_threads: int | None = None
     """0 runs the proxy inline in whoever waits; None decides by free cores."""
     pin: bool = True
@@ -52,6 +55,27 @@ class Options:
     """Address for tcp, for example 10.0.0.7; goes before the interface."""
     connections_per_peer: int = 1
     """tcp connections of each proxy to each peer."""
+    rdma_devices: str | None = None
+    """NICs of this rank, for example mlx5_0,mlx5_1:2; None: the ranks of a host share what it
+    has."""
+    rdma_gid_index: int | None = None
+    """GID of each NIC; None: the best, RoCE v2 and IPv4 first."""
+    rdma_roce_version: str | None = None
+    """v1 or v2; None: v2 where there is one."""
+    rdma_mtu_bytes: int | None = None
+    """None: the port's."""
+    rdma_traffic_class: int = 0
+    """Of RoCE packets: the DSCP times four."""
+    rdma_service_level: int = 0
+    """Of InfiniBand packets, or the priority on Ethernet."""
+    rdma_paths: int = 4
+    """Queue pairs of a proxy to a peer at most: one over each pair of NICs, one of them in use."""
+    mend_s: float = 10.0
+    """How long a lane may be broken, by a link that is down for example, until its peer is lost."""
+    dump_dir: str | None = None
+    """Where dumps go; None: crossdock-dumps-UID in the folder for temporary files."""
+    dump_signal: str = "SIGUSR2"
+    """The signal that brings a dump, unless the application handles it; none: no signal does."""
 
     @property
     def tcp_silence_s(self) -> float:
@@ -75,11 +99,27 @@ class Options:
         _within("writes_per_peer", self.writes_per_peer, 1, 1 << 14)
         _within("bytes_in_flight", self.bytes_in_flight, 1, 1 << 40)
         _within("connections_per_peer", self.connections_per_peer, 1, 64)
+        _within("rdma_gid_index", self.rdma_gid_index, 0, 255)
+        _within("rdma_mtu_bytes", self.rdma_mtu_bytes, 256, 4096)
+        _within("rdma_traffic_class", self.rdma_traffic_class, 0, 255)
+        _within("rdma_service_level", self.rdma_service_level, 0, 15)
+        _within("rdma_paths", self.rdma_paths, 1, 16)
+        if self.rdma_roce_version not in (None, "v1", "v2"):
+            raise ArgumentError(f"rdma_roce_version is {self.rdma_roce_version!r}, not v1 or v2")
+        if not (math.isfinite(self.mend_s) and 0 <= self.mend_s <= _LONGEST_SILENCE_S):
+            raise ArgumentError(
+                f"mend_s is {self.mend_s}, but must be between 0 and {_LONGEST_SILENCE_S:g}"
+            )
         for name in ("ring_slots", "window"):
             value = getattr(self, name)
             if value & (value - 1):
                 raise ArgumentError(f"{name} is {value}, but must be a power of two")
-        for name in ("node", "tcp_interface", "tcp_address"):
+        if self.dump_signal not in (NO_SIGNAL, *(s.name for s in signal.Signals)):
+            raise ArgumentError(
+                f"dump_signal is {self.dump_signal!r}, but must be the name of a signal, such as "
+                f"SIGUSR2, or {NO_SIGNAL}"
+            )
+        for name in ("node", "tcp_interface", "tcp_address", "rdma_devices", "dump_dir"):
             if getattr(self, name) == "":
                 raise ArgumentError(f"{name} is empty; leave it out instead")
 

@@ -298,6 +298,15 @@ def connect_all(
     return _handed_over(meeting.made, rank, peers, endpoints)
 
 
+def close_all(connected: Iterable[Sockets]) -> None:
+    """Closes sockets that nobody will use."""
+    for sockets in connected:
+        for of_peers in sockets:
+            for files in of_peers.values():
+                for file in files:
+                    os.close(file)
+
+
 def _handed_over(
     made: Mapping[Link, socket.socket], rank: int, peers: list[int], endpoints: int
 ) -> Sockets:

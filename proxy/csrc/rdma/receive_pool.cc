@@ -1,0 +1,46 @@
+#include "proxy/csrc/rdma/receive_pool.h"
+
+#include <cerrno>
+
+namespace crossdock::proxy::rdma {
+
+ReceivePool::ReceivePool(const Nic& nic, uint32_t depth) {
+    if (depth > static_cast<uint32_t>(nic.facts().max_shared_receives)) {
+        throw RdmaError(0, "a shared receive queue of " + std::to_string(depth) +
+                               " entries is needed, but " + nic.name() + " allows " +
+                               std::to_string(nic.facts().max_shared_receives) +
+                               "; lower CROSSDOCK_WRITES_PER_PEER");
+    }
+    ibv_srq_init_attr attributes{};
+    attributes.attr.max_wr = depth;
+    attributes.attr.max_sge = 1;
+    queue_ = verbs().ibv_create_srq(nic.pd(), &attributes);
+    if (queue_ == nullptr) {
+        throw RdmaError(errno, "cannot make a shared receive queue of " + std::to_string(depth) +
+                                   " entries on " + nic.name());
+    }
+    for (uint32_t i = 0; i + 1 < kChain; ++i)
+        chain_[i].next = &chain_[i + 1];
+    taken(depth);
+    if (owed_ >= kChain) {
+        verbs().ibv_destroy_srq(queue_);
+        throw RdmaError(0, nic.name() + " refuses receives without a buffer");
+    }
+}
+
+ReceivePool::~ReceivePool() {
+    verbs().ibv_destroy_srq(queue_);
+}
+
+void ReceivePool::give_back() {
+    while (owed_ >= kChain) {
+        ibv_recv_wr* refused = nullptr;
+        if (ibv_post_srq_recv(queue_, chain_.data(), &refused) != 0) {
+            owed_ -= static_cast<uint32_t>(refused - chain_.data());
+            return;
+        }
+        owed_ -= kChain;
+    }
+}
+
+}  // namespace crossdock::proxy::rdma

@@ -1,0 +1,127 @@
+#include "proxy/csrc/transport/verbs/link.h"
+
+#include <algorithm>
+
+namespace crossdock::proxy::verbs {
+
+using rdma::ControlMessage;
+using rdma::Notice;
+
+Link::Link(const Options& options, std::vector<Path> paths)
+    : options_(options), paths_(std::move(paths)), unacknowledged_(options.depth) {}
+
+void Link::fail(const NicFailure& failure) {
+    if (state_ != State::kUp && state_ != State::kWaiting) return;
+    failure_ = failure;
+    if (!unacknowledged_.repeatable(acknowledged_)) {
+        lost_ = failure;
+        return;
+    }
+    take_down(generation_ + 1, next_path());
+}
+
+void Link::take_down(uint32_t generation, uint32_t path) {
+    if (!suspicious_) broken_since_ = Clock::now();
+    suspicious_ = true;
+    generation_ = generation;
+    next_path_ = path;
+    if (state_ == State::kUp || state_ == State::kWaiting) {
+        paths_[path_].queue_pair->fail();
+        state_ = State::kFailed;
+        empty_polls_seen_ = ~0ull;
+    }
+}
+
+// The one after the present one whose port is up; the present one if there is no other.
+uint32_t Link::next_path() const {
+    const auto count = static_cast<uint32_t>(paths_.size());
+    for (uint32_t i = 1; i < count; ++i) {
+        const uint32_t candidate = (path_ + i) % count;
+        if (paths_[candidate].nic->port_up()) return candidate;
+    }
+    return path_;
+}
+
+void Link::hear(const ControlMessage& message) {
+    if (over() || message.path >= paths_.size()) return;
+    const bool newer = message.generation > generation_;
+    const bool same = message.generation == generation_ && state_ != State::kUp;
+    if (!newer && !same) return;
+    said_ = {message.generation, message.path, message.received};
+    if (newer) {
+        take_down(message.generation, message.path);
+    } else if (message.path != next_path_ && options_.peer < options_.rank) {
+        // Both have begun at once: the lower rank's choice holds.
+        take_down(message.generation, message.path);
+    }
+}
+
+// Whether the completion queue was found empty since this was first asked.
+bool Link::drained(const std::vector<uint64_t>& empty_polls) {
+    const uint64_t now = empty_polls[paths_[path_].nic_index];
+    if (empty_polls_seen_ == ~0ull) empty_polls_seen_ = now;
+    return now > empty_polls_seen_;
+}
+
+bool Link::mend(const std::vector<uint64_t>& empty_polls, Clock::time_point now) {
+    if (up() || over() || lost_) return false;
+    if (now - broken_since_ > options_.mend_limit) {
+        lost_ = failure_;
+        return false;
+    }
+    if (state_ == State::kFailed && drained(empty_polls)) {
+        paths_[path_].queue_pair->reset();
+        state_ = State::kReset;
+        empty_polls_seen_ = ~0ull;
+    } else if (state_ == State::kReset && drained(empty_polls)) {
+        prepare();
+    }
+    if (state_ != State::kWaiting || !agreed()) return false;
+    acknowledged_ = std::max(acknowledged_, unacknowledged_.received_up_to(said_.received));
+    state_ = State::kUp;
+    ++times_mended_;
+    if (acknowledged_ == unacknowledged_.next()) suspicious_ = false;
+    return true;
+}
+
+void Link::prepare() {
+    Path& path = paths_[next_path_];
+    if (!path.nic->port_up()) {
+        const uint32_t other = next_path();
+        if (!paths_[other].nic->port_up()) return;  // until a link comes back, or the time is over
+        ++generation_;
+        next_path_ = other;
+        return;
+    }
+    path_ = next_path_;
+    if (path.queue_pair->connect(*path.nic, path.remote->address, path.remote_queue_pair,
+                                 generation_, options_.service) != 0) {
+        ++generation_;
+        next_path_ = next_path();
+        return;
+    }
+    state_ = State::kWaiting;
+    channel_.send({.notice = Notice::kSwitch,
+                   .generation = generation_,
+                   .path = path_,
+                   .received = received_});
+}
+
+bool Link::agreed() const {
+    return said_.generation == generation_ && said_.path == path_;
+}
+
+void Link::close() {
+    if (over()) return;
+    for (Path& path : paths_)
+        path.queue_pair->fail();
+    state_ = State::kClosing;
+}
+
+void Link::destroy_queue_pairs() {
+    state_ = State::kGone;
+    for (Path& path : paths_)
+        path.queue_pair->destroy();
+}
+
+}  // namespace crossdock::proxy::verbs

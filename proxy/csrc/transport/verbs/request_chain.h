@@ -1,0 +1,54 @@
+// A chain of work requests under construction: one doorbell posts them all.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <infiniband/verbs.h>
+
+namespace crossdock::proxy::verbs {
+
+class RequestChain {
+  public:
+    static constexpr uint32_t kCapacity = 64;
+    static constexpr uint32_t kSignalEvery = 16;  // and the last one of a chain
+
+    RequestChain() {
+        for (uint32_t i = 0; i < kCapacity; ++i) {
+            requests_[i].next = i + 1 < kCapacity ? &requests_[i + 1] : nullptr;
+            requests_[i].sg_list = &pieces_[i];
+        }
+    }
+
+    bool empty() const { return length_ == 0; }
+    uint32_t room() const { return kCapacity - length_; }
+    const ibv_send_wr& last() const { return requests_[length_ - 1]; }
+
+    // The next one, to be filled in. Unsignalled unless it is one's turn.
+    ibv_send_wr& add() {
+        ibv_send_wr& request = requests_[length_++];
+        request.send_flags = length_ % kSignalEvery == 0 ? unsigned{IBV_SEND_SIGNALED} : 0u;
+        return request;
+    }
+
+    // Posts what was added, and is empty afterwards. Returns an errno.
+    int post(ibv_qp* queue_pair) {
+        ibv_send_wr& last = requests_[length_ - 1];
+        last.send_flags |= IBV_SEND_SIGNALED;
+        ibv_send_wr* const next = last.next;
+        last.next = nullptr;
+        ibv_send_wr* refused = nullptr;
+        const int error = ibv_post_send(queue_pair, requests_.data(), &refused);
+        last.next = next;
+        length_ = 0;
+        return error;
+    }
+    void clear() { length_ = 0; }
+
+  private:
+    std::array<ibv_send_wr, kCapacity> requests_{};
+    std::array<ibv_sge, kCapacity> pieces_{};
+    uint32_t length_ = 0;
+};
+
+}  // namespace crossdock::proxy::verbs

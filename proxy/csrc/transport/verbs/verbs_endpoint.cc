@@ -1,0 +1,265 @@
+#include "proxy/csrc/transport/verbs/verbs_endpoint.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+
+namespace crossdock::proxy::verbs {
+
+namespace {
+
+// What a work request carries through its completion: its link, the generation of the lane, and
+// the number of the write that it ends.
+uint64_t request_id(uint32_t link, uint32_t generation, uint64_t number) {
+    return uint64_t{link} << 48 | uint64_t{generation & 0xffff} << 32 |
+           static_cast<uint32_t>(number);
+}
+
+uint32_t requests_for(const WriteOp& op, uint32_t max_message_bytes) {
+    return op.bytes == 0 ? 1 : (op.bytes - 1) / max_message_bytes + 1;
+}
+
+}  // namespace
+
+VerbsEndpoint::VerbsEndpoint(const RegionTable& regions, uint32_t num_ranks,
+                             std::vector<std::unique_ptr<NicQueues>> nics,
+                             std::vector<std::unique_ptr<Link>> links, bool atomics)
+    : regions_(regions),
+      nics_(std::move(nics)),
+      links_(std::move(links)),
+      farewells_(links_.size()),
+      link_of_rank_(num_ranks, kNobody),
+      atomics_(atomics),
+      depth_(links_.empty() ? 0 : links_.front()->unacknowledged().capacity()),
+      listed_(links_.size()),
+      empty_polls_(nics_.size()),
+      changes_(links_.size() + nics_.size() + 1) {
+    acknowledging_.reserve(links_.size());
+    stash_.reserve(kPollBatch);
+    for (uint32_t i = 0; i < links_.size(); ++i) {
+        link_of_rank_[links_[i]->peer()] = i;
+        for (Path& path : links_[i]->paths())
+            nics_[path.nic_index]->queue_pairs.add(path.queue_pair->number(), i);
+        poller_.watch(links_[i]->channel().fd(), 0);
+    }
+    for (auto& nic : nics_)
+        poller_.watch(nic->completions.fd(), 0);
+}
+
+VerbsEndpoint::~VerbsEndpoint() {
+    for (auto& link : links_)
+        link->destroy_queue_pairs();
+}
+
+Guarantees VerbsEndpoint::guarantees() const {
+    return {.ordered = true, .atomics = atomics_, .paced = true, .max_in_flight = depth_};
+}
+
+// ---- what goes out --------------------------------------------------------------------------
+
+size_t VerbsEndpoint::post(std::span<const WriteOp> writes) {
+    size_t accepted = 0;
+    while (accepted < writes.size()) {
+        const std::span<const WriteOp> rest = writes.subspan(accepted);
+        const auto other = std::find_if(rest.begin(), rest.end(), [&](const WriteOp& op) {
+            return op.peer != rest.front().peer;
+        });
+        const auto run = rest.first(static_cast<size_t>(other - rest.begin()));
+        const size_t got = post_to(*links_[link_of_rank_[run.front().peer]], run);
+        accepted += got;
+        if (got < run.size()) break;
+    }
+    return accepted;
+}
+
+size_t VerbsEndpoint::post_to(Link& link, std::span<const WriteOp> writes) {
+    if (link.over()) return writes.size();
+    if (!link.up()) return 0;
+    size_t accepted = 0;
+    for (const WriteOp& op : writes) {
+        if (link.unacknowledged().full() || !link.up()) break;
+        link.unacknowledged().push(op);
+        add_requests(link, op, link.unacknowledged().next() - 1);
+        ++accepted;
+    }
+    if (!chain_.empty()) send_chain(link);
+    return accepted;
+}
+
+// One request, or one for each piece of a write that is longer than a message may be. The
+// immediate goes with the last.
+void VerbsEndpoint::add_requests(Link& link, const WriteOp& op, uint64_t number) {
+    const Path& path = link.path();
+    const uint32_t limit = path.nic->port().max_message_bytes;
+    const uint64_t id = request_id(place_of(link), link.generation(), number);
+    uint32_t sent = 0;
+    for (uint32_t left = requests_for(op, limit); left > 0; --left) {
+        if (chain_.room() == 0) send_chain(link);
+        ibv_send_wr& request = chain_.add();
+        const uint32_t bytes = std::min(op.bytes - sent, limit);
+        request.wr_id = id;
+        request.num_sge = bytes > 0 ? 1 : 0;
+        request.opcode = IBV_WR_RDMA_WRITE;
+        if (left == 1 && op.has_immediate) {
+            request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+            request.imm_data = htonl(op.immediate);
+        }
+        // Only the last piece may acknowledge the write.
+        if (left > 1) request.send_flags = 0;
+        if (bytes > 0) {
+            fill_payload(request, path, op, sent, bytes);
+        } else if (op.to_counter) {
+            fill_addition(request, path, op);
+        }
+        sent += bytes;
+    }
+}
+
+void VerbsEndpoint::fill_payload(ibv_send_wr& request, const Path& path, const WriteOp& op,
+                                 uint32_t skip, uint32_t bytes) const {
+    const rdma::LocalKeys& local = nics_[path.nic_index]->keys;
+    const rdma::RemoteRegion& remote = path.remote->regions[op.dst_region];
+    const std::byte* source = regions_[op.src_region].base + op.src_offset + skip;
+    *request.sg_list = {.addr = reinterpret_cast<uint64_t>(source),
+                        .length = bytes,
+                        .lkey = local.regions[op.src_region].at(op.src_offset)};
+    request.wr.rdma.remote_addr = remote.address(op.dst_offset + skip);
+    request.wr.rdma.rkey = remote.key(op.dst_offset);
+    if (bytes <= path.queue_pair->inline_bytes() && local.on_host[op.src_region]) {
+        request.send_flags |= IBV_SEND_INLINE;
+    }
+}
+
+// The NIC of the peer adds to the counter; what the word held before comes back and is not used.
+void VerbsEndpoint::fill_addition(ibv_send_wr& request, const Path& path, const WriteOp& op) const {
+    const rdma::RemoteRegion& remote = path.remote->counters;
+    const NicQueues& nic = *nics_[path.nic_index];
+    *request.sg_list = nic.scratch.piece();
+    request.num_sge = 1;
+    request.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD;
+    request.wr.atomic.remote_addr = remote.address(op.dst_offset);
+    request.wr.atomic.rkey = remote.key(op.dst_offset);
+    request.wr.atomic.compare_add = op.counter_add;
+}
+
+void VerbsEndpoint::send_chain(Link& link) {
+    if (!link.up()) {
+        chain_.clear();
+        return;
+    }
+    Path& path = link.path();
+    const uint32_t operation = chain_.last().opcode;
+    if (const int error = chain_.post(path.queue_pair->get())) {
+        // What was posted and what was not is sorted out when the lane is mended.
+        link.fail(failure_of(path, {.status = IBV_WC_GENERAL_ERR,
+                                    .vendor = static_cast<uint32_t>(error),
+                                    .operation = operation}));
+    }
+}
+
+NicFailure VerbsEndpoint::failure_of(const Path& path, NicFailure failure) const {
+    failure.queue_pair = path.queue_pair->number();
+    const std::string& name = path.nic->name();
+    std::copy_n(name.begin(), std::min(name.size(), failure.nic.size() - 1), failure.nic.begin());
+    return failure;
+}
+
+// After mending: what the peer has not received, once more.
+void VerbsEndpoint::repost(Link& link) {
+    const Unacknowledged& open = link.unacknowledged();
+    for (uint64_t n = link.acknowledged(); n != open.next() && link.up(); ++n)
+        add_requests(link, open[n], n);
+    if (!chain_.empty()) send_chain(link);
+}
+
+// ---- what comes in --------------------------------------------------------------------------
+
+size_t VerbsEndpoint::poll(std::span<Event> events) {
+    Sink sink{events};
+    if (!stash_.empty()) {
+        take(*nics_[stash_nic_], stash_, sink);
+        stash_.clear();
+    }
+    report_acknowledged(sink);
+    std::array<ibv_wc, kPollBatch> batch;
+    for (uint32_t i = 0; i < nics_.size() && sink.room() > 0; ++i) {
+        const size_t room = std::min(kPollBatch, sink.room());
+        const size_t got = nics_[i]->completions.poll(std::span(batch).first(room));
+        take(*nics_[i], std::span(batch).first(got), sink);
+        if (got == 0) ++empty_polls_[i];
+    }
+    report_acknowledged(sink);
+    if (farewells_pending_ > 0) report_farewells(sink);
+    return sink.count;
+}
+
+// Each completion is at most one event here, so the caller polls no more than the sink holds.
+void VerbsEndpoint::take(NicQueues& nic, std::span<const ibv_wc> completions, Sink& sink) {
+    uint32_t receives = 0;
+    for (const ibv_wc& completion : completions) {
+        if (completion.status != IBV_WC_SUCCESS) {
+            take_failure(nic, completion);
+        } else if (completion.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
+            ++receives;
+            Link& link = *links_[nic.queue_pairs.find(completion.qp_num)];
+            if (link.gone()) continue;
+            link.count_arrival();
+            sink.push({.kind = EventKind::kArrived,
+                       .peer = link.peer(),
+                       .immediate = ntohl(completion.imm_data)});
+        } else {
+            const auto place = static_cast<uint32_t>(completion.wr_id >> 48);
+            Link& link = *links_[place];
+            if (!current(link, completion)) continue;
+            link.acknowledge(static_cast<uint32_t>(completion.wr_id));
+            list(place);
+        }
+    }
+    if (receives > 0) nic.receives.taken(receives);
+}
+
+// What was posted before the lane was mended was told of by the peer.
+bool VerbsEndpoint::current(const Link& link, const ibv_wc& completion) {
+    return !link.over() && static_cast<uint16_t>(completion.wr_id >> 32) ==
+                               static_cast<uint16_t>(link.generation());
+}
+
+void VerbsEndpoint::take_failure(NicQueues& nic, const ibv_wc& completion) {
+    const uint32_t place = nic.queue_pairs.find(completion.qp_num);
+    if (place == rdma::QueuePairMap::kNothing) return;
+    Link& link = *links_[place];
+    if (!current(link, completion) || completion.status == IBV_WC_WR_FLUSH_ERR) return;
+    const Unacknowledged& open = link.unacknowledged();
+    const uint64_t number = open.whole(static_cast<uint32_t>(completion.wr_id));
+    const bool known = number - open.first() < open.next() - open.first();
+    uint32_t operation = IBV_WR_RDMA_WRITE;
+    if (known && open[number].has_immediate) operation = IBV_WR_RDMA_WRITE_WITH_IMM;
+    if (known && open[number].to_counter) operation = IBV_WR_ATOMIC_FETCH_AND_ADD;
+    link.fail(failure_of(link.path(), {.status = static_cast<uint32_t>(completion.status),
+                                       .vendor = completion.vendor_err,
+                                       .operation = operation}));
+}
+
+void VerbsEndpoint::list(uint32_t place) {
+    if (listed_[place]) return;
+    listed_[place] = true;
+    acknowledging_.push_back(place);
+}
+
+void VerbsEndpoint::report_acknowledged(Sink& sink) {
+    while (!acknowledging_.empty()) {
+        const uint32_t place = acknowledging_.back();
+        Link& link = *links_[place];
+        Unacknowledged& open = link.unacknowledged();
+        while (open.first() < link.acknowledged() && sink.room() > 0) {
+            const WriteOp& op = open[open.first()];
+            sink.push({.kind = EventKind::kCompleted, .peer = op.peer, .cookie = op.cookie});
+            open.pop();
+        }
+        if (open.first() < link.acknowledged()) return;
+        listed_[place] = false;
+        acknowledging_.pop_back();
+    }
+}
+
+}  // namespace crossdock::proxy::verbs
