@@ -18,6 +18,7 @@ from tests.ep.normal_cases import NormalSpec, check_normal
 from tests.ep.pool import Seat
 from tests.ep.worlds import WAYS, World, build, built, on_one_node
 from tests.harness import Died, RankContext, run_ranks
+from tests.networks import NETWORK
 
 from crossdock.ep import Buffer, Config
 from crossdock.proxy.errors import Aborted, CutOff, DeadlineExceeded, PeerLost
@@ -95,7 +96,7 @@ def test_a_rank_killed_in_the_middle_of_a_dispatch(transport: str, threads: int)
     check_deaths(killed_between_header_and_grant, on_one_node(SIZE, transport, threads))
 
 
-@pytest.mark.parametrize("transport", ["auto", "tcp"])
+@pytest.mark.parametrize("transport", ["auto", NETWORK])
 def test_a_rank_killed_in_a_dispatch_between_nodes(transport: str) -> None:
     """The victim is a gateway."""
     check_deaths(killed_between_header_and_grant, World((0, 1, 1), transport))
@@ -114,7 +115,7 @@ def killed_while_rows_move(rank: RankContext, world: World) -> float:
     return noticed
 
 
-@pytest.mark.parametrize(("transport", "threads"), [("shm", 0), ("tcp", 2)])
+@pytest.mark.parametrize(("transport", "threads"), [("shm", 0), (NETWORK, 2)])
 def test_a_rank_killed_at_any_moment(transport: str, threads: int) -> None:
     check_deaths(killed_while_rows_move, on_one_node(SIZE, transport, threads))
 
@@ -218,7 +219,7 @@ def test_a_rank_that_does_not_call_is_named(transport: str, threads: int) -> Non
     assert took[0] > 0.5
 
 
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_a_rank_that_is_stopped_is_named(transport: str) -> None:
     took = run_ranks(silent, SIZE, on_one_node(SIZE, transport, 1), True)
     assert max(took) < 3.0

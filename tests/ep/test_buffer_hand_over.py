@@ -12,6 +12,7 @@ import torch
 from tests.ep.low_latency_cases import LowLatencyCase, LowLatencySpec, combine, dispatch
 from tests.ep.worlds import World, build, on_one_node
 from tests.harness import RankContext, run_ranks
+from tests.networks import NETWORK
 from tests.proxy.jobs import without_caretaker
 
 SIZE = 2
@@ -48,7 +49,7 @@ def waits(rank: RankContext, world: World) -> list[float]:
     return took
 
 
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_a_call_leaves_nothing_behind_in_its_rings(transport: str) -> None:
     took = run_ranks(waits, SIZE, on_one_node(SIZE, transport))
     assert min(took[BUSY]) >= AWAY_S

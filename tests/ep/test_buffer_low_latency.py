@@ -16,13 +16,14 @@ from tests.ep.low_latency_cases import (
 )
 from tests.ep.pool import DRAWN, RankPool, pool_of
 from tests.ep.worlds import World, on_one_node
+from tests.networks import NETWORK
 
 WORLDS = [
     on_one_node(1, "shm", 1),
-    on_one_node(2, "tcp"),
+    on_one_node(2, NETWORK),
     World((0, 1, 1), "auto", 1),
     World((0, 0, 1, 1), "shm"),
-    on_one_node(4, "tcp", 2),
+    on_one_node(4, NETWORK, 2),
     World((0, 0, 0, 1, 1, 2, 3, 3), "auto"),
 ]
 

@@ -16,12 +16,13 @@ from tests.ep.normal_cases import (
 from tests.ep.pool import DRAWN, RankPool, Seat, pool_of
 from tests.ep.worlds import World
 from tests.harness import RankContext, run_ranks
+from tests.networks import NETWORK
 
 from crossdock.ep import Buffer
 
 WORLDS = [
     World((0, 1), "auto"),
-    World((0, 1, 2), "tcp", 1),
+    World((0, 1, 2), NETWORK, 1),
     World((0, 0, 1), "auto", 2),
     World((0, 1, 0, 1), "auto"),  # ranks of a node need not be neighbours
     World((0, 1, 2, 3), "auto"),

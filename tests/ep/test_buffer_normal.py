@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tests.ep.normal_cases import NormalSpec, check_normal, normal_specs
 from tests.ep.pool import DRAWN, RankPool, pool_of
 from tests.ep.worlds import on_one_node
+from tests.networks import NETWORK
 
 WORLDS = [
     on_one_node(1, "shm"),
     on_one_node(2, "shm", 1),
-    on_one_node(3, "tcp", 2),
+    on_one_node(3, NETWORK, 2),
     on_one_node(4, "auto"),
     on_one_node(8, "shm"),
 ]

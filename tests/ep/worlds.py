@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from tests.harness import RankContext
+from tests.networks import NETWORK
 
 from crossdock.ep import Buffer, Config
 from crossdock.proxy import Options
@@ -49,7 +50,7 @@ def on_one_node(size: int, transport: str = "auto", threads: int = 0) -> World:
 
 
 # What must behave alike.
-WAYS = [("shm", 0), ("shm", 1), ("tcp", 0), ("tcp", 2)]
+WAYS = [("shm", 0), ("shm", 1), (NETWORK, 0), (NETWORK, 2)]
 
 
 def build(

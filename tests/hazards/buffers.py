@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.harness import RankContext
+from tests.networks import NETWORK
 from torch import Tensor
 
 from crossdock.ep import Buffer, Config
@@ -19,7 +20,7 @@ MAX_TOKENS = 64
 LOCAL_EXPERTS = 4
 TOPK = 4
 # (transport, proxy threads): what must behave alike. With 0 threads waiters run the proxies.
-WAYS = [("shm", 0), ("shm", 1), ("tcp", 0), ("tcp", 1)]
+WAYS = [("shm", 0), ("shm", 1), (NETWORK, 0), (NETWORK, 1)]
 EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 
 

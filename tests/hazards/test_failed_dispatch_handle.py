@@ -12,6 +12,7 @@ from tests.hazards.buffers import (
     routes,
     rows,
 )
+from tests.networks import NETWORK
 
 from crossdock.proxy.errors import ArgumentError, CapacityError, PeerArgumentError
 
@@ -50,6 +51,6 @@ def combine_after_a_failed_dispatch(rank: RankContext, transport: str, threads: 
         buffer.combine(received, handle)
 
 
-@pytest.mark.parametrize(("transport", "threads"), [("auto", 0), ("auto", 1), ("tcp", 0)])
+@pytest.mark.parametrize(("transport", "threads"), [("auto", 0), ("auto", 1), (NETWORK, 0)])
 def test_a_combine_refuses(transport: str, threads: int) -> None:
     run_ranks(combine_after_a_failed_dispatch, SIZE, transport, threads)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.harness import RankContext, run_ranks
 from tests.hazards.buffers import LOCAL_EXPERTS, build, dispatch, routes_to, rows
+from tests.networks import NETWORK
 
 import crossdock.ep.normal
 from crossdock.ep.outcomes import settle
@@ -68,7 +69,7 @@ def fail_while_rows_move(rank: RankContext, transport: str, failing: str) -> str
 
 
 @pytest.mark.parametrize("failing", ["dispatch", "combine"])
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_the_deadline_passes_while_proxies_read(transport: str, failing: str) -> None:
     ended = run_ranks(fail_while_rows_move, 2, transport, failing)
     assert ended[0] == DeadlineExceeded.__name__

@@ -12,6 +12,7 @@ import time
 import pytest
 from tests.harness import RankContext, run_ranks
 from tests.hazards.buffers import EACH_WAY, build, check_both_modes
+from tests.networks import NETWORK
 
 from crossdock.ep import Buffer
 
@@ -72,7 +73,7 @@ def test_the_parent_goes_on(transport: str, threads: int, ending: str) -> None:
     assert run_ranks(fork_and_go_on, 2, transport, threads, ending) == [0, 0]
 
 
-@pytest.mark.parametrize(("transport", "threads"), [("shm", 1), ("tcp", 0)])
+@pytest.mark.parametrize(("transport", "threads"), [("shm", 1), (NETWORK, 0)])
 @pytest.mark.parametrize("ending", ["destroy", "abort"])
 def test_a_child_that_uses_the_buffer(transport: str, threads: int, ending: str) -> None:
     assert run_ranks(fork_and_go_on, 2, transport, threads, ending) == [0, 0]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests.harness import RankContext, run_ranks
 from tests.hazards.buffers import LOCAL_EXPERTS, built, dispatch, rows
+from tests.networks import NETWORK
 
 from crossdock.ep.tensors import MAX_ROW_BYTES
 from crossdock.proxy.errors import CapacityError, PeerArgumentError
@@ -33,6 +34,6 @@ def send_wide_rows(rank: RankContext, transport: str) -> None:
         assert torch.equal(buffer.combine(received, handle)[0], x)
 
 
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_rows_beyond_a_transfer_are_refused(transport: str) -> None:
     run_ranks(send_wide_rows, 2, transport)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.harness import RankContext
+from tests.networks import NETWORK
 
 from crossdock.proxy import Communicator, Options, _native, schema
 from crossdock.proxy.schema import Command, Op
@@ -16,7 +17,7 @@ from crossdock.proxy.schema import Command, Op
 MIB = 1 << 20
 NUM_COUNTERS = 8
 # (transport, proxy threads): what must behave alike.
-WAYS = [("shm", 0), ("shm", 2), ("tcp", 0), ("tcp", 2)]
+WAYS = [("shm", 0), ("shm", 2), (NETWORK, 0), (NETWORK, 2)]
 
 
 def options(transport: str = "auto", threads: int = 0, **more: Any) -> Options:

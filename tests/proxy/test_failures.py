@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.harness import Died, RankContext, run_ranks
+from tests.networks import NETWORK
 from tests.proxy.jobs import WAYS, communicator, names_in_shared_memory, options, write
 
 from crossdock.proxy import (
@@ -318,7 +319,7 @@ def fence_to_a_stopped_rank(context: RankContext, transport: str) -> None:
             c.fence()
 
 
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_a_fence_names_who_does_not_acknowledge(transport: str) -> None:
     run_ranks(fence_to_a_stopped_rank, 2, transport)
 

@@ -106,6 +106,7 @@ class MaskedJob {
     MaskedJob(uint64_t seed, SimRandom& random, bool one_dies)
         : config_(ClusterConfig::draw(random)) {
         config_.masking = true;
+        if (!one_dies) roomy_rings();
         SimFaults faults = SimFaults::draw(seed, config_.num_ranks()).survivable();
         if (one_dies) kill_one(faults, random, config_.num_ranks());
         const auto rounds = static_cast<uint32_t>(random.between(1, 4));
@@ -139,6 +140,12 @@ class MaskedJob {
     }
 
   private:
+    // A rank whose ring is full of commands to the silent one can give no sign of life.
+    void roomy_rings() {
+        config_.ring_slots = std::max(config_.ring_slots, 128u);
+        config_.window = std::max(config_.window, 128u);
+    }
+
     ClusterConfig config_;
     Program program_;
     std::optional<SimCluster> cluster_;
