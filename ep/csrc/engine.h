@@ -57,21 +57,21 @@ class Engine {
                                  std::vector<uint32_t>& expert_rows, Timeout timeout) {
         Ended<Disagreement> ended;
         Task task = dispatch_.announce(input, handle, expert_rows, ended.mismatch);
-        ended.outcome = finish(std::move(task), timeout);
+        ended.outcome = finish(std::move(task), "dispatch", timeout);
         return ended;
     }
     Ended<Disagreement> transfer(const DispatchInput& input, NormalHandle& handle,
                                  const DispatchPlaces& places, Timeout timeout) {
         Ended<Disagreement> ended;
         Task task = dispatch_.transfer(input, handle, places, ended.mismatch);
-        ended.outcome = finish(std::move(task), timeout);
+        ended.outcome = finish(std::move(task), "dispatch", timeout);
         return ended;
     }
     Ended<Disagreement> combine(const CombineInput& input, const NormalHandle& handle,
                                 const CombinePlaces& places, Timeout timeout) {
         Ended<Disagreement> ended;
         Task task = combine_.run(input, handle, places, ended.mismatch);
-        ended.outcome = finish(std::move(task), timeout);
+        ended.outcome = finish(std::move(task), "combine", timeout);
         return ended;
     }
 
@@ -79,27 +79,27 @@ class Engine {
     Outcome low_latency_dispatch_send(const LowLatencyDispatchInput& input,
                                       LowLatencyHandle& handle, Timeout timeout, bool masking) {
         Task task = low_latency_.dispatch_send(input, handle);
-        return finish(std::move(task), timeout, flags(masking));
+        return finish(std::move(task), "low-latency dispatch", timeout, flags(masking));
     }
     Ended<LowLatencyMismatch> low_latency_dispatch_receive(const LowLatencyDispatchOutput& output,
                                                            LowLatencyHandle& handle,
                                                            Timeout timeout, bool masking) {
         Ended<LowLatencyMismatch> ended;
         Task task = low_latency_.dispatch_receive(output, handle, ended.mismatch);
-        ended.outcome = finish(std::move(task), timeout, flags(masking));
+        ended.outcome = finish(std::move(task), "low-latency dispatch", timeout, flags(masking));
         return ended;
     }
     Outcome low_latency_combine_send(const LowLatencyCombineInput& input,
                                      const LowLatencyHandle& handle, Timeout timeout,
                                      bool masking) {
         Task task = low_latency_.combine_send(input, handle);
-        return finish(std::move(task), timeout, flags(masking));
+        return finish(std::move(task), "low-latency combine", timeout, flags(masking));
     }
     Outcome low_latency_combine_receive(const LowLatencyCombineInput& input,
                                         const LowLatencyHandle& handle, Timeout timeout,
                                         bool masking) {
         Task task = low_latency_.combine_receive(input, handle);
-        return finish(std::move(task), timeout, flags(masking));
+        return finish(std::move(task), "low-latency combine", timeout, flags(masking));
     }
     void low_latency_clean() { low_latency_.clean(); }
     // After a new epoch has begun on all ranks.
@@ -112,9 +112,9 @@ class Engine {
     }
 
   private:
-    Outcome finish(Task operation, Timeout timeout, uint8_t* mask = nullptr) {
+    Outcome finish(Task operation, const char* name, Timeout timeout, uint8_t* mask = nullptr) {
         Task whole = handed_over(std::move(operation));
-        return run(whole, view_, timeout, mask);
+        return run(whole, view_, name, timeout, mask);
     }
     Task handed_over(Task operation) {
         co_await operation;

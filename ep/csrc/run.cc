@@ -6,16 +6,66 @@
 
 namespace crossdock::ep {
 
-Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds timeout,
-            uint8_t* mask) {
+namespace {
+
+proxy::Wait described(const Task& task, const char* operation) {
+    proxy::Wait wait{.operation = operation};
+    if (const Condition* waiting = task.waiting()) {
+        wait.what = waiting->name();
+        wait.missing = waiting->suspects();
+        wait.counter = waiting->counter();
+    }
+    return wait;
+}
+
+const char* name_of(RunStatus status) {
+    switch (status) {
+        case RunStatus::kDone:
+            return "done";
+        case RunStatus::kDeadline:
+            return "deadline";
+        case RunStatus::kPeerGone:
+            return "peer gone";
+        case RunStatus::kCutOff:
+            return "cut off";
+        case RunStatus::kFault:
+            return "fault";
+    }
+    return "";
+}
+
+// Says on the board which operation runs.
+class Running {
+  public:
+    Running(proxy::WaitBoard* board, const char* operation) : board_(board) {
+        if (board_ != nullptr) board_->begin(operation);
+    }
+    ~Running() {
+        if (board_ != nullptr) board_->end();
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+
+  private:
+    proxy::WaitBoard* board_;
+};
+
+}  // namespace
+
+Outcome run(Task& task, const proxy::DeviceView& view, const char* operation,
+            std::chrono::milliseconds timeout, uint8_t* mask) {
     // Idle rounds between two looks at what may have gone wrong: on a busy machine each may cost a
     // slice of the scheduler.
     constexpr uint32_t kLook = 16;
     using Clock = Watch::Clock;
     if (view.fault->code() != proxy::FaultCode::kNone) return {.status = RunStatus::kFault};
-    Watch watch(view, timeout, mask, Clock::now());
+    const auto start = Clock::now();
+    Watch watch(view, timeout, mask, start);
     proxy::Backoff backoff;
     proxy::SignalCheck signals(view);
+    const Running running(view.waits, operation);
+    proxy::Waiting waiting(view.waits, start + timeout);
+    auto describe = [&] { return described(task, operation); };
     uint32_t idle = 0;
     while (!task.step()) {
         if (view.progress != nullptr && view.progress(view.owner)) {
@@ -28,9 +78,11 @@ Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds
         if (++idle % kLook != 0 && !backoff.sleeps()) continue;
         const auto now = Clock::now();
         signals.tick(now);
+        waiting.tick(now, describe);
         if (auto outcome = watch.look(task, now)) {
             // What the peer sent last may have arrived since the task was last looked at.
             if (task.step()) return {};
+            waiting.fail(name_of(outcome->status), describe);
             return *outcome;
         }
     }

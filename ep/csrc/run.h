@@ -10,8 +10,9 @@
 
 namespace crossdock::ep {
 
-// `mask`: see watch.h. Throws what a signal has raised; the task is half done then.
-Outcome run(Task& task, const proxy::DeviceView& view, std::chrono::milliseconds timeout,
-            uint8_t* mask = nullptr);
+// `operation`: static text, for the dump of a rank that waits. `mask`: see watch.h. Throws what a
+// signal has raised; the task is half done then.
+Outcome run(Task& task, const proxy::DeviceView& view, const char* operation,
+            std::chrono::milliseconds timeout, uint8_t* mask = nullptr);
 
 }  // namespace crossdock::ep

@@ -29,18 +29,31 @@ struct WaitResult {
 
 using Deadline = std::chrono::steady_clock::time_point;
 
-// Calls look() until it returns a status, the rank has a fault, or the deadline has passed. Throws
-// what a signal has raised.
-template <class Look>
-WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look) {
+const char* name_of(WaitStatus status);
+
+struct Undescribed {
+    Wait operator()() const { return {}; }
+};
+
+// Calls look() until it returns a status, the rank has a fault, or the deadline has passed.
+// describe() says what is waited for, when somebody asks. Throws what a signal has raised.
+template <class Look, class Describe = Undescribed>
+WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look,
+                      Describe&& describe = {}) {
     Backoff backoff;
     SignalCheck signals(view);
+    Waiting waiting(view.waits, deadline);
+    auto ended = [&](WaitStatus status) {
+        if (status != WaitStatus::kDone) waiting.fail(name_of(status), describe);
+        return status;
+    };
     while (true) {
-        if (const std::optional<WaitStatus> status = look()) return *status;
-        if (view.fault->code() != FaultCode::kNone) return WaitStatus::kFault;
+        if (const std::optional<WaitStatus> status = look()) return ended(*status);
+        if (view.fault->code() != FaultCode::kNone) return ended(WaitStatus::kFault);
         const auto now = std::chrono::steady_clock::now();
-        if (now >= deadline) return WaitStatus::kDeadline;
+        if (now >= deadline) return ended(WaitStatus::kDeadline);
         signals.tick(now);
+        waiting.tick(now, describe);
         if (view.progress != nullptr && view.progress(view.owner)) {
             backoff.reset();
             continue;
@@ -53,9 +66,10 @@ WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look) {
 
 // Until counter `index` of each of `peers` has `amount` arrivals. `together`: the peers wait for
 // each other as well, so one that is lost ends the wait though it has arrived itself: because of it
-// others will not come.
+// others will not come. `what` names the wait.
 WaitResult await_arrivals(const DeviceView& view, std::span<const uint32_t> peers, uint32_t index,
-                          uint32_t amount, Deadline deadline, bool together = false);
+                          uint32_t amount, Deadline deadline, bool together = false,
+                          const char* what = "a counter");
 
 // Until every command pushed before the call is acknowledged. Missing: the peer of the first
 // command of each ring that is not.

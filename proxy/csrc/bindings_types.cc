@@ -46,23 +46,12 @@ void bind_outcomes(nb::module_& m) {
         .value("ABORTED", Loss::kAborted)
         .value("IO_ERROR", Loss::kIoError)
         .value("NIC_FAILURE", Loss::kNicFailure);
-    nb::enum_<RecordKind>(m, "RecordKind")
-        .value("NONE", RecordKind::kNone)
-        .value("COMMAND", RecordKind::kCommand)
-        .value("COMPLETION", RecordKind::kCompletion)
-        .value("IMMEDIATE", RecordKind::kImmediate)
-        .value("DROPPED", RecordKind::kDropped);
 }
 
 void bind_records(nb::module_& m) {
     nb::class_<WaitResult>(m, "WaitResult")
         .def_ro("status", &WaitResult::status)
         .def_ro("missing", &WaitResult::missing);
-    nb::class_<Record>(m, "Record")
-        .def_ro("number", &Record::number)
-        .def_ro("kind", &Record::kind)
-        .def_ro("peer", &Record::peer)
-        .def_ro("word", &Record::word);
 }
 
 void bind_config(nb::module_& m) {

@@ -9,6 +9,7 @@
 #include "proxy/csrc/peer.h"
 #include "proxy/csrc/region.h"
 #include "proxy/csrc/ring.h"
+#include "proxy/csrc/wait_board.h"
 
 namespace crossdock::proxy {
 
@@ -22,6 +23,7 @@ struct DeviceView {
     const RegionTable* regions = nullptr;
     PeerTable* peers = nullptr;  // a device may mask peers
     const FaultCell* fault = nullptr;
+    WaitBoard* waits = nullptr;  // where long waits are made known; may be null
 
     // What a CPU device may do for the proxies while it waits. `progress` runs them when they are
     // inline and tells whether anything happened; `sleep` waits for news, 'wake' ends the sleep of

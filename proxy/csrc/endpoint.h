@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 namespace crossdock::proxy {
 
@@ -117,8 +118,12 @@ class Endpoint {
     // at once.
     virtual void sleep(std::chrono::microseconds limit) = 0;
 
-    // Ends a sleep early; the only call that may come from another thread.
+    // Ends a sleep early; beside state_of() the only call that may come from another thread.
     virtual void wake() = 0;
+
+    // A line on the state of the way to a peer, for a dump: which NIC, which QPs, what is up. By
+    // any thread, also while the endpoint works.
+    virtual std::string state_of(uint32_t /*peer*/) const { return {}; }
 
     // Leaves a peer out from now on: nothing is sent to it any more, nothing of it is reported, and
     // what it still writes is kept out of the regions as far as the transport can. For good.

@@ -1,59 +1,150 @@
-// The last things that one proxy did, for the error that has to explain a wait that failed. Written
-// by the proxy, read by whoever reports; an entry that is being overwritten may read torn.
+// What a proxy did last, for whoever has to explain a wait that failed. Fixed memory, always on.
+//
+// Commands are not copied: the slots of the ring hold them until a producer comes round again (see
+// snapshot.cc). Recorded is what the ring does not know: when a batch was popped, when a lane was
+// last acknowledged, and what arrived on it. Times are coarse: the clock is read once in many
+// rounds, in units of about a millisecond.
+//
+// Written by the proxy, read by any thread. Each entry is one word and never torn; entries that are
+// being overwritten may belong to different moments.
 #pragma once
+
+#include <time.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "proxy/csrc/atomics.h"
 
 namespace crossdock::proxy {
 
-enum class RecordKind : uint8_t { kNone, kCommand, kCompletion, kImmediate, kDropped };
+// A moment beside 32 bits of content, in one word.
+struct Stamped {
+    static constexpr uint32_t kUnitShift = 20;  // nanoseconds to units
 
-struct Record {
-    uint64_t number = 0;  // counts from the start of the proxy
-    RecordKind kind = RecordKind::kNone;
-    uint32_t peer = 0;
-    uint64_t word = 0;  // command: its low word; completion: the ticket; immediate: itself
+    uint64_t at_ns = 0;  // CLOCK_MONOTONIC
+    uint32_t content = 0;
+
+    // The upper half of a word holds the lower half of the time; `now_ns` completes it. An entry
+    // older than 52 days looks younger.
+    static Stamped unpacked(uint64_t word, uint64_t now_ns) {
+        const auto now = static_cast<uint32_t>(now_ns >> kUnitShift);
+        const uint32_t age = now - static_cast<uint32_t>(word >> 32);
+        // The clock was read before the entry was written.
+        const uint64_t past = static_cast<int32_t>(age) < 0 ? 0 : uint64_t{age} << kUnitShift;
+        return {now_ns - std::min(past, now_ns), static_cast<uint32_t>(word)};
+    }
 };
 
 class FlightRecorder {
   public:
-    static constexpr uint64_t kEntries = 256;
+    static constexpr uint32_t kArrivals = 16;  // for each lane
+    static constexpr uint32_t kBatches = 64;
+    static constexpr uint32_t kRoundsPerTick = 16;
 
-    void record(RecordKind kind, uint32_t peer, uint64_t word) {
-        const uint64_t number = peek(next_);
-        Entry& entry = entries_[number % kEntries];
-        note(entry.head, static_cast<uint64_t>(kind) << 32 | peer);
-        note(entry.word, word);
-        note(next_, number + 1);
+    struct LaneRecord {
+        uint64_t arrivals = 0;
+        uint64_t drops = 0;
+        std::vector<Stamped> last;  // immediates that arrived, the oldest first
+        std::optional<Stamped> dropped;
+        std::optional<Stamped> acknowledged;  // content: the lower half of the ticket
+    };
+
+    explicit FlightRecorder(uint32_t num_peers) : lanes_(std::make_unique<Lane[]>(num_peers)) {
+        tick();
     }
 
-    // Oldest first.
-    std::vector<Record> last(uint64_t count) const {
-        const uint64_t end = peek(next_);
-        std::vector<Record> records;
-        for (uint64_t n = end - std::min({end, count, kEntries}); n < end; ++n) {
-            const Entry& entry = entries_[n % kEntries];
-            const uint64_t head = peek(entry.head);
-            records.push_back({n, static_cast<RecordKind>(head >> 32), static_cast<uint32_t>(head),
-                               peek(entry.word)});
+    // To be called in each round: reads the clock in a few of them.
+    void round() {
+#ifndef CROSSDOCK_NO_FLIGHT_RECORDER
+        if (++rounds_ % kRoundsPerTick == 0) tick();
+#endif
+    }
+
+    // To be called after a rest, by any thread.
+    void tick() {
+        timespec now{};
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        const uint64_t ns = uint64_t(now.tv_sec) * 1'000'000'000 + uint64_t(now.tv_nsec);
+        note(now_, (ns >> Stamped::kUnitShift) << 32);
+    }
+
+    void arrived(uint32_t peer, uint32_t immediate) {
+#ifndef CROSSDOCK_NO_FLIGHT_RECORDER
+        Lane& lane = lanes_[peer];
+        const uint64_t number = peek(lane.arrivals);
+        note(lane.last[number % kArrivals], peek(now_) | immediate);
+        note(lane.arrivals, number + 1);
+#endif
+    }
+
+    void dropped(uint32_t peer, uint32_t immediate) {
+        Lane& lane = lanes_[peer];
+        note(lane.dropped, peek(now_) | immediate);
+        note(lane.drops, peek(lane.drops) + 1);
+    }
+
+    void acknowledged(uint32_t peer, uint64_t ticket) {
+#ifndef CROSSDOCK_NO_FLIGHT_RECORDER
+        note(lanes_[peer].acknowledged, peek(now_) | static_cast<uint32_t>(ticket));
+#endif
+    }
+
+    // A batch that ends before ticket `end`.
+    void popped(uint64_t end) {
+#ifndef CROSSDOCK_NO_FLIGHT_RECORDER
+        const uint64_t number = peek(batches_);
+        note(popped_[number % kBatches], peek(now_) | static_cast<uint32_t>(end));
+        note(batches_, number + 1);
+#endif
+    }
+
+    LaneRecord lane(uint32_t peer, uint64_t now_ns) const {
+        const Lane& lane = lanes_[peer];
+        LaneRecord record;
+        record.arrivals = peek(lane.arrivals);
+        record.drops = peek(lane.drops);
+        for (uint64_t left = std::min<uint64_t>(record.arrivals, kArrivals); left > 0; --left) {
+            const uint64_t word = peek(lane.last[(record.arrivals - left) % kArrivals]);
+            record.last.push_back(Stamped::unpacked(word, now_ns));
         }
-        return records;
+        if (const uint64_t word = peek(lane.dropped)) {
+            record.dropped = Stamped::unpacked(word, now_ns);
+        }
+        if (const uint64_t word = peek(lane.acknowledged)) {
+            record.acknowledged = Stamped::unpacked(word, now_ns);
+        }
+        return record;
+    }
+
+    // When batches were popped, the oldest first; content: the lower half of the ticket after it.
+    std::vector<Stamped> batches(uint64_t now_ns) const {
+        std::vector<Stamped> stamps;
+        const uint64_t end = peek(batches_);
+        for (uint64_t n = end - std::min<uint64_t>(end, kBatches); n < end; ++n)
+            stamps.push_back(Stamped::unpacked(peek(popped_[n % kBatches]), now_ns));
+        return stamps;
     }
 
   private:
-    struct Entry {
-        std::atomic<uint64_t> head{0};
-        std::atomic<uint64_t> word{0};
+    struct Lane {
+        std::atomic<uint64_t> arrivals{0};
+        std::atomic<uint64_t> acknowledged{0};
+        std::atomic<uint64_t> dropped{0};
+        std::atomic<uint64_t> drops{0};
+        std::array<std::atomic<uint64_t>, kArrivals> last{};
     };
 
-    std::atomic<uint64_t> next_{0};
-    std::array<Entry, kEntries> entries_;
+    std::atomic<uint64_t> now_{0};  // units in the upper half: the lower one is for content
+    uint32_t rounds_ = 0;
+    std::unique_ptr<Lane[]> lanes_;
+    std::atomic<uint64_t> batches_{0};
+    std::array<std::atomic<uint64_t>, kBatches> popped_{};
 };
 
 }  // namespace crossdock::proxy

@@ -26,7 +26,11 @@ ImmediateKind kind_of(Op op) {
 }  // namespace
 
 Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t epoch)
-    : context_(context), limits_(limits), epoch_(epoch), flights_(limits.window) {
+    : context_(context),
+      limits_(limits),
+      epoch_(epoch),
+      flights_(limits.window),
+      recorder_(context.peers->size()) {
     const uint32_t num_peers = context.peers->size();
     lanes_.reserve(num_peers);
     for (uint32_t i = 0; i < num_peers; ++i)
@@ -49,6 +53,7 @@ void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t>
 }
 
 bool Proxy::progress() {
+    recorder_.round();
     if (context_.peers->masked() != masked_seen_) give_up_masked();
     bool worked = poll_endpoints();
     worked |= pop_rings();
@@ -80,6 +85,7 @@ void Proxy::handle(const Event& event, bool may_repeat) {
                 count(statistics_.repeated_events);
                 return;
             }
+            recorder_.acknowledged(flights_[index].op.peer, flights_[index].ticket);
             complete(index);
             return;
         }
@@ -103,11 +109,11 @@ void Proxy::handle(const Event& event, bool may_repeat) {
 void Proxy::apply(uint32_t peer, uint32_t word) {
     const Immediate immediate = context_.layout.unpack(word);
     if (immediate.epoch != (epoch_ & ImmediateLayout::mask(schema::kEpochBits))) {
-        recorder_.record(RecordKind::kDropped, peer, word);
+        recorder_.dropped(peer, word);
         count(statistics_.late_dropped);
         return;
     }
-    recorder_.record(RecordKind::kImmediate, peer, word);
+    recorder_.arrived(peer, word);
     count(statistics_.arrivals);
     if (immediate.counter >= context_.num_counters) {
         context_.fault->raise(FaultCode::kBadImmediate, static_cast<int32_t>(peer), word);
@@ -195,6 +201,7 @@ bool Proxy::pop_rings() {
         const uint64_t first = side.consumer.next_ticket();
         const size_t room = std::min<size_t>({kBatch, free_.size(), side.fence.room(first)});
         const size_t got = side.consumer.pop(std::span(batch).first(room));
+        if (got > 0) recorder_.popped(first + got);
         for (size_t j = 0; j < got; ++j) {
             if (!accept(batch[j], i, first + j)) acknowledge(side, first + j);
         }
@@ -205,7 +212,6 @@ bool Proxy::pop_rings() {
 
 // False when the command needs no flight: it was refused, or its peer is gone.
 bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket) {
-    recorder_.record(RecordKind::kCommand, command.peer(), command.low);
     count(statistics_.commands);
     if (!valid(command)) return false;
     if (lanes_[command.peer()].gone || !(*context_.peers)[command.peer()].alive()) return false;
@@ -344,7 +350,6 @@ void Proxy::complete(uint32_t index) {
         bytes_in_flight_ -= flight.op.bytes;
         count(statistics_.bytes, flight.op.bytes);
     }
-    recorder_.record(RecordKind::kCompletion, flight.op.peer, flight.ticket);
     acknowledge(rings_[flight.ring], flight.ticket);
     free_.push_back(index);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "proxy/csrc/counter.h"
@@ -79,6 +80,10 @@ class Proxy {
 
     const ProxyStatistics& statistics() const { return statistics_; }
     const FlightRecorder& recorder() const { return recorder_; }
+    // The recorder's clock, where rounds may be far apart; by any thread.
+    void tick() { recorder_.tick(); }
+    // What the endpoint of a peer says of itself; by any thread.
+    std::string state_of(uint32_t peer) const;
 
   private:
     static constexpr uint32_t kNone = ~0u;

@@ -12,10 +12,16 @@ void Proxy::look_around() {
 
 void Proxy::sleep(std::chrono::microseconds limit) {
     if (!endpoints_.empty()) endpoints_.back()->sleep(limit);
+    recorder_.tick();
 }
 
 void Proxy::wake() {
     if (!endpoints_.empty()) endpoints_.back()->wake();
+}
+
+std::string Proxy::state_of(uint32_t peer) const {
+    const uint32_t endpoint = lanes_[peer].endpoint;
+    return endpoint == kNone ? std::string{} : endpoints_[endpoint]->state_of(peer);
 }
 
 void Proxy::leave(int32_t blame) {
@@ -51,7 +57,6 @@ void Proxy::discard(RingSide& side) {
         const uint64_t first = side.consumer.next_ticket();
         const size_t got = side.consumer.pop(batch);
         for (size_t i = 0; i < got; ++i) {
-            recorder_.record(RecordKind::kDropped, batch[i].peer(), batch[i].low);
             acknowledge(side, first + i);
         }
         if (got == 0) return;

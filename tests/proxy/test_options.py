@@ -25,6 +25,8 @@ FROM_ENVIRONMENT: dict[str, tuple[str, Any]] = {
     "tcp_interface": ("eth0", "eth0"),
     "tcp_address": ("10.0.0.7", "10.0.0.7"),
     "connections_per_peer": ("4", 4),
+    "dump_dir": ("/scratch/dumps", "/scratch/dumps"),
+    "dump_signal": ("SIGUSR1", "SIGUSR1"),
 }
 
 
@@ -77,6 +79,12 @@ def test_unreadable_variable_is_named(variable: str, text: str) -> None:
         ({"writes_per_peer": 0}, CapacityError, "writes_per_peer is 0"),
         ({"bytes_in_flight": 0}, CapacityError, "bytes_in_flight is 0"),
         ({"connections_per_peer": 0}, CapacityError, "connections_per_peer is 0"),
+        (
+            {"dump_signal": "SIGNONE"},
+            ArgumentError,
+            "dump_signal is .SIGNONE., but must be",
+        ),
+        ({"dump_dir": ""}, ArgumentError, "dump_dir is empty"),
         ({"node": ""}, ArgumentError, "node is empty"),
     ],
 )

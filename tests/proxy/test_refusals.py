@@ -98,7 +98,6 @@ def test_native_indices_are_checked() -> None:
         lambda: native.peer_state(1),
         lambda: native.region_array(2),
         lambda: native.statistics(1),
-        lambda: native.records(1, 1),
         lambda: native.push_all(1, [bytes(16)], 1.0),
         lambda: native.await_arrivals([1], 0, 1, 0.0),
         lambda: native.set_peer_region(0, 2, 1),

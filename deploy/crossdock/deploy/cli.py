@@ -61,6 +61,10 @@ COMMANDS = Group(
             "Check this host: what was observed, what is expected, how to fix it.",
             "crossdock.deploy.doctor",
         ),
+        "explain": Command(
+            "Say which rank a job that hangs or has failed waits for, and why.",
+            "crossdock.deploy.explain",
+        ),
         "version": Command(
             "Print the versions of everything that takes part.", "crossdock.deploy.version"
         ),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import pathlib
 import weakref
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from crossdock.proxy import _native, diagnosis, schema
+from crossdock.proxy import _native, diagnosis, recording, schema
 from crossdock.proxy._native import WaitStatus
-from crossdock.proxy.builder import Builder, Request
+from crossdock.proxy.builder import Builder, Built, Request
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
 from crossdock.proxy.exchange import Exchange
 from crossdock.proxy.options import Options
@@ -64,10 +67,11 @@ class Communicator:
         self.threaded = built.threaded
         self.node_of = built.node_of
         self._routes = built.routes
+        self.recording = self._record(built)
         self._native: _native.Communicator | None = built.native
         self._others = [peer for peer in range(self.size) if peer != self.rank]
         self._unsignalled: list[int] | None = None
-        self._finalizer = weakref.finalize(self, _leave, built.native)
+        self._finalizer = weakref.finalize(self, _leave, built.native, self.recording)
 
     @property
     def native(self) -> _native.Communicator:
@@ -148,7 +152,7 @@ class Communicator:
         *,
         together: bool = False,
     ) -> None:
-        result = self.native.await_arrivals(peers, counter, amount, limit, together)
+        result = self.native.await_arrivals(peers, counter, amount, limit, together, what)
         diagnosis.raise_for(
             self,
             result.status,
@@ -216,6 +220,35 @@ class Communicator:
             raise ArgumentError(f"timeout_s is {timeout_s}, but must not be negative")
         return timeout_s
 
+    # ---- what is going on -------------------------------------------------------------------
+
+    def dump(self, path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+        """Write what this rank is doing to a file, for ``crossdock explain``; its path.
+
+        Args:
+            path: None for a new file where dumps go, see ``Options.dump_dir``.
+
+        Raises:
+            DumpError: the file cannot be written.
+        """
+        _ = self.native
+        return self.recording.save(None if path is None else pathlib.Path(path))
+
+    def _record(self, built: Built) -> recording.Recording:
+        facts = recording.facts_of(self.rank, self.size, self.options, built.job)
+        return recording.Recording(
+            built.native,
+            msgspec.structs.replace(
+                facts,
+                threads=built.threaded,
+                nodes=built.node_of,
+                routes=built.routes,
+                counter_bits=built.layout.counter_bits,
+                sequence_bits=built.layout.sequence_bits,
+            ),
+            self.options,
+        )
+
     # ---- the end ----------------------------------------------------------------------------
 
     def abort(self, blame: int | None = None) -> None:
@@ -250,13 +283,15 @@ class Communicator:
                 )
         # Whoever still waits for this rank should learn who is to blame that it has gone.
         native.shut_down(diagnosis.culprit_of(self, lost) if lost else -1)
+        self.recording.close()
         self._finalizer.detach()
         self._native = None
 
 
-def _leave(native: _native.Communicator) -> None:
+def _leave(native: _native.Communicator, recorded: recording.Recording) -> None:
     """The end of a communicator that was forgotten, or that the interpreter's end overtook."""
     try:
         native.await_fence(_FAREWELL_S)
     finally:
         native.shut_down(-1)
+        recorded.close()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crossdock.proxy import schema
 from crossdock.proxy._native import (
     CommandCheck,
     FaultCode,
     Loss,
     PeerState,
-    Record,
-    RecordKind,
     WaitStatus,
 )
+from crossdock.proxy.dump_text import lane_lines
 from crossdock.proxy.errors import (
     Aborted,
     CommandError,
@@ -29,7 +27,6 @@ from crossdock.proxy.errors import (
 if TYPE_CHECKING:
     from crossdock.proxy.communicator import Communicator
 
-_RECORDS_SHOWN = 6
 _LOSSES = {
     Loss.NONE: "has left the job",
     Loss.PROCESS_ENDED: "has died: its process ended",
@@ -37,6 +34,7 @@ _LOSSES = {
     Loss.BAD_FRAME: "sent bytes that are no frame",
     Loss.ABORTED: "has aborted",
     Loss.IO_ERROR: "is out of reach: errno",
+    Loss.NIC_FAILURE: "is out of reach: a NIC failed",
 }
 _CHECKS = {
     CommandCheck.PEER: "its peer is no rank of the job",
@@ -85,23 +83,25 @@ def raise_for(
     """
     if status == WaitStatus.DONE:
         return
+    error: CrossdockError
     if status == WaitStatus.FAULT:
-        raise fault_of(communicator, what)
-    if status == WaitStatus.PEER_GONE:
-        raise loss_of(communicator, missing, what)
-    waited = communicator.options.timeout_s if timeout_s is None else timeout_s
-    head = f"rank {communicator.rank}: {what}: no word from rank(s) {_joined(missing)}"
-    lines = [f"{head} within {waited:g} s"]
-    lines += [_peer_line(communicator, peer, counter, expected) for peer in missing]
-    lines += _recorder_lines(communicator, missing)
-    raise DeadlineExceeded(tuple(missing), "\n  ".join(lines))
+        error = fault_of(communicator, what)
+    elif status == WaitStatus.PEER_GONE:
+        error = loss_of(communicator, missing, what)
+    else:
+        waited = communicator.options.timeout_s if timeout_s is None else timeout_s
+        error = _late(communicator, missing, what, waited, (counter, expected))
+    communicator.recording.tell(error)
+    raise error
 
 
 def raise_if_faulty(communicator: Communicator, what: str) -> None:
     """Raise the error of the communicator's fault, if it has one."""
     code, _, _ = communicator.native.fault()
     if code != FaultCode.NONE:
-        raise fault_of(communicator, what)
+        error = fault_of(communicator, what)
+        communicator.recording.tell(error)
+        raise error
 
 
 def lost_peers(communicator: Communicator) -> list[int]:
@@ -178,6 +178,21 @@ def fault_of(communicator: Communicator, what: str) -> CrossdockError:
     return ProtocolError(peer, f"{head}: rank {peer} broke the protocol: {why}")
 
 
+def _late(
+    communicator: Communicator,
+    missing: Sequence[int],
+    what: str,
+    waited_s: float,
+    wanted: tuple[int | None, int | None],
+) -> DeadlineExceeded:
+    """The error for peers that let this rank wait; ``wanted``: counter, and arrivals expected."""
+    head = f"rank {communicator.rank}: {what}: no word from rank(s) {_joined(missing)}"
+    lines = [f"{head} within {waited_s:g} s"]
+    lines += [_peer_line(communicator, peer, *wanted) for peer in missing]
+    lines += _recorder_lines(communicator, missing)
+    return DeadlineExceeded(tuple(missing), "\n  ".join(lines))
+
+
 def _joined(ranks: Sequence[int]) -> str:
     return ", ".join(map(str, ranks)) or "any peer"
 
@@ -207,39 +222,15 @@ def _peer_line(
 
 
 def _recorder_lines(communicator: Communicator, peers: Sequence[int]) -> list[str]:
-    """The last entries of the flight recorders that have to do with the peers."""
-    lines = []
-    for proxy in range(communicator.num_proxies):
-        records = communicator.native.records(proxy, 256)
-        shown = [r for r in records if not peers or r.peer in peers][-_RECORDS_SHOWN:]
-        lines += [f"proxy {proxy}: #{r.number} {_described(communicator, r)}" for r in shown]
-        if not shown:
-            lines.append(f"proxy {proxy}: no traffic with these ranks")
-    return lines
-
-
-def _described(communicator: Communicator, record: Record) -> str:
-    peer = f"rank {record.peer}"
-    if record.kind == RecordKind.COMMAND:
-        return f"command to {peer}: {_described_command(record.word)}"
-    if record.kind == RecordKind.COMPLETION:
-        return f"acknowledged by {peer}: ticket {record.word}"
+    """What the flight recorders hold of the peers."""
     try:
-        kind, epoch, counter, value, sequence = communicator.layout.unpack(record.word)
-    except ValueError:
-        return f"from {peer}: {record.word:#010x}"
-    late = "dropped, late " if record.kind == RecordKind.DROPPED else ""
-    return (
-        f"{late}from {peer}: {kind.name} epoch {epoch} counter {counter} value {value} "
-        f"sequence {sequence}"
-    )
-
-
-def _described_command(low_word: int) -> str:
-    try:
-        data = low_word.to_bytes(8, "little") + bytes(8)
-        command, _ = schema.Command.unpack(data)
-    except ValueError:
-        return f"{low_word:#018x}"
-    text = f"{command.op.name} counter {command.counter} value {command.value}"
-    return f"{text}, {command.bytes} bytes" if command.bytes else text
+        state = communicator.recording.state()
+    except CrossdockError:
+        return []  # destroyed by another thread meanwhile
+    return [
+        f"proxy {proxy}, rank {peer.rank}: {text}"
+        for peer in state.peers
+        if not peers or peer.rank in peers
+        for proxy, lane in enumerate(peer.lanes)
+        for text in lane_lines(lane, state.monotonic_ns, communicator.layout)
+    ]
