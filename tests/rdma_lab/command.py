@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.rdma_lab import kernels
+from tests.rdma_lab.qemu import Emulated
 from tests.rdma_lab.session import NICS_MAX, Job, Kernel, LabError, run
 from tests.rdma_lab.uml import UserMode
 
-KERNELS = {kernel.name: kernel for kernel in (UserMode,)}
+# The fastest first.
+KERNELS: dict[str, type[UserMode | Emulated]] = {
+    kernel.name: kernel for kernel in (UserMode, Emulated)
+}
 STATUS_REFUSED = 2
 
 
@@ -67,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     boot.add_argument("--kernel", choices=list(KERNELS), help="default: the fastest that is built")
     boot.add_argument("--timeout", type=float, default=600, metavar="S", help="with the boot")
     boot.add_argument("--memory", type=_size, default="4G", help="as in 512M, 4G (default 4G)")
-    boot.add_argument("--cpus", type=int, default=1, help="more than one only with qemu")
+    boot.add_argument("--cpus", type=int, help="uml has 1; default with qemu: 2")
     boot.add_argument(
         "--memlock", type=_memlock, default="unlimited", metavar="BYTES", help="limit of pinning"
     )

@@ -72,7 +72,9 @@ def candidate(package: str) -> str:
 def download(package: str, folder: Path) -> Path:
     """Downloads a package without installing it."""
     folder.mkdir()
-    subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, check=True)
+    # As root, apt would drop to a user who may not write here, and warn that it cannot.
+    own = ["apt-get", "-o", "APT::Sandbox::User=root", "download", "-qq", package]
+    subprocess.run(own, cwd=folder, check=True)
     return next(folder.glob("*.deb"))
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 BOOT = Path(__file__).parent / "boot"
 STATUS_TIMED_OUT = 124
@@ -43,7 +43,7 @@ class Job:
     memlock: str = "unlimited"
     timeout_s: float = 600.0
     memory: str = "4G"
-    cpus: int = 1
+    cpus: int | None = None
     shares: Sequence[Path] = field(default_factory=tuple)
 
 
@@ -115,7 +115,7 @@ def _supervise(kernel: Kernel, job: Job, shared: Path) -> bool:
     tied = ["setpriv", "--pdeathsig", "TERM", "--", *kernel.boot(job, shared)]
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((shared / "kernel.log").open("wb"))
-        streams = [
+        streams: list[tuple[IO[bytes], IO[bytes]]] = [
             (stack.enter_context((shared / "stdout").open("rb")), sys.stdout.buffer),
             (stack.enter_context((shared / "stderr").open("rb")), sys.stderr.buffer),
         ]
@@ -138,7 +138,7 @@ def _supervise(kernel: Kernel, job: Job, shared: Path) -> bool:
         return late
 
 
-def _forward(streams: list[tuple[BinaryIO, BinaryIO]]) -> None:
+def _forward(streams: Sequence[tuple[IO[bytes], IO[bytes]]]) -> None:
     for source, sink in streams:
         if data := source.read():
             sink.write(data)
