@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "proxy/csrc/bindings.h"
+#include "proxy/csrc/transport/efa/host.h"
 #include "proxy/csrc/transport/verbs/host.h"
 
 namespace nb = nanobind;
@@ -74,6 +75,27 @@ void bind_addresses(nb::module_& m) {
         .def_rw("counters", &rdma::RemoteNic::counters);
 }
 
+// Both transports are set up alike.
+template <class Host, class Options>
+void bind_host(nb::module_& m, const char* name) {
+    nb::class_<Host>(m, name)
+        .def(nb::init<Communicator&, const std::vector<rdma::NicChoice>&, uint32_t,
+                      const Options&>(),
+             "communicator"_a, "nics"_a, "num_peers"_a, "options"_a, nb::keep_alive<1, 2>())
+        .def("contact", &Host::contact)
+        .def("nic_names", &Host::nic_names)
+        .def("reach", &Host::reach, "peer"_a, "contact"_a, Released())
+        .def("queue_pairs", &Host::queue_pairs, "proxy"_a, "peer"_a)
+        .def("connect", &Host::connect, "proxy"_a, "peer"_a, "theirs"_a, Released())
+        .def(
+            "prove",
+            [](Host& host, uint32_t word, double timeout_s) {
+                host.prove(word, std::chrono::milliseconds(static_cast<int64_t>(1e3 * timeout_s)));
+            },
+            "word"_a, "timeout_s"_a, Released())
+        .def("attach", &Host::attach, "proxy"_a, "sockets"_a);
+}
+
 void bind_verbs(nb::module_& m) {
     nb::class_<verbs::HostOptions>(m, "VerbsOptions")
         .def(nb::init<>())
@@ -88,22 +110,15 @@ void bind_verbs(nb::module_& m) {
         .def_prop_rw(
             "service_level", [](const verbs::HostOptions& o) { return o.service.service_level; },
             [](verbs::HostOptions& o, uint8_t v) { o.service.service_level = v; });
-    nb::class_<verbs::Host>(m, "VerbsHost")
-        .def(nb::init<Communicator&, const std::vector<rdma::NicChoice>&, uint32_t,
-                      const verbs::HostOptions&>(),
-             "communicator"_a, "nics"_a, "num_peers"_a, "options"_a, nb::keep_alive<1, 2>())
-        .def("contact", &verbs::Host::contact)
-        .def("nic_names", &verbs::Host::nic_names)
-        .def("reach", &verbs::Host::reach, "peer"_a, "contact"_a, Released())
-        .def("queue_pairs", &verbs::Host::queue_pairs, "proxy"_a, "peer"_a)
-        .def("connect", &verbs::Host::connect, "proxy"_a, "peer"_a, "theirs"_a, Released())
-        .def(
-            "prove",
-            [](verbs::Host& host, uint32_t word, double timeout_s) {
-                host.prove(word, std::chrono::milliseconds(static_cast<int64_t>(1e3 * timeout_s)));
-            },
-            "word"_a, "timeout_s"_a, Released())
-        .def("attach", &verbs::Host::attach, "proxy"_a, "sockets"_a);
+    bind_host<verbs::Host, verbs::HostOptions>(m, "VerbsHost");
+}
+
+void bind_efa(nb::module_& m) {
+    nb::class_<efa::HostOptions>(m, "EfaOptions")
+        .def(nb::init<>())
+        .def_rw("writes_per_peer", &efa::HostOptions::writes_per_peer)
+        .def_rw("silence_ms", &efa::HostOptions::silence_ms);
+    bind_host<efa::Host, efa::HostOptions>(m, "EfaHost");
 }
 
 }  // namespace
@@ -122,6 +137,7 @@ void bind_rdma(nb::module_& m) {
     bind_facts(m);
     bind_addresses(m);
     bind_verbs(m);
+    bind_efa(m);
 }
 
 }  // namespace crossdock::proxy

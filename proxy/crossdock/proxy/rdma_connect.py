@@ -11,6 +11,7 @@ from crossdock.proxy.options import Options
 from crossdock.proxy.rdma_contact import QueuePairs, RdmaContact
 
 T = TypeVar("T")
+Host = _native.VerbsHost | _native.EfaHost
 _PROOF_S = 10.0
 
 
@@ -48,14 +49,14 @@ def connect(
         TransportError: a NIC, a port, a GID or memory is not to be had, or a path does not work.
         PeerArgumentError: the same on another rank, with its reason.
     """
-    hosts: list[_native.VerbsHost] = []
+    hosts: list[Host] = []
     proxies = range(native.num_proxies)
 
     def announce() -> RdmaContact:
         if not peers:
             return RdmaContact()
         choices = nics.choose(transport, options, *place)
-        hosts.append(_native.VerbsHost(native, choices, len(peers), _verbs_options(options)))
+        hosts.append(_host(native, transport, choices, len(peers), options))
         return rdma_contact.packed(hosts[0].contact())
 
     def reach() -> QueuePairs:
@@ -93,7 +94,7 @@ def connect(
     return [name for host in hosts for name in host.nic_names()]
 
 
-def _attach(host: _native.VerbsHost, sockets: tcp_connect.Sockets) -> None:
+def _attach(host: Host, sockets: tcp_connect.Sockets) -> None:
     """Hands the sockets over; those that nobody has taken when it fails are closed."""
     waiting = dict(enumerate(sockets))
     try:
@@ -103,6 +104,25 @@ def _attach(host: _native.VerbsHost, sockets: tcp_connect.Sockets) -> None:
     except BaseException:
         tcp_connect.close_all([list(waiting.values())])
         raise
+
+
+def _host(
+    native: _native.Communicator,
+    transport: str,
+    choices: Sequence[_native.NicChoice],
+    num_peers: int,
+    options: Options,
+) -> Host:
+    if transport == "efa":
+        return _native.EfaHost(native, choices, num_peers, _efa_options(options))
+    return _native.VerbsHost(native, choices, num_peers, _verbs_options(options))
+
+
+def _efa_options(options: Options) -> _native.EfaOptions:
+    chosen = _native.EfaOptions()
+    chosen.writes_per_peer = options.writes_per_peer
+    chosen.silence_ms = round(1000 * options.tcp_silence_s)
+    return chosen
 
 
 def _verbs_options(options: Options) -> _native.VerbsOptions:

@@ -19,23 +19,33 @@ ReceivePool::ReceivePool(const Nic& nic, uint32_t depth) {
         throw RdmaError(errno, "cannot make a shared receive queue of " + std::to_string(depth) +
                                    " entries on " + nic.name());
     }
-    for (uint32_t i = 0; i + 1 < kChain; ++i)
-        chain_[i].next = &chain_[i + 1];
-    taken(depth);
-    if (owed_ >= kChain) {
+    try {
+        fill(nic, depth);
+    } catch (...) {
         verbs().ibv_destroy_srq(queue_);
-        throw RdmaError(0, nic.name() + " refuses receives without a buffer");
+        throw;
     }
 }
 
+ReceivePool::ReceivePool(const Nic& nic, ibv_qp* owner, uint32_t depth) : owner_(owner) {
+    fill(nic, depth);
+}
+
+void ReceivePool::fill(const Nic& nic, uint32_t depth) {
+    for (uint32_t i = 0; i + 1 < kChain; ++i)
+        chain_[i].next = &chain_[i + 1];
+    taken(depth);
+    if (owed_ >= kChain) throw RdmaError(0, nic.name() + " refuses receives without a buffer");
+}
+
 ReceivePool::~ReceivePool() {
-    verbs().ibv_destroy_srq(queue_);
+    if (queue_ != nullptr) verbs().ibv_destroy_srq(queue_);
 }
 
 void ReceivePool::give_back() {
     while (owed_ >= kChain) {
         ibv_recv_wr* refused = nullptr;
-        if (ibv_post_srq_recv(queue_, chain_.data(), &refused) != 0) {
+        if (post(&refused) != 0) {
             owed_ -= static_cast<uint32_t>(refused - chain_.data());
             return;
         }

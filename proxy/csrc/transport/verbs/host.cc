@@ -15,19 +15,6 @@ using rdma::RdmaError;
 
 namespace {
 
-std::vector<std::shared_ptr<Nic>> open_nics(const std::vector<rdma::NicChoice>& choices) {
-    if (choices.empty()) throw std::invalid_argument("no NIC was chosen");
-    std::vector<std::shared_ptr<Nic>> nics;
-    for (const rdma::NicChoice& choice : choices) {
-        nics.push_back(std::make_shared<Nic>(choice));
-        if (nics.back()->facts().transport != "rc") {
-            throw RdmaError(0, nics.back()->name() + " has no reliable connections (RC), but " +
-                                   nics.back()->facts().transport);
-        }
-    }
-    return nics;
-}
-
 uint32_t requests_per_write(const Nic& nic) {
     return (schema::kMaxTransferBytes - 1) / nic.port().max_message_bytes + 1;
 }
@@ -38,15 +25,12 @@ Host::Host(Communicator& communicator, const std::vector<rdma::NicChoice>& nics,
            const HostOptions& options)
     : communicator_(communicator),
       options_(options),
-      nics_(open_nics(nics)),
+      nics_(rdma::open_nics(nics, "rc")),
       memory_(std::make_shared<rdma::NicMemory>(nics_)),
       paths_(communicator.config().num_proxies) {
     for (uint32_t proxy = 0; proxy < paths_.size(); ++proxy)
         queues_.push_back(make_queues(num_peers));
-    for (uint32_t id = 0; id < kExposedRegions; ++id) {
-        const auto& memory = communicator.memory(id);
-        memory_->expose(id, {memory->data(), memory->bytes()});
-    }
+    rdma::expose_regions(communicator, *memory_);
     if (atomics()) {
         const auto counters = std::as_writable_bytes(communicator.counters());
         memory_->expose_counters({counters.data(), counters.size()});
@@ -75,18 +59,6 @@ Host::Queues Host::make_queues(uint32_t num_peers) const {
     return queues;
 }
 
-Contact Host::contact() const {
-    Contact contact;
-    for (uint32_t nic = 0; nic < nics_.size(); ++nic) {
-        rdma::RemoteNic& described = contact.emplace_back();
-        described.address = nics_[nic]->address();
-        for (uint32_t id = 0; id < kExposedRegions; ++id)
-            described.regions[id] = memory_->exposed(nic, id);
-        described.counters = memory_->exposed_counters(nic);
-    }
-    return contact;
-}
-
 std::vector<std::string> Host::nic_names() const {
     std::vector<std::string> names;
     for (const auto& nic : nics_)
@@ -94,20 +66,9 @@ std::vector<std::string> Host::nic_names() const {
     return names;
 }
 
-void Host::reach(uint32_t peer, const Contact& contact) {
-    const auto shared = std::make_shared<const Contact>(contact);
-    if (contact.empty()) throw std::invalid_argument("a contact without a NIC");
-    for (const rdma::RemoteNic& nic : contact) {
-        for (const rdma::RemoteRegion& region : nic.regions) {
-            if (region.shift >= 64 || region.keys.empty() ||
-                (region.bytes - 1) >> region.shift >= region.keys.size()) {
-                throw std::invalid_argument("the contact of rank " + std::to_string(peer) +
-                                            " has too few keys for its memory");
-            }
-        }
-    }
-    for (uint32_t id = 0; id < kExposedRegions; ++id)
-        communicator_.peers()[peer].region_bytes[id] = contact.front().regions[id].bytes;
+void Host::reach(uint32_t peer, const rdma::Contact& contact) {
+    const auto shared = std::make_shared<const rdma::Contact>(contact);
+    rdma::accept_contact(communicator_, peer, contact);
     for (uint32_t proxy = 0; proxy < paths_.size(); ++proxy)
         paths_[proxy].push_back({peer, make_paths(proxy, peer, shared)});
 }
@@ -115,7 +76,7 @@ void Host::reach(uint32_t peer, const Contact& contact) {
 // NICs of the same place reach each other best, as they share a rail where there are several.
 // Proxies and peers begin with different ones, so that lanes are spread over all.
 std::vector<Path> Host::make_paths(uint32_t proxy, uint32_t peer,
-                                   const std::shared_ptr<const Contact>& contact) {
+                                   const std::shared_ptr<const rdma::Contact>& contact) {
     const size_t count =
         std::min<size_t>(options_.paths_max, std::max(nics_.size(), contact->size()));
     const size_t first = communicator_.config().rank + peer + proxy;

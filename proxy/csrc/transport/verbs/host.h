@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "proxy/csrc/communicator.h"
-#include "proxy/csrc/rdma/nic_memory.h"
+#include "proxy/csrc/rdma/contact.h"
 #include "proxy/csrc/transport/verbs/verbs_endpoint.h"
 
 namespace crossdock::proxy::verbs {
@@ -26,8 +26,6 @@ struct HostOptions {
     uint32_t paths_max = 4;    // queue pairs of a proxy to a peer
 };
 
-// What a rank tells of itself.
-using Contact = std::vector<rdma::RemoteNic>;
 // Numbers of the queue pairs of a proxy to a peer, one for each path.
 using QueuePairNumbers = std::vector<uint32_t>;
 
@@ -40,11 +38,11 @@ class Host {
     Host(const Host&) = delete;
     Host& operator=(const Host&) = delete;
 
-    Contact contact() const;
+    rdma::Contact contact() const { return rdma::contact_of(nics_, *memory_); }
     std::vector<std::string> nic_names() const;
     // Makes queue pairs to a peer. Throws RdmaError, std::invalid_argument for a contact that
     // cannot be.
-    void reach(uint32_t peer, const Contact& contact);
+    void reach(uint32_t peer, const rdma::Contact& contact);
     // Those of one proxy.
     QueuePairNumbers queue_pairs(uint32_t proxy, uint32_t peer);
     void connect(uint32_t proxy, uint32_t peer, const QueuePairNumbers& theirs);
@@ -64,14 +62,14 @@ class Host {
 
     Queues make_queues(uint32_t num_peers) const;
     std::vector<Path> make_paths(uint32_t proxy, uint32_t peer,
-                                 const std::shared_ptr<const Contact>& contact);
+                                 const std::shared_ptr<const rdma::Contact>& contact);
     Paths& paths_of(uint32_t proxy, uint32_t peer);
     std::string described(uint32_t peer, const Path& path) const;
     bool atomics() const;
 
     Communicator& communicator_;
     HostOptions options_;
-    std::vector<std::shared_ptr<rdma::Nic>> nics_;
+    rdma::Nics nics_;
     std::shared_ptr<rdma::NicMemory> memory_;
     std::vector<Queues> queues_;             // of each proxy
     std::vector<std::vector<Paths>> paths_;  // of each proxy

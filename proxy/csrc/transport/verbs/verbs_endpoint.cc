@@ -27,12 +27,11 @@ VerbsEndpoint::VerbsEndpoint(const RegionTable& regions, uint32_t num_ranks,
     : regions_(regions),
       nics_(std::move(nics)),
       links_(std::move(links)),
-      farewells_(links_.size()),
+      farewells_(links_.size(), nics_.size()),
       link_of_rank_(num_ranks, kNobody),
       atomics_(atomics),
       depth_(links_.empty() ? 0 : links_.front()->unacknowledged().capacity()),
       listed_(links_.size()),
-      empty_polls_(nics_.size()),
       changes_(links_.size() + nics_.size() + 1) {
     acknowledging_.reserve(links_.size());
     stash_.reserve(kPollBatch);
@@ -177,8 +176,9 @@ void VerbsEndpoint::repost(Link& link) {
 size_t VerbsEndpoint::poll(std::span<Event> events) {
     Sink sink{events};
     if (!stash_.empty()) {
-        take(*nics_[stash_nic_], stash_, sink);
-        stash_.clear();
+        const auto taken = static_cast<ptrdiff_t>(std::min(stash_.size(), sink.room()));
+        take(*nics_[stash_nic_], {stash_.data(), static_cast<size_t>(taken)}, sink);
+        stash_.erase(stash_.begin(), stash_.begin() + taken);
     }
     report_acknowledged(sink);
     std::array<ibv_wc, kPollBatch> batch;
@@ -186,10 +186,16 @@ size_t VerbsEndpoint::poll(std::span<Event> events) {
         const size_t room = std::min(kPollBatch, sink.room());
         const size_t got = nics_[i]->completions.poll(std::span(batch).first(room));
         take(*nics_[i], std::span(batch).first(got), sink);
-        if (got == 0) ++empty_polls_[i];
+        if (got == 0) farewells_.note_empty(i);
     }
     report_acknowledged(sink);
-    if (farewells_pending_ > 0) report_farewells(sink);
+    if (!farewells_.pending()) return sink.count;
+    farewells_.report([&](uint32_t place, const Event& event) {
+        if (sink.room() == 0) return false;
+        links_[place]->part();
+        sink.push(event);
+        return true;
+    });
     return sink.count;
 }
 

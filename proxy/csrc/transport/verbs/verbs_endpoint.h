@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proxy/csrc/endpoint.h"
+#include "proxy/csrc/rdma/farewells.h"
 #include "proxy/csrc/transport/tcp/socket.h"
 #include "proxy/csrc/transport/verbs/link.h"
 #include "proxy/csrc/transport/verbs/nic_queues.h"
@@ -37,14 +38,6 @@ class VerbsEndpoint final : public Endpoint {
     static constexpr size_t kPollBatch = 32;
     static constexpr uint32_t kNobody = ~0u;
 
-    // What is told of a peer's end, once nothing of it can come in any more.
-    struct Farewell {
-        bool pending = false;
-        Event event;
-        std::vector<uint64_t> empty_polls;
-        NicFailure failure;
-    };
-
     // Events on their way to the caller.
     struct Sink {
         std::span<Event> events;
@@ -68,7 +61,6 @@ class VerbsEndpoint final : public Endpoint {
     static bool current(const Link& link, const ibv_wc& completion);
     void list(uint32_t place);
     void report_acknowledged(Sink& sink);
-    void report_farewells(Sink& sink);
     void listen(Link& link);
     void part_with(Link& link, const Event& event);
     void mend(Link& link, Link::Clock::time_point now);
@@ -78,7 +70,7 @@ class VerbsEndpoint final : public Endpoint {
     const RegionTable& regions_;
     std::vector<std::unique_ptr<NicQueues>> nics_;
     std::vector<std::unique_ptr<Link>> links_;
-    std::vector<Farewell> farewells_;
+    rdma::Farewells farewells_;
     std::vector<uint32_t> link_of_rank_;
     const bool atomics_;
     uint32_t depth_;
@@ -86,10 +78,8 @@ class VerbsEndpoint final : public Endpoint {
     RequestChain chain_;
     std::vector<uint32_t> acknowledging_;  // links with acknowledged writes to report
     std::vector<bool> listed_;             // in acknowledging_
-    std::vector<uint64_t> empty_polls_;    // of each NIC
     std::vector<ibv_wc> stash_;            // polled before a sleep
     uint32_t stash_nic_ = 0;
-    uint32_t farewells_pending_ = 0;
     uint64_t congestion_ = 0;
     Link::Clock::time_point counted_{};
     tcp::Poller poller_;

@@ -37,13 +37,7 @@ void VerbsEndpoint::listen(Link& link) {
             link.hear(*message);
             continue;
         }
-        Event event{.kind = EventKind::kPeerLeft, .peer = link.peer()};
-        if (message->blame >= 0) {
-            event.kind = EventKind::kPeerLost;
-            event.loss = Loss::kAborted;
-            event.detail = message->blame;
-        }
-        part_with(link, event);
+        part_with(link, rdma::farewell_event(link.peer(), message->blame));
         return;
     }
     if (channel.ending() == Loss::kNone) return;
@@ -54,64 +48,38 @@ void VerbsEndpoint::listen(Link& link) {
 }
 
 void VerbsEndpoint::mend(Link& link, Link::Clock::time_point now) {
-    if (link.mend(empty_polls_, now)) {
+    if (link.mend(farewells_.empty_polls(), now)) {
         list(place_of(link));
         repost(link);
         return;
     }
     if (!link.lost()) return;
-    Farewell& farewell = farewells_[place_of(link)];
-    farewell.failure = *link.lost();
     const auto culprit = static_cast<int32_t>(link.peer());
     link.channel().send({.notice = Notice::kLeave, .blame = culprit});
-    part_with(link, {.kind = EventKind::kPeerLost,
-                     .loss = Loss::kNicFailure,
-                     .peer = link.peer(),
-                     .failure = &farewell.failure});
+    part_with(link, rdma::failure_event(link.peer(), *link.lost()));
 }
 
 // What has arrived is reported first: the queue pairs take no more, and their completions are
 // polled until there are none.
 void VerbsEndpoint::part_with(Link& link, const Event& event) {
     link.close();
-    Farewell& farewell = farewells_[place_of(link)];
-    farewell.pending = true;
-    farewell.event = event;
-    farewell.empty_polls = empty_polls_;
-    ++farewells_pending_;
+    farewells_.add(place_of(link), event);
     if (link.channel().fd() >= 0) poller_.forget(link.channel().fd());
 }
 
-void VerbsEndpoint::report_farewells(Sink& sink) {
-    for (uint32_t i = 0; i < links_.size(); ++i) {
-        Farewell& farewell = farewells_[i];
-        if (!farewell.pending || sink.room() == 0) continue;
-        bool polled = true;
-        for (uint32_t nic = 0; nic < nics_.size(); ++nic)
-            polled = polled && empty_polls_[nic] > farewell.empty_polls[nic];
-        if (!polled) continue;
-        farewell.pending = false;
-        --farewells_pending_;
-        links_[i]->part();
-        sink.push(farewell.event);
-    }
-}
-
 void VerbsEndpoint::sleep(std::chrono::microseconds limit) {
-    if (!stash_.empty() || farewells_pending_ > 0 || !acknowledging_.empty()) return;
+    if (!stash_.empty() || farewells_.pending() || !acknowledging_.empty()) return;
     for (auto& nic : nics_)
         nic->completions.arm();
     // What came in before the queues were armed rings no bell.
     stash_.resize(kPollBatch);
     size_t got = 0;
-    for (stash_nic_ = 0; stash_nic_ < nics_.size() && got == 0; ++stash_nic_)
-        got = nics_[stash_nic_]->completions.poll(stash_);
+    uint32_t polled = 0;
+    for (; polled < nics_.size() && got == 0; ++polled)
+        got = nics_[polled]->completions.poll(stash_);
     stash_.resize(got);
-    if (got > 0) {
-        --stash_nic_;
-    } else {
-        poller_.wait(changes_, limit);
-    }
+    stash_nic_ = polled > 0 ? polled - 1 : 0;
+    if (got == 0) poller_.wait(changes_, limit);
     for (auto& nic : nics_)
         nic->completions.disarm();
 }
@@ -121,9 +89,7 @@ void VerbsEndpoint::give_up(uint32_t peer) {
     if (link == nullptr || link->gone()) return;
     link->close();
     link->channel().send({.notice = Notice::kLeave, .blame = static_cast<int32_t>(peer)});
-    Farewell& farewell = farewells_[place_of(*link)];
-    if (farewell.pending) --farewells_pending_;
-    farewell.pending = false;
+    farewells_.forget(place_of(*link));
     link->part();
 }
 

@@ -1,0 +1,62 @@
+#include "proxy/csrc/rdma/contact.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace crossdock::proxy::rdma {
+
+namespace {
+
+bool has_keys(const RemoteRegion& region) {
+    return region.bytes > 0 && region.shift < 64 &&
+           (region.bytes - 1) >> region.shift < region.keys.size();
+}
+
+}  // namespace
+
+Nics open_nics(const std::vector<NicChoice>& choices, const std::string& transport) {
+    if (choices.empty()) throw std::invalid_argument("no NIC was chosen");
+    Nics nics;
+    for (const NicChoice& choice : choices) {
+        nics.push_back(std::make_shared<Nic>(choice));
+        const std::string& offered = nics.back()->facts().transport;
+        if (offered != transport) {
+            throw RdmaError(0, nics.back()->name() + " offers " + offered + ", but " + transport +
+                                   " is needed");
+        }
+    }
+    return nics;
+}
+
+Contact contact_of(const Nics& nics, const NicMemory& memory) {
+    Contact contact;
+    for (uint32_t nic = 0; nic < nics.size(); ++nic) {
+        RemoteNic& described = contact.emplace_back();
+        described.address = nics[nic]->address();
+        for (uint32_t id = 0; id < kExposedRegions; ++id)
+            described.regions[id] = memory.exposed(nic, id);
+        described.counters = memory.exposed_counters(nic);
+    }
+    return contact;
+}
+
+void expose_regions(Communicator& communicator, NicMemory& memory) {
+    for (uint32_t id = 0; id < kExposedRegions; ++id) {
+        const auto& region = communicator.memory(id);
+        memory.expose(id, {region->data(), region->bytes()});
+    }
+}
+
+void accept_contact(Communicator& communicator, uint32_t peer, const Contact& contact) {
+    const bool fine = !contact.empty() && std::all_of(contact.begin(), contact.end(), [](auto& n) {
+        return std::all_of(n.regions.begin(), n.regions.end(), has_keys);
+    });
+    if (!fine) {
+        throw std::invalid_argument("the contact of rank " + std::to_string(peer) +
+                                    " names no NIC, or too few keys for its memory");
+    }
+    for (uint32_t id = 0; id < kExposedRegions; ++id)
+        communicator.peers()[peer].region_bytes[id] = contact.front().regions[id].bytes;
+}
+
+}  // namespace crossdock::proxy::rdma
