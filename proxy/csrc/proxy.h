@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,7 @@
 #include "proxy/csrc/fault.h"
 #include "proxy/csrc/fence.h"
 #include "proxy/csrc/flight_recorder.h"
+#include "proxy/csrc/flow.h"
 #include "proxy/csrc/immediate.h"
 #include "proxy/csrc/peer.h"
 #include "proxy/csrc/region.h"
@@ -23,12 +25,6 @@
 #include "proxy/csrc/sequence_window.h"
 
 namespace crossdock::proxy {
-
-struct ProxyLimits {
-    uint32_t window = 1024;          // commands held between pop and completion, a power of two
-    uint32_t writes_per_peer = 128;  // in flight; the sequence window is at least twice that
-    uint64_t bytes = 64ull << 20;    // in flight; one write is always allowed
-};
 
 // What all proxies of a rank share.
 struct ProxyContext {
@@ -80,6 +76,12 @@ class Proxy {
 
     const ProxyStatistics& statistics() const { return statistics_; }
     const FlightRecorder& recorder() const { return recorder_; }
+    // How the flow to a peer is paced; null where it is not. By any thread, as all statistics.
+    const FlowStatistics* flow_to(uint32_t peer) const {
+        return lanes_[peer].pace == nullptr ? nullptr : &lanes_[peer].pace->statistics();
+    }
+    // The same of all that the endpoint of a peer has under way.
+    const FlowStatistics* flow_with(uint32_t peer) const;
     // The recorder's clock, where rounds may be far apart; by any thread.
     void tick() { recorder_.tick(); }
     // What the endpoint of a peer says of itself; by any thread.
@@ -92,16 +94,36 @@ class Proxy {
     struct RingSide {
         RingConsumer<> consumer;
         Fence fence;
+        uint64_t published = 0;  // of the fence, to who waits for it
+
+        void publish_fence() {
+            if (fence.completed() == published) return;
+            published = fence.completed();
+            consumer.complete(published);
+        }
+    };
+
+    // An endpoint, and the flow of all lanes that use it.
+    struct Outlet {
+        Outlet(std::unique_ptr<Endpoint> made, const Guarantees& given, const ProxyLimits& limits)
+            : endpoint(std::move(made)), guarantees(given), flow(limits, given) {}
+
+        std::unique_ptr<Endpoint> endpoint;
+        Guarantees guarantees;
+        EndpointFlow flow;
     };
 
     // A command between pop and completion.
-    struct Flight {
-        WriteOp op;
+    struct alignas(kCacheLine) Flight {
+        Command command;
         uint64_t ticket = 0;
-        uint32_t ring = 0;
+        uint64_t sequence = 0;   // of a sequenced operation
+        uint64_t posted_ns = 0;  // of a paced lane
+        uint32_t bytes = 0;
+        uint32_t peer = 0;
         uint32_t next = kNone;    // in its lane's queue
         uint32_t generation = 0;  // tells a repeated completion from a fresh one
-        uint64_t sequence = 0;    // of a sequenced operation
+        uint32_t ring = 0;
         bool sequenced = false;
         bool open = false;
         bool posted = false;
@@ -116,22 +138,25 @@ class Proxy {
             acknowledged = Fence(1u << (sequence_bits - 1));
             window = SequenceWindow(sequence_bits);
         }
+        Outlet* outlet = nullptr;
         uint32_t head = kNone;  // flights not yet posted
         uint32_t tail = kNone;
-        uint32_t endpoint = kNone;
-        uint32_t in_flight = 0;
+        InFlight in_flight;
+        int64_t credit = 0;        // see LaneTurns
+        LanePace* pace = nullptr;  // of a paced endpoint
+        bool active = false;       // has flights to post: it is in the turns of its outlet
+        bool gone = false;         // the peer has left this endpoint: it would drop what is posted
         uint64_t last_arrival = 0;
-        bool active = false;  // in active_
         uint64_t next_sequence = 0;
         // Bounds the span of sequence numbers in flight, not only their number: with the oldest one
         // delayed, a receiver must still tell a new number from a repeated one.
         Fence acknowledged;
-        bool gone = false;  // the peer has left this endpoint: it would drop what is posted
         SequenceWindow window;
     };
 
-    bool poll_endpoints();
+    bool poll_outlets();
     void handle(const Event& event, bool may_repeat);
+    Flight* flight_of(const Event& event);
     void apply(uint32_t peer, uint32_t word);
     void apply_sequenced(uint32_t peer, const Immediate& immediate);
     void peer_gone(const Event& event);
@@ -140,28 +165,34 @@ class Proxy {
 
     bool pop_rings();
     bool accept(const Command& command, uint32_t ring, uint64_t ticket);
-    bool valid(const Command& command);
-    uint32_t immediate_for(const Command& command, uint64_t sequence) const;
-    void enqueue(uint32_t flight, uint32_t peer);
+    bool valid(const Command& command) const;
+    CommandCheck wrong_with(const Command& command) const;
+    void enqueue(uint32_t flight, Lane& lane);
 
-    bool post_lanes();
-    uint32_t post_lane(Lane& lane);
-    void complete(uint32_t flight);
+    bool post_outlets();
+    bool post_outlet(Outlet& outlet);
+    bool post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns);
+    uint32_t gather(const Outlet& outlet, const Lane& lane);
+    void fill(WriteOp& op, const Flight& flight, uint32_t index, bool atomics) const;
+    void fill_addition(WriteOp& op, const Command& command) const;
+    void measure(Outlet& outlet, std::span<const Event> events);
+    void complete(Flight& flight);
+    void publish_fences();
     void discard(RingSide& side);
-    static void acknowledge(RingSide& side, uint64_t ticket);
 
     ProxyContext context_;
     uint32_t masked_seen_ = 0;
     ProxyLimits limits_;
     uint32_t epoch_;
-    std::vector<std::unique_ptr<Endpoint>> endpoints_;
-    std::vector<Guarantees> guarantees_;
+    std::deque<Outlet> outlets_;
+    std::deque<LanePace> paces_;
     std::vector<RingSide> rings_;
     std::vector<Lane> lanes_;
     std::vector<Flight> flights_;
     std::vector<uint32_t> free_;
-    std::vector<uint32_t> active_;  // lanes with flights to post
-    uint64_t bytes_in_flight_ = 0;
+    std::array<Command, kBatch> commands_;
+    std::array<WriteOp, kBatch> writes_;
+    std::array<Event, 2 * kBatch> events_;
     ProxyStatistics statistics_;
     FlightRecorder recorder_;
 };

@@ -11,7 +11,9 @@ namespace crossdock::proxy {
 enum class SimStep : uint8_t {
     kRead,      // the sender's NIC reads the payload of a flight
     kPlace,     // one piece of it is placed at the receiver
+    kReach,     // all of it has reached the receiver's NIC
     kArrive,    // all of it is there: the receiver is told
+    kFail,      // it was tried for too long: the sender's NIC gives the peer up
     kComplete,  // the acknowledgement is back: the sender is told
     kReport,    // an endpoint is told something else
     kDie,       // a rank stops

@@ -16,7 +16,10 @@ Guarantees SimEndpoint::guarantees() const {
             .completes_on_post = false,
             .any_source = true,
             .repeats_events = faults.repeats_events(),
-            .max_in_flight = faults.max_in_flight};
+            .atomics = faults.atomics && !counters_.empty(),
+            .paced = faults.paced,
+            .max_in_flight = faults.max_in_flight,
+            .max_in_flight_in_all = faults.max_in_flight_in_all};
 }
 
 size_t SimEndpoint::post(std::span<const WriteOp> writes) {
@@ -34,9 +37,12 @@ bool SimEndpoint::accept(const WriteOp& write) {
         return true;
     }
     Peer& peer = peers_[write.peer];
-    const uint32_t limit = network_.faults().max_in_flight;
-    if (limit != 0 && peer.in_flight >= limit) return false;
+    const SimFaults& faults = network_.faults();
+    const uint32_t in_all = faults.max_in_flight_in_all;
+    if (faults.max_in_flight != 0 && peer.in_flight >= faults.max_in_flight) return false;
+    if (in_all != 0 && in_flight_ >= in_all) return false;
     ++peer.in_flight;
+    ++in_flight_;
     network_.launch(*this, write);
     return true;
 }
@@ -65,8 +71,10 @@ size_t SimEndpoint::poll(std::span<Event> events) {
         return 0;
     }
     const size_t count = std::min(events.size(), inbox_.size() - seen_);
-    std::copy_n(inbox_.begin() + static_cast<ptrdiff_t>(seen_), count, events.begin());
-    seen_ += count;
+    for (size_t i = 0; i < count; ++i) {
+        events[i] = inbox_[seen_++];
+        if (events[i].kind == EventKind::kArrived) --arrivals_;
+    }
     if (seen_ == inbox_.size()) {
         inbox_.clear();
         seen_ = 0;
@@ -95,6 +103,11 @@ void SimEndpoint::leave(int32_t blame) {
 
 void SimEndpoint::give_up(uint32_t peer) {
     peers_[peer].gone = peers_[peer].given_up = true;
+    forget(peer);
+}
+
+void SimEndpoint::forget(uint32_t peer) {
+    in_flight_ -= peers_[peer].in_flight;
     peers_[peer].in_flight = 0;
 }
 
@@ -104,13 +117,41 @@ void SimEndpoint::deliver(const Event& event) {
         Peer& peer = peers_[event.peer];
         if (peer.gone) return;
         peer.gone = true;
-        peer.in_flight = 0;
+        forget(event.peer);
     }
+    if (event.kind == EventKind::kArrived) ++arrivals_;
     inbox_.push_back(event);
 }
 
 void SimEndpoint::settle(uint32_t peer) {
-    if (peers_[peer].in_flight > 0) --peers_[peer].in_flight;
+    if (peers_[peer].in_flight == 0) return;
+    --peers_[peer].in_flight;
+    --in_flight_;
+}
+
+bool SimEndpoint::ready_for(const WriteOp& op) const {
+    const uint32_t receives = network_.faults().nics.receives;
+    return !op.has_immediate || receives == 0 || arrivals_ < receives;
+}
+
+// As the NIC does it: nobody polls for it.
+bool SimEndpoint::add_to_counter(const WriteOp& op) {
+    const uint64_t place = op.dst_offset / sizeof(Counter);
+    if (op.dst_offset % sizeof(Counter) != 0 || place >= counters_.size()) return false;
+    accumulate(*reinterpret_cast<std::atomic<uint64_t>*>(&counters_[place]), op.counter_add);
+    return true;
+}
+
+void SimEndpoint::fail(uint32_t peer) {
+    constexpr uint32_t kRetryExceeded = 12;  // IBV_WC_RETRY_EXC_ERR
+    Peer& lost = peers_[peer];
+    if (lost.failed) return;
+    lost.failed = true;
+    lost.failure = {.status = kRetryExceeded, .queue_pair = peer, .nic = {"sim:1"}};
+    deliver({.kind = EventKind::kPeerLost,
+             .loss = Loss::kNicFailure,
+             .peer = peer,
+             .failure = &lost.failure});
 }
 
 }  // namespace crossdock::proxy

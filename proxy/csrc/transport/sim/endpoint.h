@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "proxy/csrc/counter.h"
 #include "proxy/csrc/endpoint.h"
 #include "proxy/csrc/region.h"
 #include "proxy/csrc/transport/sim/flight.h"
@@ -20,6 +22,10 @@ class SimEndpoint final : public Endpoint {
     Guarantees guarantees() const override;
     size_t post(std::span<const WriteOp> writes) override;
     size_t poll(std::span<Event> events) override;
+    uint64_t congestion() const override { return congestion_; }
+    std::chrono::nanoseconds now() const override {
+        return std::chrono::nanoseconds(network_.now_ns());
+    }
     // Virtual time passes: everybody else's packets move on.
     void sleep(std::chrono::microseconds limit) override;
     void wake() override {}  // there is no other thread that could
@@ -35,14 +41,23 @@ class SimEndpoint final : public Endpoint {
 
     struct Peer {
         uint64_t last_arrive_ns = 0;
+        uint64_t last_complete_ns = 0;
+        uint64_t stall = 0;  // counts the times that the peer could not be reached or was not ready
+        uint64_t stalled_until_ns = 0;
         uint32_t in_flight = 0;
         bool gone = false;
         bool given_up = false;
+        bool failed = false;  // the NIC has given the peer up
+        NicFailure failure;
     };
 
     SimEndpoint(SimNetwork& network, const SimAddress& address, uint32_t num_ranks,
-                const RegionTable& regions)
-        : network_(network), address_(address), regions_(regions), peers_(num_ranks) {}
+                const RegionTable& regions, std::span<Counter> counters)
+        : network_(network),
+          address_(address),
+          regions_(regions),
+          counters_(counters),
+          peers_(num_ranks) {}
 
     bool accept(const WriteOp& write);
     bool runs() const;
@@ -52,14 +67,22 @@ class SimEndpoint final : public Endpoint {
     // Called by the network.
     void deliver(const Event& event);
     void settle(uint32_t peer);
+    void forget(uint32_t peer);
+    bool add_to_counter(const WriteOp& op);
+    bool ready_for(const WriteOp& op) const;
+    void fail(uint32_t peer);
 
     SimNetwork& network_;
     SimAddress address_;
     const RegionTable& regions_;
+    std::span<Counter> counters_;
     Standing standing_ = Standing::kAttached;
     std::vector<Peer> peers_;
     std::vector<Event> inbox_;
-    size_t seen_ = 0;  // events of the inbox that were polled
+    size_t seen_ = 0;        // events of the inbox that were polled
+    uint32_t arrivals_ = 0;  // in the inbox, and not polled
+    uint32_t in_flight_ = 0;
+    uint64_t congestion_ = 0;
     uint64_t wake_ns_ = 0;
 };
 

@@ -63,11 +63,20 @@ SimFaults SimFaults::survivable() const {
     faults.completed.lose = 0.0;
     faults.arrived.lose = 0.0;
     faults.dead_rank = kNobody;
+    if (faults.link.down_for_ns > faults.link.patience_ns) faults.link = {};
     return faults;
 }
 
 bool SimFaults::is_survivable() const {
-    return completed.lose <= 0.0 && arrived.lose <= 0.0 && dead_rank == kNobody;
+    const bool links_return = link.rank == kNobody || link.down_for_ns <= link.patience_ns;
+    return completed.lose <= 0.0 && arrived.lose <= 0.0 && dead_rank == kNobody && links_return;
+}
+
+uint64_t SimLink::up_ns(uint32_t from, uint32_t to, uint64_t now_ns) const {
+    if (from == to || (from != rank && to != rank) || now_ns < down_at_ns) return now_ns;
+    const uint64_t since_ns = now_ns - down_at_ns;
+    const uint64_t phase_ns = every_ns == 0 ? since_ns : since_ns % every_ns;
+    return phase_ns < down_for_ns ? now_ns - phase_ns + down_for_ns : now_ns;
 }
 
 uint64_t SimFaults::sees_again_ns(uint32_t rank, uint64_t now_ns) const {

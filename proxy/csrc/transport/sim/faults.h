@@ -25,11 +25,40 @@ struct SimReportFaults {
     double repeat = 0.0;  // reported a second time, later
 };
 
-struct SimFaults {
-    static constexpr uint32_t kNobody = ~0u;
+inline constexpr uint32_t kNobody = ~0u;
 
-    bool ordered = false;        // writes of an endpoint to one peer arrive in order
-    uint32_t max_in_flight = 0;  // writes to one peer that await completion; 0: no limit
+// What NICs can take.
+struct SimNics {
+    uint64_t bytes_per_us = 0;  // in each direction; 0: any number at once
+    uint32_t slow_rank = kNobody;
+    uint64_t slow_bytes_per_us = 0;  // of its NIC
+    uint32_t receives = 0;           // arrivals that wait to be polled; 0: any number
+    uint64_t not_ready_ns = 10'000;  // without a receive, a write is tried again so much later
+};
+
+// The link of one rank, which is down for a while, and again.
+struct SimLink {
+    uint32_t rank = kNobody;
+    uint64_t down_at_ns = 0;
+    uint64_t down_for_ns = 0;
+    uint64_t every_ns = 0;                 // 0: once
+    uint64_t patience_ns = 1'000'000'000;  // NICs give up a peer that they do not reach for so long
+
+    // When what is under way between two ranks gets through: `now_ns` where the link is up.
+    uint64_t up_ns(uint32_t from, uint32_t to, uint64_t now_ns) const;
+};
+
+struct SimFaults {
+    static constexpr uint32_t kNobody = crossdock::proxy::kNobody;
+
+    bool ordered = false;             // writes of an endpoint to one peer arrive in order
+    bool completes_in_order = false;  // and are acknowledged in order
+    bool atomics = false;             // endpoints that know their counters have additions
+    bool paced = false;
+    uint32_t max_in_flight = 0;         // writes to one peer that await completion; 0: no limit
+    uint32_t max_in_flight_in_all = 0;  // writes to all peers
+    SimNics nics = {};
+    SimLink link = {};
 
     SimLatency latency = {};
     uint32_t max_pieces = 4;  // a payload is placed in so many pieces, in any order
@@ -52,7 +81,8 @@ struct SimFaults {
 
     // A mix of intensities. Any fault may be among them.
     static SimFaults draw(uint64_t seed, uint32_t num_ranks);
-    // The same without what no protocol can survive: lost reports and dead ranks.
+    // The same without what no protocol can survive: lost reports, dead ranks, links that are down
+    // for longer than NICs have patience.
     SimFaults survivable() const;
     bool is_survivable() const;
 

@@ -31,6 +31,8 @@ struct SimFlight {
     bool under_way = false;
     bool was_read = false;
     bool damaged = false;  // a piece could not be placed
+    uint32_t tries = 0;    // at a receiver that was not ready
+    uint64_t stall = 0;    // of its lane, that it knows of
     std::vector<std::byte> payload;
 
     std::span<const std::byte> piece(uint16_t number) const {

@@ -25,7 +25,8 @@ SimNetwork::Rank& SimNetwork::on_network(uint32_t rank) {
 }
 
 std::unique_ptr<SimEndpoint> SimNetwork::endpoint(uint32_t rank, uint32_t index,
-                                                  const RegionTable& regions) {
+                                                  const RegionTable& regions,
+                                                  std::span<Counter> counters) {
     auto& places = on_network(rank).endpoints;
     if (index >= places.size()) places.resize(index + size_t{1}, nullptr);
     if (places[index] != nullptr) {
@@ -35,7 +36,7 @@ std::unique_ptr<SimEndpoint> SimNetwork::endpoint(uint32_t rank, uint32_t index,
     }
     const SimAddress address{rank, index, ++last_attachment_};
     std::unique_ptr<SimEndpoint> made(
-        new SimEndpoint(*this, address, static_cast<uint32_t>(ranks_.size()), regions));
+        new SimEndpoint(*this, address, static_cast<uint32_t>(ranks_.size()), regions, counters));
     places[index] = made.get();
     for (uint32_t peer = 0; peer < ranks_.size(); ++peer) {
         if (!ranks_[peer].alive) announce_death(peer, *made);
@@ -57,6 +58,13 @@ void SimNetwork::kill(uint32_t rank) {
             if (endpoint != nullptr) announce_death(rank, *endpoint);
         }
     }
+}
+
+void SimNetwork::slow_down(uint32_t rank, uint64_t for_ns, uint64_t every_ns) {
+    on_network(rank);
+    faults_.slow_rank = rank;
+    faults_.slow_for_ns = for_ns;
+    faults_.slow_every_ns = every_ns;
 }
 
 void SimNetwork::announce_death(uint32_t rank, const SimEndpoint& to) {
@@ -100,6 +108,7 @@ SimEndpoint* SimNetwork::find(const SimAddress& address) {
 bool SimNetwork::advance() {
     if (agenda_.empty()) return false;
     const SimThing thing = agenda_.take();
+    ++steps_;
     now_ns_ = std::max(now_ns_, thing.time_ns);
     trace(now_ns_);
     trace(uint64_t{thing.subject} << 32 | uint64_t{thing.piece} << 8 |
@@ -124,8 +133,12 @@ void SimNetwork::perform(const SimThing& thing) {
             return read(thing.subject);
         case SimStep::kPlace:
             return place(flights_[thing.subject], thing.piece);
+        case SimStep::kReach:
+            return reach(thing.subject);
         case SimStep::kArrive:
             return arrive(thing.subject);
+        case SimStep::kFail:
+            return fail(thing.subject);
         case SimStep::kComplete:
             return complete(thing.subject);
         case SimStep::kReport:
@@ -160,10 +173,14 @@ void SimNetwork::launch(SimEndpoint& from, const WriteOp& op) {
     flight.from = from.address_;
     flight.to_attachment = to != nullptr ? to->address_.attachment : 0;
     flight.place_after_ns = now_ns_;
-    flight.arrive_ns = now_ns_ + draw_write_ns();
+    flight.arrive_ns =
+        pass(ranks_[from.address_.rank].egress_free_ns, from.address_.rank, op.bytes) +
+        draw_write_ns();
     flight.under_way = true;
     flight.was_read = op.bytes == 0;
     flight.damaged = false;
+    flight.tries = 0;
+    flight.stall = 0;
     flight.payload.clear();
     if (faults_.ordered) {
         uint64_t& last_ns = from.peers_[op.peer].last_arrive_ns;
@@ -174,7 +191,7 @@ void SimNetwork::launch(SimEndpoint& from, const WriteOp& op) {
     ++counts_.posted;
     trace(op.cookie ^ uint64_t{op.immediate} << 32 ^ op.bytes);
     if (op.bytes == 0) {
-        agenda_.add(flight.arrive_ns, SimStep::kArrive, number);
+        agenda_.add(flight.arrive_ns, SimStep::kReach, number);
     } else {
         agenda_.add(random_.between(now_ns_, flight.arrive_ns), SimStep::kRead, number);
     }
@@ -212,7 +229,7 @@ void SimNetwork::read(uint32_t number) {
         const uint64_t time_ns = random_.between(first_ns, flight.arrive_ns);
         agenda_.add(time_ns, SimStep::kPlace, number, piece);
     }
-    agenda_.add(flight.arrive_ns, SimStep::kArrive, number);
+    agenda_.add(flight.arrive_ns, SimStep::kReach, number);
 }
 
 // Whoever takes in the packets of this flight now, or nobody.
@@ -220,6 +237,7 @@ SimEndpoint* SimNetwork::receiver_of(const SimFlight& flight) {
     if (!alive(flight.from.rank)) return nullptr;
     SimEndpoint* to = find({flight.op.peer, flight.from.index});
     if (to == nullptr || to->peers_[flight.from.rank].given_up) return nullptr;
+    if (to->peers_[flight.from.rank].failed) return nullptr;
     return to->sends() ? to : nullptr;
 }
 
@@ -245,6 +263,13 @@ void SimNetwork::arrive(uint32_t number) {
     SimFlight& flight = flights_[number];
     SimEndpoint* to = receiver_of(flight);
     if (to == nullptr || flight.damaged) return drop(number);
+    if (!gets_through(number, *to)) return;
+    if (flight.op.to_counter) {
+        // An addition belongs to a connection: it does not reach who came later.
+        if (to->address_.attachment != flight.to_attachment) return drop(number);
+        counts_.outside += !to->add_to_counter(flight.op);
+        ++counts_.added;
+    }
     ++counts_.arrived;
     if (to->address_.attachment != flight.to_attachment) ++counts_.late;
     if (flight.op.has_immediate) {
@@ -253,13 +278,19 @@ void SimNetwork::arrive(uint32_t number) {
                      .immediate = flight.op.immediate,
                      .cookie = ++last_arrival_});
     }
-    const uint64_t back_ns = std::max<uint64_t>(faults_.latency.draw(random_), 1);
-    agenda_.add(now_ns_ + back_ns, SimStep::kComplete, number);
+    uint64_t back_ns = now_ns_ + std::max<uint64_t>(faults_.latency.draw(random_), 1);
+    SimEndpoint* from = find(flight.from);
+    if (faults_.completes_in_order && from != nullptr) {
+        uint64_t& last_ns = from->peers_[flight.op.peer].last_complete_ns;
+        last_ns = back_ns = std::max(back_ns, last_ns + 1);
+    }
+    agenda_.add(back_ns, SimStep::kComplete, number);
 }
 
 void SimNetwork::complete(uint32_t number) {
     const SimFlight& flight = flights_[number];
     SimEndpoint* from = find(flight.from);
+    if (from != nullptr && held_up(number, *from, SimStep::kComplete)) return;
     if (from != nullptr && from->runs()) {
         ++counts_.completed;
         from->settle(flight.op.peer);

@@ -10,8 +10,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
+#include "proxy/csrc/counter.h"
 #include "proxy/csrc/endpoint.h"
 #include "proxy/csrc/region.h"
 #include "proxy/csrc/transport/sim/agenda.h"
@@ -36,6 +38,10 @@ struct SimCounts {
     uint64_t repeated = 0;      // reports
     uint64_t unseen_polls = 0;  // of a slow rank with events to see
     uint64_t outside = 0;       // sources or destinations outside their region: a caller's fault
+    uint64_t added = 0;         // native additions
+    uint64_t not_ready = 0;     // writes that found no receive, and were tried again
+    uint64_t link_down = 0;     // writes and acknowledgements that found a link down
+    uint64_t failed = 0;        // peers that a NIC has given up
 };
 
 class SimNetwork {
@@ -47,20 +53,25 @@ class SimNetwork {
     // Endpoint `index` of a rank talks to endpoint `index` of its peers. Attach all ranks before
     // the first write: what arrives where nobody is, is lost. Throws std::invalid_argument when the
     // rank does not exist, or the endpoint does already.
-    std::unique_ptr<SimEndpoint> endpoint(uint32_t rank, uint32_t index,
-                                          const RegionTable& regions);
+    // `counters`, the table of its peers' counters, lets it take in native additions.
+    std::unique_ptr<SimEndpoint> endpoint(uint32_t rank, uint32_t index, const RegionTable& regions,
+                                          std::span<Counter> counters = {});
 
     uint64_t now_ns() const { return now_ns_; }
     uint64_t next_ns() const { return agenda_.next_ns(); }
     bool idle() const { return agenda_.empty(); }
     // Lets the next thing happen. False when nothing is under way: time stands still then.
     bool advance();
+    // Things that have happened.
+    uint64_t steps() const { return steps_; }
     // Lets everything happen until `time_ns`, which it is afterwards.
     void advance_until(uint64_t time_ns);
 
     // The process of this rank ends now, whatever it was doing. Like abandon(), throws
     // std::invalid_argument when there is no such rank.
     void kill(uint32_t rank);
+    // From now on it sees little of what its NIC has to report.
+    void slow_down(uint32_t rank, uint64_t for_ns, uint64_t every_ns);
     bool alive(uint32_t rank) const { return ranks_[rank].alive; }
     // This rank gives its endpoints up without a word. They are dead from now on, but their packets
     // stay under way, and reach whoever is attached in their receiver's place by then.
@@ -78,7 +89,9 @@ class SimNetwork {
 
     struct Rank {
         std::vector<SimEndpoint*> endpoints;
-        uint32_t generation = 0;  // how often it was abandoned
+        uint64_t egress_free_ns = 0;   // when its NIC has sent what it has taken so far
+        uint64_t ingress_free_ns = 0;  // and taken in what has reached it
+        uint32_t generation = 0;       // how often it was abandoned
         bool alive = true;
     };
 
@@ -95,7 +108,12 @@ class SimNetwork {
     void perform(const SimThing& thing);
     void read(uint32_t number);
     void place(SimFlight& flight, uint16_t piece);
+    void reach(uint32_t number);
     void arrive(uint32_t number);
+    bool gets_through(uint32_t number, SimEndpoint& to);
+    bool held_up(uint32_t number, SimEndpoint& from, SimStep step);
+    void stall(SimFlight& flight, SimEndpoint& from, uint64_t until_ns);
+    void fail(uint32_t number);
     void complete(uint32_t number);
     void deliver(uint32_t number);
 
@@ -109,6 +127,7 @@ class SimNetwork {
     void report_later(const SimAddress& to, const Event& event, uint64_t delay_ns);
     void announce_death(uint32_t rank, const SimEndpoint& to);
     uint64_t draw_write_ns();
+    uint64_t pass(uint64_t& free_ns, uint32_t rank, uint32_t bytes);
 
     SimFaults faults_;
     SimRandom random_;
@@ -119,6 +138,7 @@ class SimNetwork {
     SimCounts counts_;
     uint64_t now_ns_ = 0;
     uint64_t trace_ = 0;
+    uint64_t steps_ = 0;
     uint64_t last_attachment_ = 0;
     uint64_t last_arrival_ = 0;
 };

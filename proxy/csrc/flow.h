@@ -1,0 +1,110 @@
+// What is in flight, and how much more may be: the limits of the options and of the transport, and
+// where the transport is paced, windows that follow the latency.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "proxy/csrc/endpoint.h"
+#include "proxy/csrc/flow_window.h"
+#include "proxy/csrc/lane_pace.h"
+#include "proxy/csrc/lane_turns.h"
+
+namespace crossdock::proxy {
+
+struct ProxyLimits {
+    uint32_t window = 1024;          // commands held between pop and completion, a power of two
+    uint32_t writes_per_peer = 128;  // in flight; the sequence window is at least twice that
+    uint64_t bytes = 64ull << 20;    // in flight on one endpoint; one write is always allowed
+};
+
+// What is under way and not acknowledged, of a lane or of an endpoint.
+struct InFlight {
+    uint64_t bytes = 0;
+    uint32_t writes = 0;
+
+    void add(uint32_t more) {
+        bytes += more;
+        ++writes;
+    }
+    void remove(uint32_t fewer) {
+        bytes -= fewer;
+        --writes;
+    }
+    // Room below `window`; a write of `next` bytes always finds room where nothing is under way.
+    uint64_t room(uint64_t window, uint32_t next) const {
+        const uint64_t left = bytes < window ? window - bytes : 0;
+        return writes == 0 ? std::max<uint64_t>(left, next) : left;
+    }
+};
+
+// The flow of all lanes of one endpoint.
+class EndpointFlow {
+  public:
+    EndpointFlow(const ProxyLimits& limits, const Guarantees& guarantees)
+        : paced_(guarantees.paced),
+          lane_writes_(least(limits.writes_per_peer, guarantees.max_in_flight)),
+          writes_(least(~0u, guarantees.max_in_flight_in_all)),
+          limit_(limits.bytes),
+          window_(kEndpointFlow, limits.bytes) {
+        window_.report(statistics_);
+    }
+
+    bool paced() const { return paced_; }
+    // How many writes a lane with `lane` in flight may post.
+    uint32_t writes(const InFlight& lane) const {
+        const uint32_t own = lane_writes_ - std::min(lane_writes_, lane.writes);
+        return std::min(own, writes_ - std::min(writes_, in_flight_.writes));
+    }
+    // How many bytes all lanes may post, the first write being of `next` bytes.
+    uint64_t room(uint32_t next) const {
+        return in_flight_.room(paced_ ? window_.bytes() : limit_, next);
+    }
+    // Whether a write of `next` bytes must wait for the writes of other lanes, too.
+    bool full(uint32_t next) const { return in_flight_.writes >= writes_ || room(next) < next; }
+
+    void posted(InFlight& lane, uint32_t bytes) {
+        lane.add(bytes);
+        in_flight_.add(bytes);
+        turns.posted(bytes);
+        if (paced_) window_.posted(in_flight_.bytes);
+    }
+    // A write that was posted is acknowledged, or will never be.
+    void settled(InFlight& lane, uint32_t bytes) {
+        lane.remove(bytes);
+        in_flight_.remove(bytes);
+    }
+
+    // To be called with what the endpoint tells at each poll.
+    void look_at(uint64_t congestion) {
+        if (congestion == congestion_) return;
+        congestion_ = congestion;
+        window_.congested();
+    }
+    // A write of a paced lane was acknowledged.
+    void acknowledged(LanePace& lane, uint32_t bytes, uint64_t posted_ns, uint64_t now_ns) {
+        const bool late = lane.acknowledged(bytes, posted_ns, now_ns, window_);
+        if (window_.acknowledged(bytes, late, posted_ns, now_ns)) window_.report(statistics_);
+    }
+
+    const FlowStatistics& statistics() const { return statistics_; }
+
+    LaneTurns turns;
+
+  private:
+    static uint32_t least(uint32_t limit, uint32_t guaranteed) {
+        return guaranteed == 0 ? limit : std::min(limit, guaranteed);
+    }
+
+    bool paced_;
+    uint32_t lane_writes_;
+    uint32_t writes_;
+    uint64_t limit_;
+    InFlight in_flight_;
+    uint64_t congestion_ = 0;
+    FlowWindow window_;
+    FlowStatistics statistics_;
+};
+
+}  // namespace crossdock::proxy
