@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "address_numbers.h"
 #include "api.h"
 #include "engine.h"
 
@@ -80,12 +81,11 @@ ibv_ah* create_ah(ibv_pd* pd, const ibv_ah_attr& attr) {
     const bool sensible =
         attr.port_num == 1 && attr.is_global != 0 && attr.grh.sgid_index < device.gids.size();
     if (!sensible) return failed<ibv_ah>(EINVAL);
-    static uint16_t next = 0;
     auto ah = std::make_unique<Ah>();
     ah->base.context = pd->context;
     ah->base.pd = pd;
     ah->attr = attr;
-    ah->number = ++next;
+    ah->number = AddressNumbers::instance().add(attr.grh.dgid);
     ah->base.handle = ah->number;
     Pd::of(pd).users++;
     engine().census().add(Counted::kAh);

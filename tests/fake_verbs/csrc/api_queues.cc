@@ -101,6 +101,7 @@ ibv_qp* create_qp_ex(ibv_context* context, ibv_qp_init_attr_ex* attr) {
 using namespace fake_verbs;
 
 FAKE_VERBS_API ibv_qp* ibv_create_qp(ibv_pd* pd, ibv_qp_init_attr* attr) {
+    if (Context::of(pd->context).device->efa()) return failed<ibv_qp>(EOPNOTSUPP);
     ibv_qp_init_attr_ex ex{};
     ex.qp_context = attr->qp_context;
     ex.send_cq = attr->send_cq;

@@ -14,7 +14,8 @@ constexpr std::array<const char*, static_cast<size_t>(Counted::kCount)> kNames =
 
 }  // namespace
 
-Census::Census(const std::filesystem::path& folder) {
+Census::Census(const std::filesystem::path& folder) : file_descriptor_(-1) {
+    if (folder.empty()) return;
     const std::string path = folder / ("objects." + std::to_string(getpid()));
     file_descriptor_ = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     write();

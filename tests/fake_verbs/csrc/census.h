@@ -12,6 +12,7 @@ enum class Counted { kContext, kPd, kMr, kCq, kChannel, kSrq, kQp, kAh, kPinnedB
 // folder of the job. It outlives the process, so that what was never closed shows.
 class Census {
   public:
+    // Without a folder nobody is told.
     explicit Census(const std::filesystem::path& folder);
     ~Census();
     Census(const Census&) = delete;

@@ -36,9 +36,17 @@ struct Channel {
     static Channel& of(ibv_comp_channel* channel) { return *reinterpret_cast<Channel*>(channel); }
 };
 
+// What efadv_cq_from_ibv_cq_ex gives, with the way back.
+struct EfaCqPart {
+    EfaCq table{};
+    Cq* owner = nullptr;
+
+    static Cq& owner_of(efadv_cq* cq) { return *reinterpret_cast<EfaCqPart*>(cq)->owner; }
+};
+
 struct Cq {
     ibv_cq_ex ex{};
-    EfaCq efa{};
+    EfaCqPart efa{{}, this};
     bool extended = false;
     uint64_t efa_flags = 0;
     std::deque<Completion> ready;

@@ -9,6 +9,7 @@
 
 #include "futex.h"
 #include "ports.h"
+#include "srd_responder.h"
 
 namespace fake_verbs {
 namespace {
@@ -30,7 +31,7 @@ uint64_t salt() {
 Engine::Engine(const Settings& settings)
     : settings_(settings),
       peers_(settings),
-      census_(settings.job),
+      census_(settings.job_is_given ? settings.job : std::filesystem::path()),
       memory_(salt()),
       random_(settings.seed * 1000003 + peers_.index()),
       next_qp_(static_cast<uint32_t>(salt() & 0x7fff) + 1) {}
@@ -138,13 +139,28 @@ bool Engine::drain_requests(uint32_t sender) {
         if (frame == nullptr) return true;
         const Request& request = *static_cast<const Request*>(frame);
         Link* back = peers_.link(sender, request.sender_generation);
-        const auto found = qps_.find(request.target_qpn);
-        if (back != nullptr && found != qps_.end() && found->second->context().carries_frames() &&
-            !found->second->service->handle(request, *back))
-            return false;
+        if (back != nullptr && !hand_over(request, *back)) return false;
         ring.pop();
     }
     return ring.empty();
+}
+
+// False where the answer has to wait.
+bool Engine::hand_over(const Request& request, Link& back) {
+    const auto found = qps_.find(request.target_qpn);
+    if (found != qps_.end())
+        return !found->second->context().carries_frames() ||
+               found->second->service->handle(request, back);
+    // A device without connections answers for QPs that it does not have.
+    const bool answers = request.qp_type == IBV_QPT_DRIVER &&
+                         std::any_of(contexts_.begin(), contexts_.end(), [&](Context* context) {
+                             return context->carries_frames() &&
+                                    context->device->has_gid(request.dgid, request.gid_type);
+                         });
+    if (!answers) return true;
+    if (!back.responses().has_room(sizeof(Response))) return false;
+    refuse_srd(request, back, IBV_WC_REM_INV_RD_REQ_ERR, EfaStatus::kRemoteBadDestQpn);
+    return true;
 }
 
 bool Engine::inboxes_empty() {

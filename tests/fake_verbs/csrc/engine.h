@@ -65,6 +65,7 @@ class Engine {
   private:
     bool drain(uint32_t sender);
     bool drain_requests(uint32_t sender);
+    bool hand_over(const Request& request, Link& back);
     void drain_responses(uint32_t sender);
     bool inboxes_empty();
     void look_at_ports(uint64_t now);

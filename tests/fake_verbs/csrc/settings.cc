@@ -46,7 +46,9 @@ Settings settings_from_environment() {
     Settings read;
     const std::string job = text("FAKE_VERBS_JOB", "");
     read.job_is_given = !job.empty();
-    read.job = read.job_is_given ? job : "/tmp/fake_verbs." + std::to_string(geteuid());
+    read.job = read.job_is_given
+                   ? job
+                   : text("TMPDIR", "/tmp") + "/fake_verbs." + std::to_string(geteuid());
     read.devices = devices(text("FAKE_VERBS_DEVICES", "rc:1"));
     read.host = static_cast<uint32_t>(number("FAKE_VERBS_HOST", 0)) & 0xff;
     read.seed = number("FAKE_VERBS_SEED", 0);

@@ -59,7 +59,7 @@ struct Response {
 
 inline constexpr uint32_t kPsnMask = 0xffffff;
 inline constexpr uint32_t kRcFragmentBytes = 32 * 1024;
-inline constexpr uint32_t kSrdFragmentBytes = 8 * 1024;
+inline constexpr uint32_t kSrdFragmentBytes = 8928;
 
 // How far a sequence number of 24 bits is ahead of another.
 inline int32_t psn_ahead(uint32_t psn, uint32_t of) {
