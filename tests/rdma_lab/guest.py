@@ -96,6 +96,11 @@ def port_state(nic: int) -> str:
     return state.split(":")[1].strip()
 
 
+def sent(nic: int) -> int:
+    """How many packets have left by a NIC."""
+    return int(Path(f"/sys/class/net/nic{nic}/statistics/tx_packets").read_text())
+
+
 def registered(pid: int | None = None) -> Registered:
     """What all processes, or one of them, have registered; not what the kernel itself has."""
     return Registered(**{kind: _count(kind, pid) for kind in Registered.__dataclass_fields__})

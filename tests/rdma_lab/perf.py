@@ -43,9 +43,9 @@ class Figure:
         return f"{text} {each * 1e6:9.1f} us each {self.size / each / 1e6:8.1f} MB/s"
 
 
-def measure(program: Sequence[str], size: int, transfers: int) -> Figure:
+def measure(program: Sequence[str], size: int, transfers: int, runs: int = RUNS) -> Figure:
     """The time of that many transfers (there and back, if the program sends both ways)."""
-    once, twice = (_wall(program, size, count) for count in (transfers, 2 * transfers))
+    once, twice = (_wall(program, size, count, runs) for count in (transfers, 2 * transfers))
     return Figure(" ".join(program), size, transfers, twice - once)
 
 
@@ -60,9 +60,9 @@ def plan() -> list[tuple[Sequence[str], int, int]]:
     return [*figures, (WRITE_LATENCY, 64, 1000) if several else (PINGPONG, 64, 5000)]
 
 
-def _wall(program: Sequence[str], size: int, transfers: int) -> float:
+def _wall(program: Sequence[str], size: int, transfers: int, runs: int) -> float:
     """The least of some runs: whatever else runs on the machine only ever makes one longer."""
-    outcomes = [exchange(program, transfers, size, (0, 1), LIMIT_S) for _ in range(RUNS)]
+    outcomes = [exchange(program, transfers, size, (0, 1), LIMIT_S) for _ in range(runs)]
     for outcome in outcomes:
         if outcome.status:
             raise RuntimeError(f"{' '.join(program)} ended with {outcome.status}: {outcome.said}")

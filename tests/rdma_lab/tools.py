@@ -80,7 +80,9 @@ def _await_listener(process: subprocess.Popen[bytes], port: int) -> None:
     """Connecting to see would be taken for the client: the kernel's table of sockets tells."""
     deadline = time.monotonic() + SERVER_S_MAX
     while not _listens(port):
-        if process.poll() is not None or time.monotonic() > deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode}: {process.args!r}")
+        if time.monotonic() > deadline:
             raise guest.LabTimeout(f"nothing listens on port {port} in {SERVER_S_MAX:g} s")
         time.sleep(0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 
 import pytest
@@ -70,3 +71,17 @@ def test_unknown_link_is_an_error() -> None:
 def test_devices_are_those_asked_for() -> None:
     links = json.loads(subprocess.check_output(["rdma", "-j", "link"], text=True))
     assert [link["ifname"] for link in links] == [f"rxe{nic}" for nic in range(guest.nics())]
+
+
+def test_tcp_between_own_addresses_leaves_through_the_nics() -> None:
+    before = guest.sent(0), guest.sent(1)
+    with socket.create_server((guest.address(1), 0)) as server:
+        near = socket.create_connection(
+            server.getsockname(), timeout=5, source_address=(guest.address(0), 0)
+        )
+        far, _ = server.accept()
+        with near, far:
+            near.sendall(b"there")
+            assert far.recv(5) == b"there"
+    assert guest.sent(0) > before[0]
+    assert guest.sent(1) > before[1]

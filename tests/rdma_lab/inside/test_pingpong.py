@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from tests.rdma_lab import guest
 from tests.rdma_lab.tools import pingpong
 
 
-def sent(nic: int) -> int:
-    """Packets that have left by a NIC's link."""
-    return int(Path(f"/sys/class/net/nic{nic}/statistics/tx_packets").read_text())
-
-
 def test_pingpong_leaves_through_the_nics() -> None:
-    before = sent(0), sent(1)
+    before = guest.sent(0), guest.sent(1)
     done = pingpong(rounds=500)
     assert done.status == 0, done.said
     assert "500 iters" in done.said
-    assert sent(0) - before[0] >= 500
-    assert sent(1) - before[1] >= 500
+    assert guest.sent(0) - before[0] >= 500
+    assert guest.sent(1) - before[1] >= 500
 
 
 # A reliable connection takes a packet out of order for a loss and waits a timeout out for it.
