@@ -225,6 +225,10 @@ void bind_memory(nb::class_<Communicator>& type) {
 
 void bind_facts(nb::class_<Communicator>& type) {
     type.def("peer_state", &peer_state, "peer"_a)
+        .def(
+            "nic_failure",
+            [](Communicator& c, uint32_t peer) { return c.peers()[peer_of(c, peer)].failure; },
+            "peer"_a)
         .def("set_peer_region", &set_peer_region, "peer"_a, "region"_a, "bytes"_a)
         .def("fault",
              [](Communicator& c) {

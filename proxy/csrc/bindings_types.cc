@@ -38,6 +38,12 @@ void bind_outcomes(nb::module_& m) {
         .value("LEFT", PeerState::kLeft)
         .value("LOST", PeerState::kLost)
         .value("MASKED", PeerState::kMasked);
+    nb::class_<NicFailure>(m, "NicFailure")
+        .def_ro("status", &NicFailure::status)
+        .def_ro("vendor", &NicFailure::vendor)
+        .def_ro("queue_pair", &NicFailure::queue_pair)
+        .def_ro("operation", &NicFailure::operation)
+        .def_prop_ro("nic", [](const NicFailure& f) { return std::string(f.nic.data()); });
     nb::enum_<Loss>(m, "Loss")
         .value("NONE", Loss::kNone)
         .value("PROCESS_ENDED", Loss::kProcessEnded)

@@ -219,7 +219,7 @@ def routes(reached: Sequence[Sequence[int]], rank: int, network: str) -> tuple[s
 
 def need_network(reached: Sequence[Sequence[int]]) -> bool:
     """Whether any two ranks cannot use shm; all ranks find the same."""
-    return any("shm" != way for r in range(len(reached)) for way in routes(reached, r, "network"))
+    return any(way != "shm" for r in range(len(reached)) for way in routes(reached, r, "network"))
 
 
 def require_shm(reached: Sequence[Sequence[int]]) -> None:

@@ -198,17 +198,10 @@ class Builder:
             sockets = open_sockets(peers, self._options.connections_per_peer)
             _attach_tcp(native, sockets, self._options)
             return
-        rdma_connect.connect(
-            native,
-            self._rank,
-            network,
-            self._options,
-            peers,
-            _place([person.host for person in people], self._rank),
-            people[0].secret,
-            self._agree,
-            open_sockets,
-        )
+        place = _place([person.host for person in people], self._rank)
+        rdma_connect.Connector(
+            native, self._rank, network, self._options, peers, place, people[0].secret
+        ).run(self._agree, open_sockets)
 
     def _open_sockets(
         self,

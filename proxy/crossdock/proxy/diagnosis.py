@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crossdock.proxy import nic_failures
 from crossdock.proxy._native import (
     CommandCheck,
     FaultCode,
@@ -20,6 +21,7 @@ from crossdock.proxy.errors import (
     CutOff,
     DeadlineExceeded,
     DestroyedError,
+    NicFailed,
     PeerLost,
     ProtocolError,
 )
@@ -34,7 +36,6 @@ _LOSSES = {
     Loss.BAD_FRAME: "sent bytes that are no frame",
     Loss.ABORTED: "has aborted",
     Loss.IO_ERROR: "is out of reach: errno",
-    Loss.NIC_FAILURE: "is out of reach: a NIC failed",
 }
 _CHECKS = {
     CommandCheck.PEER: "its peer is no rank of the job",
@@ -139,7 +140,13 @@ def loss_of(communicator: Communicator, gone: Sequence[int], what: str) -> PeerL
             f"rank {communicator.rank}: {what}: rank {culprit} is lost, says rank {gone[0]}, "
             "which aborted because of it"
         )
-    return PeerLost(culprit, f"{message}; build a new communicator with the ranks that are left")
+    message += "; build a new communicator with the ranks that are left"
+    _, loss, _ = communicator.native.peer_state(culprit)
+    if loss != Loss.NIC_FAILURE:
+        return PeerLost(culprit, message)
+    failure = communicator.native.nic_failure(culprit)
+    status = nic_failures.status_name(failure)
+    return NicFailed(culprit, message, failure.nic, failure.queue_pair, status)
 
 
 def _cut_off(communicator: Communicator, gone: Sequence[int], what: str) -> CutOff:
@@ -199,6 +206,8 @@ def _joined(ranks: Sequence[int]) -> str:
 
 def _fate(communicator: Communicator, peer: int) -> str:
     _, loss, detail = communicator.native.peer_state(peer)
+    if loss == Loss.NIC_FAILURE:
+        return f"is out of reach: {nic_failures.described(communicator.native.nic_failure(peer))}"
     text = _LOSSES[loss]
     return f"{text} {detail}" if loss == Loss.IO_ERROR else text
 

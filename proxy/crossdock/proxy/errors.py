@@ -39,6 +39,20 @@ class PeerLost(CrossdockError, ConnectionError):
         self.rank = rank
 
 
+class NicFailed(PeerLost):
+    """A NIC did not carry on with a rank.
+
+    ``rank`` is the rank; ``nic`` the local device and port, such as ``mlx5_0:1``; ``queue_pair``
+    the number of the local queue pair; ``status`` the verbs name of what its completion said.
+    """
+
+    def __init__(self, rank: int, message: str, nic: str, queue_pair: int, status: str) -> None:
+        super().__init__(rank, message)
+        self.nic = nic
+        self.queue_pair = queue_pair
+        self.status = status
+
+
 class CutOff(CrossdockError, ConnectionError):
     """Other ranks have given this one up, and are there themselves. ``ranks`` lists them."""
 

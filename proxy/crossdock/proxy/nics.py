@@ -42,7 +42,9 @@ def common_network(transport: str, offers: Sequence[Sequence[str]]) -> str:
     return next((name for name in ("efa", "verbs") if all(name in o for o in offers)), "tcp")
 
 
-def choose(transport: str, options: Options, place: int, neighbours: int) -> list[_native.NicChoice]:
+def choose(
+    transport: str, options: Options, place: int, neighbours: int
+) -> list[_native.NicChoice]:
     """The NICs of the rank that is the ``place``-th of ``neighbours`` on its host.
 
     Those that ``options.rdma_devices`` names; else the ranks of a host share its NICs evenly, each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -21,77 +22,79 @@ class Agree(Protocol):
     def __call__(self, kind: type[T], make: Callable[[], T], what: str) -> list[T]: ...
 
 
-def connect(
-    native: _native.Communicator,
-    rank: int,
-    transport: str,
-    options: Options,
-    peers: Sequence[int],
-    place: tuple[int, int],
-    secret: bytes,
-    agree: Agree,
-    open_sockets: Callable[[Sequence[int], int], tcp_connect.Sockets],
-) -> list[str]:
-    """Attaches an endpoint for ``peers`` to every proxy; returns the names of the NICs.
+@dataclasses.dataclass
+class Connector:
+    """Attaches an endpoint for ``peers`` to every proxy of a rank.
 
-    Args:
-        native: the communicator.
-        rank: this one.
-        transport: ``verbs`` or ``efa``.
-        options: choices of the user.
-        peers: the ranks to be reached from this one; ranks without any take part all the same.
-        place: which rank of its host this is, and of how many.
-        secret: of the job.
-        agree: runs a step on all ranks.
-        open_sockets: connects a socket of each proxy with each peer; collective.
-
-    Raises:
-        TransportError: a NIC, a port, a GID or memory is not to be had, or a path does not work.
-        PeerArgumentError: the same on another rank, with its reason.
+    Ranks that have no such peers take part in each step all the same.
     """
-    hosts: list[Host] = []
-    proxies = range(native.num_proxies)
 
-    def announce() -> RdmaContact:
-        if not peers:
+    native: _native.Communicator
+    rank: int
+    transport: str
+    """``verbs`` or ``efa``."""
+    options: Options
+    peers: Sequence[int]
+    place: tuple[int, int]
+    """Which rank of its host this is, and of how many."""
+    secret: bytes
+    host: Host | None = None
+
+    def run(
+        self, agree: Agree, open_sockets: Callable[[Sequence[int], int], tcp_connect.Sockets]
+    ) -> None:
+        """Goes through the steps.
+
+        Args:
+            agree: runs a step on all ranks.
+            open_sockets: connects a socket of each proxy with each peer; collective.
+
+        Raises:
+            TransportError: a NIC, a port, a GID or memory is not to be had, or a path does not
+                work.
+            PeerArgumentError: the same on another rank, with its reason.
+        """
+        name = self.transport
+        contacts = agree(RdmaContact, self._announce, f"set up its NICs for {name}")
+        theirs = agree(QueuePairs, lambda: self._reach(contacts), "make queue pairs")
+        agree(bool, lambda: self._connect(theirs), "connect its queue pairs")
+        agree(bool, self._prove, "prove its queue pairs")
+        sockets = open_sockets(self.peers, 1)
+        agree(bool, lambda: self._attach(sockets), "attach its NICs")
+
+    def _announce(self) -> RdmaContact:
+        if not self.peers:
             return RdmaContact()
-        choices = nics.choose(transport, options, *place)
-        hosts.append(_host(native, transport, choices, len(peers), options))
-        return rdma_contact.packed(hosts[0].contact())
+        choices = nics.choose(self.transport, self.options, *self.place)
+        self.host = _host(self.native, self.transport, choices, len(self.peers), self.options)
+        return rdma_contact.packed(self.host.contact())
 
-    def reach() -> QueuePairs:
-        for peer in peers:
-            hosts[0].reach(peer, rdma_contact.unpacked(contacts[peer]))
+    def _reach(self, contacts: Sequence[RdmaContact]) -> QueuePairs:
+        if self.host is None:
+            return QueuePairs()
+        for peer in self.peers:
+            self.host.reach(peer, rdma_contact.unpacked(contacts[peer]))
+        host, proxies = self.host, range(self.native.num_proxies)
         return QueuePairs(
-            tuple(
-                {peer: tuple(hosts[0].queue_pairs(proxy, peer)) for peer in peers}
-                for proxy in proxies
-            )
+            tuple({peer: tuple(host.queue_pairs(p, peer)) for peer in self.peers} for p in proxies)
         )
 
-    def join() -> bool:
-        for proxy in proxies:
-            for peer in peers:
-                hosts[0].connect(proxy, peer, numbers[peer].numbers[proxy][rank])
+    def _connect(self, theirs: Sequence[QueuePairs]) -> bool:
+        if self.host is not None:
+            for proxy in range(self.native.num_proxies):
+                for peer in self.peers:
+                    self.host.connect(proxy, peer, theirs[peer].numbers[proxy][self.rank])
         return True
 
-    def prove() -> bool:
-        for host in hosts:
-            host.prove(_word_of(secret), min(_PROOF_S, options.timeout_s))
+    def _prove(self) -> bool:
+        if self.host is not None:
+            self.host.prove(_word_of(self.secret), min(_PROOF_S, self.options.timeout_s))
         return True
 
-    def attach() -> bool:
-        for host in hosts:
-            _attach(host, sockets)
+    def _attach(self, sockets: tcp_connect.Sockets) -> bool:
+        if self.host is not None:
+            _attach(self.host, sockets)
         return True
-
-    contacts = agree(RdmaContact, announce, f"set up its NICs for {transport}")
-    numbers = agree(QueuePairs, reach, "make queue pairs")
-    agree(bool, join, "connect its queue pairs")
-    agree(bool, prove, "prove its queue pairs")
-    sockets = open_sockets(peers, 1)
-    agree(bool, attach, "attach its NICs")
-    return [name for host in hosts for name in host.nic_names()]
 
 
 def _attach(host: Host, sockets: tcp_connect.Sockets) -> None:

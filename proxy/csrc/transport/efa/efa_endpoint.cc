@@ -232,6 +232,13 @@ void EfaEndpoint::sleep(std::chrono::microseconds limit) {
         each->completions.disarm();
 }
 
+std::string EfaEndpoint::state_of(uint32_t rank) const {
+    if (rank >= place_of_rank_.size() || place_of_rank_[rank] >= peers_.size()) return {};
+    const Remote& peer = peers_[place_of_rank_[rank]];
+    return peer.nic_name + " queue pair " + std::to_string(peer.own_queue_pair) + ", the peer's " +
+           std::to_string(peer.queue_pair) + " at " + rdma::text_of(peer.remote->address.gid);
+}
+
 // Its writes cannot be kept out: one queue pair serves all peers. It hears that it was given up.
 void EfaEndpoint::give_up(uint32_t rank) {
     const uint32_t place = place_of_rank_[rank];

@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "proxy/csrc/endpoint.h"
@@ -52,6 +53,8 @@ inline uint64_t sender_key(uint32_t address, uint32_t queue_pair) {
 struct Remote {
     uint32_t rank = 0;
     uint32_t nic = 0;  // local
+    std::string nic_name;
+    uint32_t own_queue_pair = 0;
     std::shared_ptr<const rdma::RemoteNic> remote;
     std::unique_ptr<AddressHandle> address;
     uint32_t queue_pair = 0;
@@ -74,6 +77,7 @@ class EfaEndpoint final : public Endpoint {
     void look_around() override;
     void sleep(std::chrono::microseconds limit) override;
     void wake() override { poller_.wake(); }
+    std::string state_of(uint32_t peer) const override;
     void give_up(uint32_t peer) override;
     void leave(int32_t blame) override;
 

@@ -49,6 +49,8 @@ void Host::reach(uint32_t peer, const rdma::Contact& contact) {
         Remote& added = proxies_[proxy].peers.emplace_back();
         added.rank = peer;
         added.nic = nic_for(proxy, peer, nics_.size());
+        added.nic_name = nics_[added.nic]->name();
+        added.own_queue_pair = proxies_[proxy].nics[added.nic]->queue_pair.number();
         added.remote = {shared, &(*shared)[nic_for(proxy, peer, contact.size())]};
     }
 }

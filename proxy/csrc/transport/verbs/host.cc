@@ -88,10 +88,12 @@ std::vector<Path> Host::make_paths(uint32_t proxy, uint32_t peer,
             .inline_bytes = options_.inline_bytes};
         Path& path = paths.emplace_back();
         path.nic = nics_[nic].get();
+        path.nic_name = nics_[nic]->name();
         path.nic_index = nic;
         path.remote = {contact, &(*contact)[i % contact->size()]};
         path.queue_pair = std::make_unique<QueuePair>(*nics_[nic], queues_[proxy][nic]->completions,
                                                       queues_[proxy][nic]->receives, limits);
+        path.number = path.queue_pair->number();
     }
     return paths;
 }
@@ -109,7 +111,7 @@ Host::Paths& Host::paths_of(uint32_t proxy, uint32_t peer) {
 QueuePairNumbers Host::queue_pairs(uint32_t proxy, uint32_t peer) {
     QueuePairNumbers numbers;
     for (const Path& path : paths_of(proxy, peer).paths)
-        numbers.push_back(path.queue_pair->number());
+        numbers.push_back(path.number);
     return numbers;
 }
 
@@ -122,7 +124,7 @@ void Host::connect(uint32_t proxy, uint32_t peer, const QueuePairNumbers& theirs
     }
     for (size_t i = 0; i < paths.size(); ++i) {
         Path& path = paths[i];
-        path.remote_queue_pair = theirs[i];
+        path.remote_number = theirs[i];
         if (const int error = path.queue_pair->connect(*path.nic, path.remote->address, theirs[i],
                                                        0, options_.service)) {
             throw RdmaError(error, "cannot connect " + described(peer, path));
@@ -131,8 +133,8 @@ void Host::connect(uint32_t proxy, uint32_t peer, const QueuePairNumbers& theirs
 }
 
 std::string Host::described(uint32_t peer, const Path& path) const {
-    return "queue pair " + std::to_string(path.queue_pair->number()) + " of " + path.nic->name() +
-           " with queue pair " + std::to_string(path.remote_queue_pair) + " of rank " +
+    return "queue pair " + std::to_string(path.number) + " of " + path.nic->name() +
+           " with queue pair " + std::to_string(path.remote_number) + " of rank " +
            std::to_string(peer) + " at GID " + rdma::text_of(path.remote->address.gid);
 }
 

@@ -1,6 +1,7 @@
 #include "proxy/csrc/transport/verbs/link.h"
 
 #include <algorithm>
+#include <array>
 
 namespace crossdock::proxy::verbs {
 
@@ -27,7 +28,7 @@ void Link::take_down(uint32_t generation, uint32_t path) {
     next_path_ = path;
     if (state_ == State::kUp || state_ == State::kWaiting) {
         paths_[path_].queue_pair->fail();
-        state_ = State::kFailed;
+        enter(State::kFailed);
         empty_polls_seen_ = ~0ull;
     }
 }
@@ -71,14 +72,14 @@ bool Link::mend(const std::vector<uint64_t>& empty_polls, Clock::time_point now)
     }
     if (state_ == State::kFailed && drained(empty_polls)) {
         paths_[path_].queue_pair->reset();
-        state_ = State::kReset;
+        enter(State::kReset);
         empty_polls_seen_ = ~0ull;
     } else if (state_ == State::kReset && drained(empty_polls)) {
         prepare();
     }
     if (state_ != State::kWaiting || !agreed()) return false;
     acknowledged_ = std::max(acknowledged_, unacknowledged_.received_up_to(said_.received));
-    state_ = State::kUp;
+    enter(State::kUp);
     ++times_mended_;
     if (acknowledged_ == unacknowledged_.next()) suspicious_ = false;
     return true;
@@ -94,13 +95,13 @@ void Link::prepare() {
         return;
     }
     path_ = next_path_;
-    if (path.queue_pair->connect(*path.nic, path.remote->address, path.remote_queue_pair,
-                                 generation_, options_.service) != 0) {
+    if (path.queue_pair->connect(*path.nic, path.remote->address, path.remote_number, generation_,
+                                 options_.service) != 0) {
         ++generation_;
         next_path_ = next_path();
         return;
     }
-    state_ = State::kWaiting;
+    enter(State::kWaiting);
     channel_.send({.notice = Notice::kSwitch,
                    .generation = generation_,
                    .path = path_,
@@ -111,15 +112,33 @@ bool Link::agreed() const {
     return said_.generation == generation_ && said_.path == path_;
 }
 
+void Link::enter(State state) {
+    state_ = state;
+    note(shown_, static_cast<uint64_t>(state) << 56 | uint64_t{path_} << 32 | generation_);
+}
+
+std::string Link::described() const {
+    static constexpr std::array kNames{
+        "up", "being mended", "being mended", "waiting for the peer to mend", "closing", "closed"};
+    const uint64_t shown = peek(shown_);
+    const auto path = static_cast<uint32_t>(shown >> 32) & 0xffffff;
+    const Path& used = paths_[path];
+    return used.nic_name + " queue pair " + std::to_string(used.number) + ", the peer's " +
+           std::to_string(used.remote_number) + " at " + rdma::text_of(used.remote->address.gid) +
+           ", " + kNames[shown >> 56] + ", path " + std::to_string(path + 1) + " of " +
+           std::to_string(paths_.size()) + ", taken down " +
+           std::to_string(static_cast<uint32_t>(shown)) + " times";
+}
+
 void Link::close() {
     if (over()) return;
     for (Path& path : paths_)
         path.queue_pair->fail();
-    state_ = State::kClosing;
+    enter(State::kClosing);
 }
 
 void Link::destroy_queue_pairs() {
-    state_ = State::kGone;
+    enter(State::kGone);
     for (Path& path : paths_)
         path.queue_pair->destroy();
 }

@@ -7,9 +7,11 @@
 // posts the rest again over the path that both have taken.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "proxy/csrc/rdma/control_channel.h"
@@ -22,10 +24,12 @@ namespace crossdock::proxy::verbs {
 // A NIC of this rank and one of the peer, and the queue pair between them.
 struct Path {
     rdma::Nic* nic = nullptr;
+    std::string nic_name;
     uint32_t nic_index = 0;
     std::shared_ptr<const rdma::RemoteNic> remote;
     std::unique_ptr<QueuePair> queue_pair;
-    uint32_t remote_queue_pair = 0;
+    uint32_t number = 0;  // of the queue pair
+    uint32_t remote_number = 0;
 };
 
 class Link {
@@ -84,9 +88,12 @@ class Link {
     // Why the lane was given up, once mend() has given up.
     const std::optional<NicFailure>& lost() const { return lost_; }
 
+    // For a dump, by any thread.
+    std::string described() const;
+
     // For good: first nothing is sent and the peer's writes are refused, then all is forgotten.
     void close();
-    void part() { state_ = State::kGone; }
+    void part() { enter(State::kGone); }
     void destroy_queue_pairs();
 
   private:
@@ -101,7 +108,7 @@ class Link {
     bool drained(const std::vector<uint64_t>& empty_polls);
     void prepare();
     bool agreed() const;
-    void give_up_mending();
+    void enter(State state);
 
     Options options_;
     std::vector<Path> paths_;
@@ -111,6 +118,8 @@ class Link {
     uint64_t received_ = 0;
 
     State state_ = State::kUp;
+    // State, path and generation once more, for readers of other threads.
+    std::atomic<uint64_t> shown_{0};
     uint32_t path_ = 0;       // in use, or being taken down
     uint32_t next_path_ = 0;  // to be taken
     uint32_t generation_ = 0;

@@ -30,7 +30,7 @@ void Proof::send(Candidate& candidate) {
 
 void Proof::take(uint32_t nic, const ibv_wc& completion) {
     const auto owner = std::find_if(candidates_.begin(), candidates_.end(), [&](const auto& c) {
-        return c.path->nic_index == nic && c.path->queue_pair->number() == completion.qp_num;
+        return c.path->nic_index == nic && c.path->number == completion.qp_num;
     });
     if (owner == candidates_.end()) return;
     if (completion.status != IBV_WC_SUCCESS) {

@@ -38,7 +38,7 @@ VerbsEndpoint::VerbsEndpoint(const RegionTable& regions, uint32_t num_ranks,
     for (uint32_t i = 0; i < links_.size(); ++i) {
         link_of_rank_[links_[i]->peer()] = i;
         for (Path& path : links_[i]->paths())
-            nics_[path.nic_index]->queue_pairs.add(path.queue_pair->number(), i);
+            nics_[path.nic_index]->queue_pairs.add(path.number, i);
         poller_.watch(links_[i]->channel().fd(), 0);
     }
     for (auto& nic : nics_)
@@ -157,7 +157,7 @@ void VerbsEndpoint::send_chain(Link& link) {
 }
 
 NicFailure VerbsEndpoint::failure_of(const Path& path, NicFailure failure) const {
-    failure.queue_pair = path.queue_pair->number();
+    failure.queue_pair = path.number;
     const std::string& name = path.nic->name();
     std::copy_n(name.begin(), std::min(name.size(), failure.nic.size() - 1), failure.nic.begin());
     return failure;

@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "proxy/csrc/endpoint.h"
@@ -31,6 +32,7 @@ class VerbsEndpoint final : public Endpoint {
     void look_around() override;
     void sleep(std::chrono::microseconds limit) override;
     void wake() override { poller_.wake(); }
+    std::string state_of(uint32_t peer) const override;
     void give_up(uint32_t peer) override;
     void leave(int32_t blame) override;
 

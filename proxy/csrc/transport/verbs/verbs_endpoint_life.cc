@@ -84,6 +84,11 @@ void VerbsEndpoint::sleep(std::chrono::microseconds limit) {
         nic->completions.disarm();
 }
 
+std::string VerbsEndpoint::state_of(uint32_t peer) const {
+    const uint32_t place = peer < link_of_rank_.size() ? link_of_rank_[peer] : kNobody;
+    return place == kNobody ? std::string() : links_[place]->described();
+}
+
 void VerbsEndpoint::give_up(uint32_t peer) {
     Link* link = find(peer);
     if (link == nullptr || link->gone()) return;
