@@ -1,9 +1,9 @@
 // What a proxy did last, for whoever has to explain a wait that failed. Fixed memory, always on.
 //
 // Commands are not copied: the slots of the ring hold them until a producer comes round again (see
-// snapshot.cc). Recorded is what the ring does not know: when a batch was popped, when a lane was
-// last acknowledged, and what arrived on it. Times are coarse: the clock is read once in many
-// rounds, in units of about a millisecond.
+// snapshot.cc). Recorded is what the ring does not know: when tickets were popped, and what
+// arrived, was acknowledged and was dropped last on each lane. Times are coarse: the clock is read
+// once in many rounds, in units of about a millisecond.
 //
 // Written by the proxy, read by any thread. Each entry is one word and never torn; entries that are
 // being overwritten may belong to different moments.
@@ -43,14 +43,12 @@ struct Stamped {
 
 class FlightRecorder {
   public:
-    static constexpr uint32_t kArrivals = 16;  // for each lane
-    static constexpr uint32_t kBatches = 64;
-    static constexpr uint32_t kRoundsPerTick = 16;
+    static constexpr uint32_t kMoments = 64;
+    static constexpr uint32_t kRoundsPerTick = 32;
 
     struct LaneRecord {
-        uint64_t arrivals = 0;
         uint64_t drops = 0;
-        std::vector<Stamped> last;  // immediates that arrived, the oldest first
+        std::optional<Stamped> arrived;  // content: the immediate
         std::optional<Stamped> dropped;
         std::optional<Stamped> acknowledged;  // content: the lower half of the ticket
     };
@@ -76,10 +74,7 @@ class FlightRecorder {
 
     void arrived(uint32_t peer, uint32_t immediate) {
 #ifndef CROSSDOCK_NO_FLIGHT_RECORDER
-        Lane& lane = lanes_[peer];
-        const uint64_t number = peek(lane.arrivals);
-        note(lane.last[number % kArrivals], peek(now_) | immediate);
-        note(lane.arrivals, number + 1);
+        note(lanes_[peer].arrived, peek(now_) | immediate);
 #endif
     }
 
@@ -95,56 +90,57 @@ class FlightRecorder {
 #endif
     }
 
-    // A batch that ends before ticket `end`.
-    void popped(uint64_t end) {
+    // A batch that begins with ticket `first`.
+    void popped(uint64_t first) {
 #ifndef CROSSDOCK_NO_FLIGHT_RECORDER
-        const uint64_t number = peek(batches_);
-        note(popped_[number % kBatches], peek(now_) | static_cast<uint32_t>(end));
-        note(batches_, number + 1);
+        const uint64_t now = peek(now_);
+        if (now == moment_) return;
+        moment_ = now;
+        const uint64_t number = peek(moments_);
+        note(popped_[number % kMoments], now | static_cast<uint32_t>(first));
+        note(moments_, number + 1);
 #endif
     }
 
     LaneRecord lane(uint32_t peer, uint64_t now_ns) const {
         const Lane& lane = lanes_[peer];
+        auto stamp = [&](const std::atomic<uint64_t>& word) -> std::optional<Stamped> {
+            const uint64_t value = peek(word);
+            if (value == 0) return std::nullopt;
+            return Stamped::unpacked(value, now_ns);
+        };
         LaneRecord record;
-        record.arrivals = peek(lane.arrivals);
         record.drops = peek(lane.drops);
-        for (uint64_t left = std::min<uint64_t>(record.arrivals, kArrivals); left > 0; --left) {
-            const uint64_t word = peek(lane.last[(record.arrivals - left) % kArrivals]);
-            record.last.push_back(Stamped::unpacked(word, now_ns));
-        }
-        if (const uint64_t word = peek(lane.dropped)) {
-            record.dropped = Stamped::unpacked(word, now_ns);
-        }
-        if (const uint64_t word = peek(lane.acknowledged)) {
-            record.acknowledged = Stamped::unpacked(word, now_ns);
-        }
+        record.arrived = stamp(lane.arrived);
+        record.dropped = stamp(lane.dropped);
+        record.acknowledged = stamp(lane.acknowledged);
         return record;
     }
 
-    // When batches were popped, the oldest first; content: the lower half of the ticket after it.
-    std::vector<Stamped> batches(uint64_t now_ns) const {
+    // When tickets were popped, the oldest first; content: the lower half of the first ticket that
+    // was popped at that moment.
+    std::vector<Stamped> moments(uint64_t now_ns) const {
         std::vector<Stamped> stamps;
-        const uint64_t end = peek(batches_);
-        for (uint64_t n = end - std::min<uint64_t>(end, kBatches); n < end; ++n)
-            stamps.push_back(Stamped::unpacked(peek(popped_[n % kBatches]), now_ns));
+        const uint64_t end = peek(moments_);
+        for (uint64_t n = end - std::min<uint64_t>(end, kMoments); n < end; ++n)
+            stamps.push_back(Stamped::unpacked(peek(popped_[n % kMoments]), now_ns));
         return stamps;
     }
 
   private:
     struct Lane {
-        std::atomic<uint64_t> arrivals{0};
+        std::atomic<uint64_t> arrived{0};
         std::atomic<uint64_t> acknowledged{0};
         std::atomic<uint64_t> dropped{0};
         std::atomic<uint64_t> drops{0};
-        std::array<std::atomic<uint64_t>, kArrivals> last{};
     };
 
     std::atomic<uint64_t> now_{0};  // units in the upper half: the lower one is for content
     uint32_t rounds_ = 0;
     std::unique_ptr<Lane[]> lanes_;
-    std::atomic<uint64_t> batches_{0};
-    std::array<std::atomic<uint64_t>, kBatches> popped_{};
+    uint64_t moment_ = 0;  // of the last entry
+    std::atomic<uint64_t> moments_{0};
+    std::array<std::atomic<uint64_t>, kMoments> popped_{};
 };
 
 }  // namespace crossdock::proxy

@@ -98,6 +98,7 @@ void Proxy::handle(const Event& event, bool may_repeat) {
                 return;
             }
             lane.last_arrival = event.cookie;
+            recorder_.arrived(event.peer, event.immediate);
             apply(event.peer, event.immediate);
             return;
         }
@@ -115,7 +116,6 @@ void Proxy::apply(uint32_t peer, uint32_t word) {
         count(statistics_.late_dropped);
         return;
     }
-    recorder_.arrived(peer, word);
     count(statistics_.arrivals);
     if (immediate.counter >= context_.num_counters) {
         context_.fault->raise(FaultCode::kBadImmediate, static_cast<int32_t>(peer), word);
@@ -205,7 +205,7 @@ bool Proxy::pop_rings() {
         const size_t got = side.consumer.pop(std::span(commands_).first(room));
         if (got == 0) continue;
         worked = true;
-        recorder_.popped(first + got);
+        recorder_.popped(first);
         count(statistics_.commands, got);
         for (size_t j = 0; j < got; ++j) {
             if (!accept(commands_[j], i, first + j)) side.fence.complete(first + j);

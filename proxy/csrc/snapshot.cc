@@ -60,15 +60,12 @@ struct RingMemory {
     std::vector<Lane> lanes;
 };
 
-uint64_t popped_at(const std::vector<Stamped>& batches, uint64_t ticket) {
+uint64_t popped_at(const std::vector<Stamped>& moments, uint64_t ticket) {
     const auto number = static_cast<uint32_t>(ticket);
-    for (size_t i = 0; i < batches.size(); ++i) {
-        if (static_cast<int32_t>(batches[i].content - number) <= 0) continue;
-        // Where the oldest batch begins is not known any more.
-        const bool known = i > 0 || batches.size() < FlightRecorder::kBatches;
-        return known ? batches[i].at_ns : 0;
-    }
-    return 0;
+    const auto later = std::find_if(moments.rbegin(), moments.rend(), [&](const Stamped& moment) {
+        return static_cast<int32_t>(number - moment.content) >= 0;
+    });
+    return later == moments.rend() ? 0 : later->at_ns;
 }
 
 RingMemory memory_of(Ring& ring, const FlightRecorder& recorder, uint32_t num_ranks,
@@ -78,13 +75,13 @@ RingMemory memory_of(Ring& ring, const FlightRecorder& recorder, uint32_t num_ra
     memory.completed = observe(ring.completed);
     memory.popped = observe(ring.popped);
     memory.reserved = peek(ring.reserved);
-    const auto batches = recorder.batches(now_ns);
+    const auto moments = recorder.moments(now_ns);
     const uint64_t kept = std::min(memory.reserved, ring.capacity);
     for (uint64_t ticket = memory.reserved - kept; ticket < memory.reserved; ++ticket) {
         const uint64_t low = observe(ring.slot(ticket).low);
         const Command command{low, 0};
         if ((low & 1) != ring.phase(ticket) || command.peer() >= num_ranks) continue;
-        const Kept entry{ticket, low, ticket < memory.popped ? popped_at(batches, ticket) : 0};
+        const Kept entry{ticket, low, ticket < memory.popped ? popped_at(moments, ticket) : 0};
         RingMemory::Lane& lane = memory.lanes[command.peer()];
         lane.last.push_back(entry);
         if (lane.last.size() > kCommandsShown) lane.last.pop_front();
@@ -230,7 +227,8 @@ class Snapshot {
         const RingMemory::Lane& lane = rings_[proxy].lanes[peer];
         out_.open('{').field("state", c_.proxy(proxy).state_of(peer));
         out_.field("waiting", lane.waiting).field("open", lane.open);
-        out_.field("arrivals", record.arrivals).field("drops", record.drops);
+        out_.field("drops", record.drops).key("arrived");
+        write_stamp(record.arrived);
         out_.key("acknowledged");
         write_stamp(record.acknowledged);
         out_.key("dropped");
@@ -238,9 +236,6 @@ class Snapshot {
         out_.key("commands").open('[');
         for (const Kept& command : lane.last)
             write_command(command);
-        out_.close(']').key("immediates").open('[');
-        for (const Stamped& stamp : record.last)
-            write_stamp(stamp);
         out_.close(']').close('}');
     }
 

@@ -23,8 +23,16 @@ from hypothesis import strategies as st
 from tests.harness import RankContext, run_ranks
 from tests.proxy.jobs import communicator, counted, options
 
-from crossdock.proxy import Communicator, DeadlineExceeded, ThreadExchange, dump_files, presence
+from crossdock.proxy import (
+    Communicator,
+    DeadlineExceeded,
+    ThreadExchange,
+    dump_files,
+    presence,
+    schema,
+)
 from crossdock.proxy.dump import FORMAT, Dump, DumpError, encode, parse, read
+from crossdock.proxy.dump_text import described_command, described_immediate
 
 SILENCE_S = 8.0  # for Python to be given up, and more
 
@@ -71,15 +79,15 @@ def tell_of_traffic(context: RankContext, transport: str) -> Dump | None:
 def test_a_lane_is_told(transport: str) -> None:
     found = run_ranks(tell_of_traffic, 2, transport)[0]
     lane = found.state.peers[0].lanes[0]
-    values = [command.low >> 49 for command in lane.commands]
+    texts = [described_command(command.low) for command in lane.commands]
     assert [command.ticket for command in lane.commands] == list(range(12, 20))
-    assert len(set(values)) == 8
-    assert lane.arrivals == 20
-    assert len(lane.immediates) == 16
+    assert texts == [f"ADD counter 2 value {number}" for number in range(13, 21)]
+    assert lane.arrived is not None
+    assert found.state.rings[0].arrivals == 20
     now = found.state.monotonic_ns
-    times = [stamp.at_ns for stamp in lane.immediates]
-    assert times == sorted(times)
-    assert all(now - 20e9 < at <= now for at in times)
+    assert now - 20e9 < lane.arrived.at_ns <= now
+    layout = schema.ImmediateLayout(found.facts.counter_bits, found.facts.sequence_bits)
+    assert "counter 2 value 20" in described_immediate(lane.arrived.word, layout)
     assert all(now - 20e9 < command.popped_ns <= now for command in lane.commands)
     assert (lane.open, lane.waiting) == (0, 0)
     assert (lane.acknowledged is not None) == (transport == "tcp")

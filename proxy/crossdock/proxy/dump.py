@@ -138,12 +138,13 @@ class Lane(msgspec.Struct, frozen=True):
     """Commands that the proxy has not read."""
     open: Count
     """Commands that may be under way."""
-    arrivals: Count
     drops: Count
+    arrived: Stamp | None
+    """The last immediate."""
     acknowledged: Stamp | None
+    """The lower half of the last ticket, in the order of completions."""
     dropped: Stamp | None
     commands: tuple[KeptCommand, ...]
-    immediates: tuple[Stamp, ...]
 
 
 class NicFailure(msgspec.Struct, frozen=True):

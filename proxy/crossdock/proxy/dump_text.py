@@ -5,8 +5,6 @@ from __future__ import annotations
 from crossdock.proxy import schema
 from crossdock.proxy.dump import Lane
 
-_IMMEDIATES_SHOWN = 3
-
 
 def lane_lines(lane: Lane, now_ns: int, layout: schema.ImmediateLayout) -> list[str]:
     """What a lane's record says, for a reader."""
@@ -19,10 +17,9 @@ def lane_lines(lane: Lane, now_ns: int, layout: schema.ImmediateLayout) -> list[
         lines.append(f"{lane.open} command(s) not acknowledged, {lane.waiting} not yet sent")
     if lane.acknowledged is not None:
         lines.append(f"last acknowledgement {ago(now_ns, lane.acknowledged.at_ns)}")
-    for stamp in lane.immediates[-_IMMEDIATES_SHOWN:]:
-        lines.append(
-            f"arrived {ago(now_ns, stamp.at_ns)}: {described_immediate(stamp.word, layout)}"
-        )
+    if lane.arrived is not None:
+        what = described_immediate(lane.arrived.word, layout)
+        lines.append(f"last arrival {ago(now_ns, lane.arrived.at_ns)}: {what}")
     if lane.dropped is not None:
         lines.append(
             f"{lane.drops} dropped as late, the last {ago(now_ns, lane.dropped.at_ns)}: "
