@@ -18,6 +18,7 @@ KERNELS: dict[str, type[UserMode | Emulated]] = {
     kernel.name: kernel for kernel in (UserMode, Emulated)
 }
 STATUS_REFUSED = 2
+STATUS_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return STATUS_REFUSED
+    except KeyboardInterrupt:
+        return STATUS_INTERRUPTED
 
 
 def _build(options: argparse.Namespace) -> int:
