@@ -109,8 +109,10 @@ SimRank::SimRank(SimNetwork& network, const ClusterConfig& config, uint32_t rank
         communicator->peers()[peer].region_bytes = {main_bytes(config), config.heap_bytes};
     }
     const std::vector<uint32_t> all = topology.all();
+    const std::span<proxy::Counter> counters(&communicator->counter(0, 0),
+                                             uint64_t{config.num_ranks()} * kNumCounters);
     for (uint32_t i = 0; i < config.num_proxies; ++i) {
-        communicator->attach(i, network.endpoint(rank, i, communicator->regions()), all);
+        communicator->attach(i, network.endpoint(rank, i, communicator->regions(), counters), all);
     }
 }
 
@@ -122,9 +124,9 @@ SimRank::~SimRank() {
 void SimRank::begins(const std::string& what) {
     doing = what;
     began_ns = network.now_ns();
-    constexpr auto kTimeout = std::chrono::nanoseconds(SimCluster::kTimeoutNs);
+    const std::chrono::nanoseconds timeout(config.timeout_ns);
     watch.emplace(communicator->device_view(),
-                  std::chrono::duration_cast<std::chrono::milliseconds>(kTimeout),
+                  std::chrono::duration_cast<std::chrono::milliseconds>(timeout),
                   config.masking ? mask.data() : nullptr, now());
 }
 
@@ -166,6 +168,17 @@ bool SimRank::progress() {
     return worked;
 }
 
+uint32_t SimRank::culprit(const Outcome& ending) const {
+    if (ending.missing.empty()) return rank();
+    uint32_t blamed = ending.missing.front();
+    for (uint32_t missing : ending.missing) {
+        const proxy::Peer& peer = communicator->peers()[missing];
+        if (peer.alive() || proxy::peek(peer.loss) != proxy::Loss::kAborted) return missing;
+        blamed = static_cast<uint32_t>(proxy::peek(peer.detail));
+    }
+    return blamed;
+}
+
 // ---- the cluster ----------------------------------------------------------------------------
 
 SimCluster::SimCluster(uint64_t seed, const SimFaults& faults, const ClusterConfig& config)
@@ -201,6 +214,11 @@ void SimCluster::run() {
 
 void SimCluster::run_some(uint64_t sweeps) {
     for (uint64_t i = 0; i < sweeps && anybody_runs(); ++i)
+        round();
+}
+
+void SimCluster::run_to(uint64_t steps) {
+    while (network_.steps() < steps && anybody_runs())
         round();
 }
 
@@ -286,8 +304,9 @@ void SimCluster::fail(SimRank& rank, const Outcome& outcome) {
         throw Finding("rank " + std::to_string(rank.rank()) + ", " + rank.doing + ": " +
                       describe(outcome));
     }
-    const uint64_t limit_ns = (config_.masking ? 4 : 1) * kTimeoutNs;  // masks: time is extended
-    if (network_.now_ns() > rank.began_ns + limit_ns + kTimeoutNs / 5) {
+    const uint64_t limit_ns =
+        (config_.masking ? 4 : 1) * config_.timeout_ns;  // masks: time is extended
+    if (network_.now_ns() > rank.began_ns + limit_ns + config_.timeout_ns / 5) {
         throw Finding("rank " + std::to_string(rank.rank()) + ", " + rank.doing + ": " +
                       describe(outcome) + ", but long after the deadline");
     }
@@ -295,7 +314,7 @@ void SimCluster::fail(SimRank& rank, const Outcome& outcome) {
     if (config_.after_failure == AfterFailure::kGoesOn) return;
     rank.silent = true;
     if (config_.after_failure == AfterFailure::kFallsSilent) return;
-    const uint32_t blame = outcome.missing.empty() ? rank.rank() : outcome.missing.front();
+    const uint32_t blame = rank.culprit(outcome);
     for (uint32_t i = 0; i < config_.num_proxies; ++i) {
         rank.communicator->proxy(i).leave(static_cast<int32_t>(blame));
     }
@@ -316,8 +335,16 @@ void SimCluster::stand_still() {
         }
         throw Finding(report);
     }
-    // In steps so short that no rank takes itself for stopped.
-    network_.advance_until(network_.now_ns() + kTimeoutNs / 16);
+    // In steps so short that no rank takes itself for stopped, and that whose time is over first
+    // can tell the others before theirs is.
+    uint64_t next_ns = network_.now_ns() + config_.timeout_ns / 16;
+    for (const auto& rank : ranks_) {
+        const uint64_t deadline_ns = rank->began_ns + config_.timeout_ns;
+        if (!rank->outcome && deadline_ns > network_.now_ns()) {
+            next_ns = std::min(next_ns, deadline_ns);
+        }
+    }
+    network_.advance_until(next_ns);
 }
 
 void SimCluster::check_network() {

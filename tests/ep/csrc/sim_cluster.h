@@ -51,7 +51,8 @@ struct ClusterConfig {
     uint64_t bytes_in_flight = 1 << 16;
     bool leaves_when_done = false;  // says goodbye while others may still be at it
     AfterFailure after_failure = AfterFailure::kGoesOn;
-    bool masking = false;  // lost ranks are masked
+    bool masking = false;                  // lost ranks are masked
+    uint64_t timeout_ns = 20'000'000'000;  // of each operation
 
     uint32_t num_ranks() const { return static_cast<uint32_t>(node_of.size()); }
     // Some ranks on some nodes, with limits so small that every queue is full now and then.
@@ -74,6 +75,9 @@ class SimRank {
     void close(uint32_t window);
     void begin_epoch(uint32_t epoch);
     bool progress();
+    // Whom the rank blames for its end: one that is gone or silent before one that has left because
+    // of somebody, and then that one.
+    uint32_t culprit(const Outcome& ending) const;
 
     SimNetwork& network;
     const ClusterConfig& config;
@@ -98,8 +102,6 @@ class SimRank {
 
 class SimCluster {
   public:
-    static constexpr uint64_t kTimeoutNs = 20'000'000'000;
-
     SimCluster(uint64_t seed, const SimFaults& faults, const ClusterConfig& config);
 
     SimNetwork& network() { return network_; }
@@ -113,6 +115,8 @@ class SimCluster {
     void run();
     // Some steps; the programs may have ended by then.
     void run_some(uint64_t sweeps);
+    // Until so many things have happened on the network, or every program has ended.
+    void run_to(uint64_t steps);
     // A rank that is stopped: nothing of it runs any more, and nobody is told.
     void silence(uint32_t rank);
     // Stops all programs wherever they are and begins a new epoch: every rank first waits for the

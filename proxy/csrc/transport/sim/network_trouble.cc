@@ -10,7 +10,7 @@ namespace crossdock::proxy {
 namespace {
 
 constexpr uint32_t kHeaderBytes = 64;  // of a write on the wire
-constexpr uint32_t kMaxDoublings = 10;
+constexpr uint32_t kMaxDoublings = 4;
 
 }  // namespace
 
