@@ -1,5 +1,5 @@
 # Each target makes what it needs: system packages, a virtual environment in .venv, the build.
-#   make demo | test | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
+#   make demo | test | test-rdma | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
@@ -26,7 +26,7 @@ CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/
 CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
 CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-native test-python bench lint sanitize asan tsan fuzz format stubs \
+.PHONY: help demo test test-native test-python test-rdma bench lint sanitize asan tsan fuzz format stubs \
         clean distclean FORCE
 
 help:
@@ -38,14 +38,20 @@ demo: $(INSTALLED)
 test: test-native test-python
 
 test-native: $(TOOLS)
-	.ci/need g++ libgtest-dev
+	.ci/need g++ libibverbs-dev libgtest-dev
 	$(CONFIGURE) -B build/native
 	cmake --build build/native -j $(JOBS)
 	$(CTEST) --test-dir build/native
 
 test-python: $(INSTALLED)
-	.ci/need spin openmpi-bin
+	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# In a virtual machine with soft-RoCE NICs; the first time its kernel is built (some minutes).
+test-rdma: $(INSTALLED)
+	.ci/need libibverbs-dev
+	tests/rdma_lab/lab build
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/rdma_lab
 
 bench: $(INSTALLED)
 	mkdir -p build/bench
@@ -66,7 +72,7 @@ sanitize: asan tsan
 asan: export ASAN_OPTIONS := detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 asan: export UBSAN_OPTIONS := print_stacktrace=1
 asan: $(TOOLS)
-	.ci/need g++ libgtest-dev
+	.ci/need g++ libibverbs-dev libgtest-dev
 	$(CONFIGURE) -B build/asan -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCROSSDOCK_SANITIZE=address;undefined"
 	cmake --build build/asan -j $(JOBS)
 	$(CTEST) --test-dir build/asan
@@ -74,14 +80,14 @@ asan: $(TOOLS)
 # The shadow memory of the thread sanitizer wants a fixed address space.
 tsan: export TSAN_OPTIONS := halt_on_error=1:second_deadlock_stack=1
 tsan: $(TOOLS)
-	.ci/need g++ libgtest-dev
+	.ci/need g++ libibverbs-dev libgtest-dev
 	$(CONFIGURE) -B build/tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCROSSDOCK_SANITIZE=thread
 	cmake --build build/tsan -j $(JOBS)
 	fixed=$$(setarch -R true 2>/dev/null && echo "setarch -R" || true); \
 	$$fixed $(CTEST) --test-dir build/tsan
 
 fuzz: $(TOOLS)
-	.ci/need clang-14 libclang-rt-14-dev
+	.ci/need clang-14 libclang-rt-14-dev libibverbs-dev
 	cmake -S . -B build/fuzz -G Ninja -DCROSSDOCK_FUZZ=ON -DCMAKE_CXX_COMPILER=$(CLANGXX)
 	cmake --build build/fuzz -j $(JOBS) --target fuzzers
 	.ci/fuzz build/fuzz/fuzz $(FUZZ_SECONDS)
@@ -110,7 +116,7 @@ $(TOOLS): pyproject.toml
 
 $(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md LICENSE cmake $(PARTS) \
               -type f -not -path '*/__pycache__/*' -not -path '*/deep_ep_dist/*' 2>/dev/null)
-	.ci/need g++
+	.ci/need g++ libibverbs-dev
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
 	touch $@
 

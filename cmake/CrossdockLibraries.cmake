@@ -26,6 +26,13 @@ function(add_isa_variant isa)
     set_property(GLOBAL APPEND PROPERTY CROSSDOCK_ISA_VARIANTS ${isa})
 endfunction()
 
+# Only the headers: libibverbs and libefa are opened at run time, where there are any.
+find_path(rdma_headers infiniband/efadv.h)
+if(NOT rdma_headers)
+    message(FATAL_ERROR "infiniband/efadv.h is missing; install libibverbs-dev (Debian, Ubuntu) or "
+                        "rdma-core-devel (Fedora, RHEL)")
+endif()
+
 file(GLOB proxy_sources CONFIGURE_DEPENDS
      "${PROJECT_SOURCE_DIR}/proxy/csrc/*.cc" "${PROJECT_SOURCE_DIR}/proxy/csrc/rdma/*.cc"
      "${PROJECT_SOURCE_DIR}/proxy/csrc/transport/*/*.cc")

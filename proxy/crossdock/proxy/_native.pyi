@@ -54,6 +54,22 @@ class PeerState(enum.Enum):
 
     MASKED = 3
 
+class NicFailure:
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def vendor(self) -> int: ...
+
+    @property
+    def queue_pair(self) -> int: ...
+
+    @property
+    def operation(self) -> int: ...
+
+    @property
+    def nic(self) -> str: ...
+
 class Loss(enum.Enum):
     NONE = 0
 
@@ -249,6 +265,8 @@ class Communicator:
     def close_window(self, region: int) -> None: ...
 
     def peer_state(self, peer: int) -> tuple[PeerState, Loss, int]: ...
+
+    def nic_failure(self, peer: int) -> NicFailure: ...
 
     def set_peer_region(self, peer: int, region: int, bytes: int) -> None: ...
 
