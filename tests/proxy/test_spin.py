@@ -1,4 +1,4 @@
-"""The spin models of the ring and of the counter hold in every state, and notice what is broken."""
+"""The spin models of the protocol hold in every state, and notice what is broken."""
 
 from __future__ import annotations
 
@@ -22,7 +22,29 @@ BROKEN = [
     ("counter", "EPOCH_IGNORED"),
     ("counter", "FENCE_BY_GUESS"),
     ("counter", "SEAL_SETS"),
+    ("sequence", "SPAN_NOT_BOUNDED"),
+    ("sequence", "WINDOW_TOO_LARGE"),
+    ("sequence", "SIGNAL_NOT_HELD"),
+    ("sequence", "POPPED_IS_POSTED"),
+    ("epoch", "NO_FENCE"),
+    ("epoch", "NO_BARRIER"),
+    ("epoch", "NO_MEETING"),
+    ("epoch", "COUNTERS_KEPT"),
+    ("teardown", "GONE_FIRST"),
+    ("teardown", "ONE_FAREWELL"),
+    ("teardown", "FLIGHTS_KEPT"),
+    ("teardown", "GIVE_UP_BY_WORD"),
+    ("teardown", "WAITER_NOT_RELEASED"),
+    ("mend", "NO_DRAIN"),
+    ("mend", "NO_TRIM"),
+    ("mend", "TIE_UNBROKEN"),
+    ("mend", "GENERATION_IGNORED"),
+    ("mend", "UP_TOO_EARLY"),
+    ("mend", "NO_TAKE_DOWN"),
 ]
+HOLDING = sorted({model for model, _ in BROKEN})
+# Nobody has posted towards side 1 when it gives in to the path that side 0 has chosen.
+NEVER_REACHED = {"mend": ["wire[((1*2)+heard_path)].under_way?_,_"]}
 
 
 def tool(name: str) -> str:
@@ -56,13 +78,13 @@ def unreached(output: str) -> list[str]:
     return [line for line in lines if line not in ("-end-", "assert(0)")]
 
 
-@pytest.mark.parametrize("model", ["ring", "counter"])
+@pytest.mark.parametrize("model", HOLDING)
 def test_holds_in_every_state(model: str, tmp_path: pathlib.Path) -> None:
     errors, output = verify(model, tmp_path)
     assert errors == 0, output
     assert "max search depth too small" not in output
     assert "Search not completed" not in output
-    assert unreached(output) == []
+    assert unreached(output) == NEVER_REACHED.get(model, [])
 
 
 @pytest.mark.parametrize(("model", "mutation"), BROKEN)
