@@ -73,6 +73,39 @@ void with_a_peer_that_dies(const std::function<void(Wire&)>& here,
     EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+void among_processes(size_t count, const std::function<void(std::vector<Wire*>)>& each) {
+    std::vector<std::vector<Wire>> wires(count);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = i + 1; j < count; j++) {
+            int ends[2];
+            EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+            wires[i].emplace_back(ends[0]);
+            wires[j].emplace_back(ends[1]);
+        }
+    }
+    std::vector<pid_t> children;
+    for (std::vector<Wire>& own : wires) {
+        children.push_back(fork());
+        EXPECT(children.back() >= 0);
+        if (children.back() != 0) continue;
+        run_child(
+            [&](Wire&) {
+                std::vector<Wire*> all;
+                for (Wire& wire : own)
+                    all.push_back(&wire);
+                each(all);
+            },
+            -1);
+    }
+    int failures = 0;
+    for (const pid_t child : children) {
+        int status = 0;
+        EXPECT(waitpid(child, &status, 0) == child);
+        failures += status != 0 ? 1 : 0;
+    }
+    EXPECT_EQ(failures, 0);
+}
+
 std::map<std::string, Scenario>& scenarios() {
     static std::map<std::string, Scenario> all;
     return all;

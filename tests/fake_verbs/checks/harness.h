@@ -4,6 +4,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace checks {
 
@@ -57,6 +58,9 @@ void in_two_processes(const std::function<void(Wire&)>& here,
 // The same, but the child is expected to die by SIGKILL.
 void with_a_peer_that_dies(const std::function<void(Wire&)>& here,
                            const std::function<void(Wire&)>& there);
+
+// So many processes, each with a wire to each of the others.
+void among_processes(size_t count, const std::function<void(std::vector<Wire*>)>& each);
 
 using Scenario = void (*)();
 std::map<std::string, Scenario>& scenarios();

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <string>
 
 namespace checks {
 
@@ -48,6 +50,25 @@ void expect_event(ibv_context* context, ibv_event_type type) {
     EXPECT_EQ(ibv_get_async_event(context, &event), 0);
     ibv_ack_async_event(&event);
     EXPECT_EQ(event.event_type, type);
+}
+
+void expect_no_event(ibv_context* context) {
+    pollfd readable{context->async_fd, POLLIN, 0};
+    EXPECT_EQ(poll(&readable, 1, 20), 0);
+}
+
+void lose_the_answer(const char* device, pid_t peer, const std::function<void()>& post) {
+    constexpr useconds_t kUntilSeen = 40'000;
+    const std::string file = std::string(device) + "." + std::to_string(getpid()) + ".port";
+    EXPECT_EQ(kill(peer, SIGSTOP), 0);
+    usleep(kUntilSeen);
+    post();
+    usleep(1000);  // for what leaves a little later
+    write_port_file(file.c_str(), "mute");
+    usleep(kUntilSeen);
+    EXPECT_EQ(kill(peer, SIGCONT), 0);
+    usleep(kUntilSeen);
+    write_port_file(file.c_str(), "up");
 }
 
 void write_port_file(const char* name, const char* word) {

@@ -2,7 +2,10 @@
 
 #include <infiniband/verbs.h>
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -21,8 +24,12 @@ ibv_wc poll_one(ibv_cq* cq);
 void expect_silence(ibv_cq* cq, int milliseconds);
 // The next event, which must be of this type; it is acknowledged.
 void expect_event(ibv_context* context, ibv_event_type type);
+void expect_no_event(ibv_context* context);
 void write_port_file(const char* name, const char* word);
 uint64_t now_ms();
+// Lets a request reach the peer, which is stopped meanwhile, but not the answer come back: that
+// finds this process's port mute. Then the port is up again.
+void lose_the_answer(const char* device, pid_t peer, const std::function<void()>& post);
 
 // A device with a protection domain, a completion queue and registered memory.
 struct Nic {

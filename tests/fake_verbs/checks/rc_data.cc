@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <numeric>
 
 #include "nic.h"
@@ -174,10 +176,12 @@ SCENARIO(rc_atomics_with_the_processor) {
             *nic.word(16) = 77;
             qp.connect(wire);
             std::atomic_ref<uint64_t> word(*nic.word(0));
-            for (uint64_t i = 0; i < kAdds * 20; i++)
+            std::atomic_ref<uint64_t> swapped(*nic.word(16));
+            uint64_t own = 0;
+            for (; swapped.load() == 77; own++)
                 word.fetch_add(1);
             wire.meet();
-            EXPECT_EQ(word.load(), kAdds * 21);
+            EXPECT_EQ(word.load(), own + kAdds);
             EXPECT_EQ(*nic.word(16), 78);
         });
 }
@@ -258,10 +262,55 @@ SCENARIO(rc_shared_receive_queue) {
                     EXPECT_EQ(*nic.word(i * 8), i);
                 }
                 expect_event(nic.context, IBV_EVENT_SRQ_LIMIT_REACHED);
+                expect_no_event(nic.context);
                 wire.meet();
             }
             EXPECT_EQ(ibv_destroy_srq(srq), 0);
         });
+}
+
+// Everybody writes to everybody at once, each message once and in the order of its sender.
+SCENARIO(rc_many_processes) {
+    constexpr uint32_t kPeers = 5;
+    constexpr uint32_t kEach = 2000;
+    const auto talk = [](std::vector<Wire*> wires) {
+        Nic nic;
+        std::vector<std::unique_ptr<RcQp>> qps;
+        std::map<uint32_t, uint32_t> arrived;
+        for (Wire* wire : wires) {
+            RcQp& qp = *qps.emplace_back(std::make_unique<RcQp>(nic));
+            for (uint64_t i = 0; i < 256; i++)
+                EXPECT_EQ(qp.receive(i), 0);
+            qp.connect(*wire);
+        }
+        std::vector<uint32_t> posted(qps.size());
+        std::vector<uint32_t> completed(qps.size());
+        for (size_t done = 0; done < 2 * qps.size() * kEach;) {
+            for (size_t i = 0; i < qps.size(); i++) {
+                if (posted[i] == kEach || posted[i] - completed[i] == 64) continue;
+                ibv_send_wr wr = qps[i]->request(IBV_WR_RDMA_WRITE_WITH_IMM, i, 0, 64);
+                wr.imm_data = posted[i]++;
+                EXPECT_EQ(qps[i]->post(wr), 0);
+            }
+            ibv_wc wc[16];
+            const int count = ibv_poll_cq(nic.cq, 16, wc);
+            EXPECT(count >= 0);
+            done += static_cast<size_t>(count);
+            for (int i = 0; i < count; i++) {
+                EXPECT_EQ(wc[i].status, IBV_WC_SUCCESS);
+                if (wc[i].opcode == IBV_WC_RDMA_WRITE) {
+                    completed[wc[i].wr_id]++;
+                    continue;
+                }
+                EXPECT_EQ(wc[i].imm_data, arrived[wc[i].qp_num]++);
+                for (auto& qp : qps)
+                    if (qp->qp->qp_num == wc[i].qp_num) EXPECT_EQ(qp->receive(0), 0);
+            }
+        }
+        for (Wire* wire : wires)
+            wire->meet();
+    };
+    among_processes(kPeers, talk);
 }
 
 SCENARIO(rc_within_one_process) {

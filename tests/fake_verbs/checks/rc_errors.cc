@@ -201,6 +201,72 @@ SCENARIO(rc_wrong_path) {
     attempt([](Address& to) { to.gid.raw[15] ^= 1; });
 }
 
+// The answers to requests that were executed are lost: they are not executed again.
+SCENARIO(rc_lost_answers) {
+    RcOptions options;
+    options.timeout = 14;
+    options.retries = 7;
+    in_two_processes(
+        [&](Wire& wire) {
+            Nic nic;
+            RcQp qp(nic, options);
+            qp.connect(wire);
+            lose_the_answer("fake0", wire.swap(getpid()), [&] {
+                ibv_send_wr write = qp.request(IBV_WR_RDMA_WRITE_WITH_IMM, 1, 64, 8);
+                EXPECT_EQ(qp.post(write), 0);
+                ibv_send_wr add = qp.request(IBV_WR_ATOMIC_FETCH_AND_ADD, 2, 8, 8);
+                add.wr.atomic.compare_add = 5;
+                EXPECT_EQ(qp.post(add), 0);
+                ibv_send_wr read = qp.request(IBV_WR_RDMA_READ, 3, 32, 8);
+                EXPECT_EQ(qp.post(read), 0);
+            });
+            for (uint64_t id = 1; id <= 3; id++) {
+                const ibv_wc wc = poll_one(nic.cq);
+                EXPECT_EQ(wc.status, IBV_WC_SUCCESS);
+                EXPECT_EQ(wc.wr_id, id);
+            }
+            EXPECT_EQ(*nic.word(8), 100);  // as it was before, also in the repeated answer
+            EXPECT_EQ(*nic.word(32), 321);
+            wire.meet();
+        },
+        [&](Wire& wire) {
+            Nic nic;
+            RcQp qp(nic, options);
+            *nic.word(8) = 100;
+            *nic.word(32) = 321;
+            EXPECT_EQ(qp.receive(1), 0);
+            EXPECT_EQ(qp.receive(2), 0);
+            qp.connect(wire);
+            wire.swap(getpid());
+            EXPECT_EQ(poll_one(nic.cq).wr_id, 1);
+            wire.meet();
+            expect_silence(nic.cq, 20);
+            EXPECT_EQ(*nic.word(8), 105);
+        });
+}
+
+SCENARIO(rc_peer_connected_to_another) {
+    in_two_processes(
+        [](Wire& wire) {
+            Nic nic;
+            RcQp qp(nic);
+            qp.connect(wire);
+            ibv_send_wr wr = qp.request(IBV_WR_RDMA_WRITE, 1, 0, 8);
+            EXPECT_EQ(qp.post(wr), 0);
+            EXPECT_EQ(poll_one(nic.cq).status, IBV_WC_RETRY_EXC_ERR);
+            wire.meet();
+        },
+        [](Wire& wire) {
+            Nic nic;
+            RcQp qp(nic);
+            Address to = wire.swap(qp.address());
+            to.qpn++;
+            qp.connect(to);
+            wire.meet();
+            wire.meet();
+        });
+}
+
 SCENARIO(rc_wrong_psn) {
     in_two_processes(
         [](Wire& wire) {
@@ -239,7 +305,7 @@ SCENARIO(rc_dead_peer) {
                 EXPECT_EQ(wc.status, IBV_WC_RETRY_EXC_ERR);
                 break;
             }
-            EXPECT(posted > 100);
+            EXPECT(posted > 0);
             EXPECT(now_ms() - start < 10'000);
             EXPECT_EQ(qp.qp->state, IBV_QPS_ERR);
         },

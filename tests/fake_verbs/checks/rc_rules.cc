@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 
 #include "nic.h"
 
@@ -168,6 +170,21 @@ SCENARIO(memory_of_a_file_at_an_address_of_its_own) {
     EXPECT_EQ(poll_one(nic.cq).status, IBV_WC_REM_ACCESS_ERR);
     EXPECT_EQ(ibv_dereg_mr(mr), 0);
     close(file);
+}
+
+// One helper thread while any device is open, and none before and after.
+SCENARIO(one_thread_helps) {
+    const auto threads = [] {
+        const std::filesystem::directory_iterator tasks("/proc/self/task");
+        return std::distance(begin(tasks), end(tasks));
+    };
+    EXPECT_EQ(threads(), 1);
+    for (int i = 0; i < 3; i++) {
+        const Nic first;
+        const Nic second(1);
+        EXPECT_EQ(threads(), 2);
+    }
+    EXPECT_EQ(threads(), 1);
 }
 
 SCENARIO(what_is_in_use_stays) {

@@ -71,6 +71,35 @@ SCENARIO(srd_no_receive) {
     expect_silence(far.cq, 20);
 }
 
+// The answers to messages that were delivered are lost: they are not delivered again.
+SCENARIO(srd_lost_answers) {
+    in_two_processes(
+        [](Wire& wire) {
+            Nic nic(0, kEfaAccess);
+            SrdQp qp(nic);
+            const Address to = wire.swap(qp.address());
+            lose_the_answer("rdmap0", wire.swap(getpid()), [&] {
+                for (uint32_t i = 0; i < 5; i++)
+                    EXPECT_EQ(qp.write_imm(to, i, i, 0, 8), 0);
+            });
+            for (uint32_t i = 0; i < 5; i++)
+                expect_error(nic, IBV_WC_SUCCESS, 0);
+            wire.meet();
+        },
+        [](Wire& wire) {
+            Nic nic(1, kEfaAccess);
+            SrdQp qp(nic);
+            for (int i = 0; i < 20; i++)
+                EXPECT_EQ(qp.receive(0), 0);
+            wire.swap(qp.address());
+            wire.swap(getpid());
+            for (uint32_t i = 0; i < 5; i++)
+                EXPECT_EQ(poll_one(nic.cq).status, IBV_WC_SUCCESS);
+            wire.meet();
+            expect_silence(nic.cq, 20);
+        });
+}
+
 SCENARIO(srd_dead_peer) {
     with_a_peer_that_dies(
         [](Wire& wire) {
