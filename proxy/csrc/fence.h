@@ -16,18 +16,21 @@ class Fence {
     uint64_t room(uint64_t next) const { return done_.size() - (next - completed_); }
 
     void complete(uint64_t ticket) {
-        done_[index(ticket)] = 1;
-        while (done_[index(completed_)] != 0) {
-            done_[index(completed_)] = 0;
-            ++completed_;
+        uint8_t* const done = done_.data();
+        const uint64_t mask = done_.size() - 1;
+        if (ticket != completed_) {
+            done[ticket & mask] = 1;
+            return;
         }
+        uint64_t next = ticket + 1;
+        while (done[next & mask] != 0)
+            done[next++ & mask] = 0;
+        completed_ = next;
     }
 
     uint64_t completed() const { return completed_; }
 
   private:
-    uint64_t index(uint64_t ticket) const { return ticket & (done_.size() - 1); }
-
     uint64_t completed_ = 0;
     std::vector<uint8_t> done_;
 };

@@ -22,14 +22,15 @@ Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t ep
       limits_(limits),
       epoch_(epoch),
       flights_(limits.window),
+      free_(limits.window),
+      num_free_(limits.window),
+      num_peers_(context.peers->size()),
       recorder_(context.peers->size()) {
-    const uint32_t num_peers = context.peers->size();
-    lanes_.reserve(num_peers);
-    for (uint32_t i = 0; i < num_peers; ++i)
+    lanes_.reserve(num_peers_);
+    for (uint32_t i = 0; i < num_peers_; ++i)
         lanes_.emplace_back(context.layout.sequence_bits);
-    free_.reserve(limits.window);
-    for (uint32_t i = limits.window; i > 0; --i)
-        free_.push_back(i - 1);
+    for (uint32_t i = 0; i < limits.window; ++i)
+        free_[i] = limits.window - 1 - i;
 }
 
 void Proxy::attach(Ring* ring) {
@@ -201,7 +202,7 @@ bool Proxy::pop_rings() {
     for (uint32_t i = 0; i < rings_.size(); ++i) {
         RingSide& side = rings_[i];
         const uint64_t first = side.consumer.next_ticket();
-        const size_t room = std::min<size_t>({kBatch, free_.size(), side.fence.room(first)});
+        const size_t room = std::min<size_t>({kBatch, num_free_, side.fence.room(first)});
         const size_t got = side.consumer.pop(std::span(commands_).first(room));
         if (got == 0) continue;
         worked = true;
@@ -224,8 +225,7 @@ inline bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket
     const uint32_t peer = command.peer();
     Lane& lane = lanes_[peer];
     if (lane.gone || !(*context_.peers)[peer].alive()) return false;
-    const uint32_t index = free_.back();
-    free_.pop_back();
+    const uint32_t index = free_[--num_free_];
     Flight& flight = flights_[index];
     flight.command = command;
     flight.ticket = ticket;
@@ -244,19 +244,19 @@ inline bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket
 
 inline bool Proxy::valid(const Command& command) const {
     const uint32_t peer = command.peer();
-    if (peer >= lanes_.size() || lanes_[peer].outlet == nullptr) return false;
+    if (peer >= num_peers_ || lanes_[peer].outlet == nullptr) return false;
     const Op op = command.op();
     if (op > Op::kSignal) return false;
     if (op != Op::kWrite && command.counter() >= context_.num_counters) return false;
     if (!command.moves_data()) {
         return op != Op::kSignal || command.value() <= context_.layout.signal_limit();
     }
+    // Neither sum can overflow: the fields are narrower.
     const uint32_t to = command.dst_region();
-    return context_.regions->contains(command.src_region(), command.src_offset(),
-                                      command.bytes()) &&
+    return command.src_offset() + command.bytes() <=
+               (*context_.regions)[command.src_region()].bytes &&
            to < kExposedRegions &&
-           RegionTable::fits((*context_.peers)[peer].region_bytes[to], command.dst_offset(),
-                             command.bytes());
+           command.dst_offset() + command.bytes() <= (*context_.peers)[peer].region_bytes[to];
 }
 
 // Of a command that is not valid.

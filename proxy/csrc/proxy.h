@@ -62,7 +62,7 @@ class Proxy {
     bool progress();
 
     // Whether nothing is held between pop and completion.
-    bool idle() const { return free_.size() == flights_.size(); }
+    bool idle() const { return num_free_ == flights_.size(); }
     bool rings_empty() const;
     void look_around();
     void sleep(std::chrono::microseconds limit);
@@ -175,6 +175,7 @@ class Proxy {
     uint32_t gather(const Outlet& outlet, const Lane& lane);
     void fill(WriteOp& op, const Flight& flight, uint32_t index, bool atomics) const;
     void fill_addition(WriteOp& op, const Command& command) const;
+    uint32_t immediate_of(const Flight& flight) const;
     void measure(Outlet& outlet, std::span<const Event> events);
     void complete(Flight& flight);
     void publish_fences();
@@ -189,12 +190,27 @@ class Proxy {
     std::vector<RingSide> rings_;
     std::vector<Lane> lanes_;
     std::vector<Flight> flights_;
-    std::vector<uint32_t> free_;
+    std::vector<uint32_t> free_;  // flights; the first num_free_ of it count
+    uint32_t num_free_;
+    uint32_t num_peers_;
     std::array<Command, kBatch> commands_;
     std::array<WriteOp, kBatch> writes_;
     std::array<Event, 2 * kBatch> events_;
     ProxyStatistics statistics_;
     FlightRecorder recorder_;
 };
+
+// Here because it is the hottest of all.
+inline void Proxy::complete(Flight& flight) {
+    flight.open = false;
+    if (flight.sequenced) lanes_[flight.peer].acknowledged.complete(flight.sequence);
+    if (flight.posted) {
+        Lane& lane = lanes_[flight.peer];
+        lane.outlet->flow.settled(lane.in_flight, flight.bytes);
+        note(statistics_.bytes, peek(statistics_.bytes) + flight.bytes);
+    }
+    rings_[flight.ring].fence.complete(flight.ticket);
+    free_[num_free_++] = static_cast<uint32_t>(&flight - flights_.data());
+}
 
 }  // namespace crossdock::proxy

@@ -5,23 +5,6 @@
 
 namespace crossdock::proxy {
 
-namespace {
-
-ImmediateKind kind_of(Op op) {
-    switch (op) {
-        case Op::kWriteSeal:
-        case Op::kSeal:
-            return ImmediateKind::kSeal;
-        case Op::kWriteSequenced:
-        case Op::kSignal:
-            return ImmediateKind::kSequenced;
-        default:
-            return ImmediateKind::kAdd;
-    }
-}
-
-}  // namespace
-
 bool Proxy::post_outlets() {
     bool worked = false;
     for (Outlet& outlet : outlets_) {
@@ -114,15 +97,24 @@ inline void Proxy::fill(WriteOp& op, const Flight& flight, uint32_t index, bool 
         fill_addition(op, command);
         return;
     }
-    Immediate immediate{.kind = kind_of(command.op()),
-                        .epoch = epoch_,
-                        .counter = command.counter(),
-                        .value = command.value()};
-    if (flight.sequenced) {
-        if (command.op() == Op::kWriteSequenced) immediate.value = 0;
-        immediate.sequence = static_cast<uint32_t>(flight.sequence);
+    op.immediate = immediate_of(flight);
+}
+
+inline uint32_t Proxy::immediate_of(const Flight& flight) const {
+    const Command& command = flight.command;
+    const Op op = command.op();
+    if (!flight.sequenced) [[likely]] {
+        const bool seals = op == Op::kWriteSeal || op == Op::kSeal;
+        return context_.layout.pack({.kind = seals ? ImmediateKind::kSeal : ImmediateKind::kAdd,
+                                     .epoch = epoch_,
+                                     .counter = command.counter(),
+                                     .value = command.value()});
     }
-    op.immediate = context_.layout.pack(immediate);
+    return context_.layout.pack({.kind = ImmediateKind::kSequenced,
+                                 .epoch = epoch_,
+                                 .counter = command.counter(),
+                                 .value = op == Op::kWriteSequenced ? 0 : command.value(),
+                                 .sequence = static_cast<uint32_t>(flight.sequence)});
 }
 
 // The network adds to the counter by itself: the peer's proxy need not hear of it.
@@ -146,18 +138,6 @@ void Proxy::measure(Outlet& outlet, std::span<const Event> events) {
         LanePace& pace = *lanes_[flight->peer].pace;
         outlet.flow.acknowledged(pace, flight->bytes, flight->posted_ns, now_ns);
     }
-}
-
-void Proxy::complete(Flight& flight) {
-    flight.open = false;
-    Lane& lane = lanes_[flight.peer];
-    if (flight.sequenced) lane.acknowledged.complete(flight.sequence);
-    if (flight.posted) {
-        lane.outlet->flow.settled(lane.in_flight, flight.bytes);
-        note(statistics_.bytes, peek(statistics_.bytes) + flight.bytes);
-    }
-    rings_[flight.ring].fence.complete(flight.ticket);
-    free_.push_back(static_cast<uint32_t>(&flight - flights_.data()));
 }
 
 void Proxy::publish_fences() {

@@ -130,10 +130,12 @@ class RingConsumer {
     size_t pop(std::span<Command> out) {
         const uint64_t first = next_;
         uint64_t next = first;
+        const uint64_t capacity = ring_->capacity;
+        auto* const slots = &ring_->slot(0);
         for (Command& command : out) {
-            auto& place = ring_->slot(next);
+            auto& place = slots[next & (capacity - 1)];
             const uint64_t low = observe(place.low);
-            if ((low & 1) != ring_->phase(next)) break;
+            if ((low & 1) != ((next & capacity) == 0)) break;
             command = {low, peek(place.high)};
             ++next;
         }

@@ -22,16 +22,18 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = [
     *(
         f"proxy/csrc/{name}.cc"
-        for name in ("communicator", "heap", "proxy", "proxy_life", "shared_memory")
+        for name in ("communicator", "heap", "proxy", "proxy_life", "proxy_post", "shared_memory")
     ),
     *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("endpoint", "faults", "network")),
+    *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("network_trouble", "profiles")),
     *(f"ep/csrc/{name}.cc" for name in ("layout", "low_latency_combine", "low_latency_dispatch")),
     *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "watch")),
     *(f"ep/csrc/kernels/{name}.cc" for name in ("kernels", "kernels_isa")),
     *(f"tests/ep/csrc/sim_{name}.cc" for name in ("cluster", "low_latency", "normal", "program")),
     *(f"tests/ep/csrc/test_sim_{name}.cc" for name in ("epochs", "losses", "rounds")),
     "tests/proxy/csrc/sim_seeds.cc",
-    "tests/proxy/csrc/test_sim_sequenced.cc",
+    "tests/proxy/csrc/sim_traffic.cc",
+    *(f"tests/proxy/csrc/test_sim_{name}.cc" for name in ("profiles", "sequenced")),
 ]
 SEEDS = 3000
 # Half a minute where nothing else runs, but it compiles a lot, and machines may be busy.
@@ -51,6 +53,8 @@ class Mutation:
 
 
 PROXY = "proxy/csrc/proxy.cc"
+POST = "proxy/csrc/proxy_post.cc"
+TRAFFIC = "All/SimProfiles.NothingIs*"
 DISPATCH = "ep/csrc/normal_dispatch.cc"
 LOW_LATENCY = "ep/csrc/low_latency_dispatch.cc"
 
@@ -70,8 +74,8 @@ MUTATIONS = [
     ),
     Mutation(
         "span-of-numbers-not-bounded",
-        PROXY,
-        "if (flights_[i].sequenced && lane.acknowledged.room(flights_[i].sequence) == 0) break;",
+        POST,
+        "if (flight.sequenced && lane.acknowledged.room(flight.sequence) == 0) break;",
         "",
         "SimSequenced.*",
     ),
@@ -90,6 +94,35 @@ MUTATIONS = [
         "SimSequenced.*",
     ),
     Mutation(
+        "addition-to-the-wrong-rank",
+        POST,
+        "uint64_t{context_.rank} * context_.num_counters + command.counter();",
+        "command.counter();",
+        TRAFFIC + "rc",
+    ),
+    Mutation(
+        "seal-added-as-a-number",
+        POST,
+        "? Counter::seal_word(command.value())",
+        "? Counter::add_word(command.value())",
+        TRAFFIC + "rc",
+    ),
+    Mutation(
+        "addition-and-a-word-to-the-proxy",
+        POST,
+        "    op.has_immediate = false;\n    op.to_counter = true;",
+        "    op.immediate = context_.layout.pack({.epoch = epoch_, .counter = command.counter(),"
+        " .value = command.value()});\n    op.to_counter = true;",
+        TRAFFIC + "rc",
+    ),
+    Mutation(
+        "bytes-of-a-lost-peer-forgotten",
+        "proxy/csrc/proxy.h",
+        "if (flight.posted) {",
+        "if (flight.posted && !lanes_[flight.peer].gone) {",
+        TRAFFIC + "dying_peer",
+    ),
+    Mutation(
         "epoch-ignored",
         PROXY,
         "if (immediate.epoch != (epoch_ & ImmediateLayout::mask(schema::kEpochBits))) {",
@@ -98,9 +131,9 @@ MUTATIONS = [
     ),
     Mutation(
         "fence-by-guess",
-        PROXY,
-        "if (guarantees.completes_on_post) complete(index);",
-        "complete(index);",
+        POST,
+        "if (outlet.guarantees.completes_on_post) complete(flight);",
+        "complete(flight);",
     ),
     Mutation(
         "repeated-arrivals-counted",
@@ -111,8 +144,8 @@ MUTATIONS = [
     Mutation(
         "repeated-completions-believed",
         PROXY,
-        "flights_[index].generation != generation) {",
-        "flights_[index].generation < generation) {",
+        "return flight.open && flight.generation == generation ? &flight : nullptr;",
+        "return flight.open && flight.generation >= generation ? &flight : nullptr;",
     ),
     Mutation(
         "credits-ignored",

@@ -192,7 +192,7 @@ TEST(EndpointFlow, AWriteOfAnySizeMayGoAlone) {
 
 // Lanes with writes of very different sizes share an endpoint that has room for little at a time.
 TEST(LaneTurns, SharesAreFairInBytesWhateverTheSizes) {
-    const std::vector<uint32_t> sizes{16, 7'168, 65'536, 1 << 20};
+    const std::vector<uint32_t> sizes{16, 7'168, 700'000, 1 << 20};
     LaneTurns turns;
     turns.make_room(sizes.size());
     std::vector<int64_t> credit(sizes.size(), 0);
