@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "rc_message_too_long": {"FAKE_VERBS_MAX_MSG_BYTES": "65536"},
     "rc_write_imm_under_an_adversary": ADVERSARY,
     "srd_write_imm_under_an_adversary": ADVERSARY,
+    "srd_lost_answers": {"FAKE_VERBS_SRD_TIMEOUT_MS": "2000"},
+    "srd_port_goes_down_and_up": {"FAKE_VERBS_SRD_TIMEOUT_MS": "2000"},
     "srd_device_without_writes": {"FAKE_VERBS_EFA_CAPS": "3"},
 }
 LEFT_OPEN = {

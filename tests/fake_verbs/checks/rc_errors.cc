@@ -204,7 +204,7 @@ SCENARIO(rc_wrong_path) {
 // The answers to requests that were executed are lost: they are not executed again.
 SCENARIO(rc_lost_answers) {
     RcOptions options;
-    options.timeout = 14;
+    options.timeout = 16;  // 268 ms
     options.retries = 7;
     in_two_processes(
         [&](Wire& wire) {

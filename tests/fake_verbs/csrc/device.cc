@@ -122,8 +122,9 @@ bool Device::has_gid(const ibv_gid& gid, uint32_t type) const {
 }
 
 const std::vector<Device*>& make_devices(const Settings& settings) {
-    static std::deque<Device> ever;
-    static std::vector<Device*> current;
+    // Never destroyed: the helper thread may be about when the program ends.
+    static auto& ever = *new std::deque<Device>;
+    static auto& current = *new std::vector<Device*>;
     current.clear();
     uint32_t numbers[2] = {0, 0};
     for (const Kind kind : settings.devices) {

@@ -42,6 +42,12 @@ Engine::~Engine() {
     if (helper_.joinable()) helper_.join();
 }
 
+void Engine::abandon() {
+    stopping_ = true;
+    peers_.withdraw();
+    const std::lock_guard lock(mutex);  // the helper thread is not in the middle of anything
+}
+
 void Engine::remove(Context& context) {
     std::erase(contexts_, &context);
     // What the program left open goes out of use, though not out of the census.
@@ -230,6 +236,7 @@ void Engine::work() {
         bool napping = false;
         {
             const std::lock_guard lock(mutex);
+            if (stopping_) return;
             progress();
             const uint64_t now = now_ns();
             look_at_ports(now);

@@ -32,6 +32,8 @@ class Engine {
     void start() {
         helper_ = std::thread([this] { work(); });
     }
+    // The program ends with devices open.
+    void abandon();
     bool usable() const { return peers_.joined(); }
     const Settings& settings() const { return settings_; }
     Peers& peers() { return peers_; }

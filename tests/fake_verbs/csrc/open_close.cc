@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -31,14 +32,14 @@ void start_anew_after_fork() {
     new (&process()) Process;
 }
 
-// A program that ends without closing its devices leaves only what it says it has open.
-__attribute__((destructor)) void withdraw_at_exit() {
-    if (process().engine != nullptr && process().engine->usable())
-        process().engine->peers().withdraw();
+// A program that ends without closing its devices leaves only what it says it has open. From here
+// on nothing is written into its memory, which goes piece by piece.
+void withdraw_at_exit() {
+    if (process().engine != nullptr) process().engine->abandon();
 }
 
 Settings& current_settings() {
-    static Settings settings;
+    static auto& settings = *new Settings;
     return settings;
 }
 
@@ -79,7 +80,8 @@ const std::vector<Device*>& devices() {
 }
 
 bool enter(Context& context) {
-    static const int registered = pthread_atfork(nullptr, nullptr, start_anew_after_fork);
+    static const int registered =
+        pthread_atfork(nullptr, nullptr, start_anew_after_fork) + std::atexit(withdraw_at_exit);
     const std::lock_guard lock(process().mutex);
     if (registered != 0) return false;
     if (process().engine == nullptr) {
