@@ -18,3 +18,15 @@ if _ROOT not in sys.path:
 if "CROSSDOCK_DUMP_DIR" not in os.environ:
     os.environ["CROSSDOCK_DUMP_DIR"] = tempfile.mkdtemp(prefix="crossdock-test-dumps-")
     atexit.register(shutil.rmtree, os.environ["CROSSDOCK_DUMP_DIR"], ignore_errors=True)
+
+_NETWORK = os.environ.get("CROSSDOCK_TEST_NETWORK", "tcp")
+if _NETWORK in ("verbs", "efa") and not os.environ.keys() & {
+    "CROSSDOCK_LAB",
+    "CROSSDOCK_LIBIBVERBS",
+}:
+    # Ranks find the stand-in; in the lab they find NICs.
+    from tests.stand_in import use_for_all_ranks
+
+    _devices = Path(tempfile.mkdtemp(prefix="crossdock-test-nics-"))
+    atexit.register(shutil.rmtree, _devices, ignore_errors=True)
+    use_for_all_ranks(_NETWORK, _devices)

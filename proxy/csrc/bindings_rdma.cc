@@ -93,7 +93,8 @@ void bind_host(nb::module_& m, const char* name) {
                 host.prove(word, std::chrono::milliseconds(static_cast<int64_t>(1e3 * timeout_s)));
             },
             "word"_a, "timeout_s"_a, Released())
-        .def("attach", &Host::attach, "proxy"_a, "sockets"_a);
+        .def("attach", &Host::attach, "proxy"_a, "sockets"_a)
+        .def("release", &Host::release);
 }
 
 void bind_verbs(nb::module_& m) {
@@ -129,8 +130,9 @@ void bind_rdma(nb::module_& m) {
         try {
             std::rethrow_exception(p);
         } catch (const rdma::RdmaError& error) {
-            nb::object text = nb::str(error.what());
-            nb::object arguments = nb::make_tuple(error.code(), text);
+            const nb::str text(error.what());
+            const nb::tuple arguments =
+                error.code() == 0 ? nb::make_tuple(text) : nb::make_tuple(error.code(), text);
             PyErr_SetObject(PyExc_OSError, arguments.ptr());
         }
     });

@@ -60,11 +60,9 @@ def without_caretaker() -> Iterator[None]:
 
 
 def write(peer: int, offset: int, size: int = 64, **more: Any) -> Command:
-    """A counted write from and to the same offset of the main region."""
-    values: dict[str, Any] = {"counter": 1, "value": 1}
-    return Command(
-        Op.WRITE_ADD, peer, size, src_offset=offset, dst_offset=offset, **(values | more)
-    )
+    """A counted write from and to the same offset of the main region, unless ``more`` says else."""
+    values: dict[str, Any] = {"counter": 1, "value": 1, "src_offset": offset, "dst_offset": offset}
+    return Command(Op.WRITE_ADD, peer, size, **(values | more))
 
 
 def names_in_shared_memory() -> set[str]:

@@ -118,9 +118,8 @@ def agree(
                 _tell(error, exchange, timeout_s, what)
             raise
     if isinstance(refused, OSError) and not isinstance(refused, CrossdockError):
-        raise TransportError(
-            refused.errno, f"rank {exchange.rank} cannot {what}: {refused.strerror}"
-        ) from refused
+        why = f"rank {exchange.rank} cannot {what}: {refused.strerror or refused}"
+        raise TransportError(*filter(None, [refused.errno, why])) from refused
     if refused is not None:
         raise refused
     return [_part_of(rank, data, kind, what) for rank, data in enumerate(gathered)]

@@ -35,9 +35,10 @@ _STATUSES = {
     20: (
         "RESP_TIMEOUT_ERR",
         "the peer's NIC did not respond",
-        "is the peer's host alive, and do the security groups let all EFA traffic through?",
+        "is the peer's host alive, is its link up, do security groups let EFA traffic through?",
     ),
     21: ("GENERAL_ERR", "the NIC took no more requests", "look at this host's kernel log"),
+    1000: ("PORT_DOWN", "its port went down", "are cable and switch well, and is the link up?"),
 }
 _OPERATIONS = {0: "write", 1: "write with immediate", 5: "fetch-and-add"}
 

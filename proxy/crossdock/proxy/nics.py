@@ -58,7 +58,7 @@ def choose(
     try:
         found = usable(transport)
     except OSError as error:
-        raise TransportError(error.errno, f"transport {transport}: {error.strerror}") from error
+        raise TransportError(f"transport {transport}: {error.strerror or error}") from error
     if not found:
         raise TransportError(
             f"transport {transport} needs an RDMA device with {KIND_OF[transport].upper()} and an "

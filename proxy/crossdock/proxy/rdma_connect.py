@@ -54,6 +54,17 @@ class Connector:
                 work.
             PeerArgumentError: the same on another rank, with its reason.
         """
+        try:
+            self._run(agree, open_sockets)
+        except BaseException:
+            # What is registered goes now, and not when the last frame of the error does.
+            if self.host is not None:
+                self.host.release()
+            raise
+
+    def _run(
+        self, agree: Agree, open_sockets: Callable[[Sequence[int], int], tcp_connect.Sockets]
+    ) -> None:
         name = self.transport
         contacts = agree(RdmaContact, self._announce, f"set up its NICs for {name}")
         theirs = agree(QueuePairs, lambda: self._reach(contacts), "make queue pairs")

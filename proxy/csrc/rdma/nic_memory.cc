@@ -31,7 +31,7 @@ RemoteRegion NicMemory::exposed_counters(uint32_t nic) const {
 }
 
 void NicMemory::open(uint32_t id, RegionView memory) {
-    if (memory.bytes > 0) take(id, memory, cache_.source(memory));
+    if (!released_ && memory.bytes > 0) take(id, memory, cache_.source(memory));
 }
 
 void NicMemory::take(uint32_t id, RegionView memory,
@@ -51,6 +51,7 @@ void NicMemory::close(uint32_t id) {
 }
 
 void NicMemory::release() {
+    released_ = true;
     for (uint32_t id = 0; id < regions_.size(); ++id)
         close(id);
     counters_.reset();

@@ -34,6 +34,7 @@ class NicMemory : public RegionKeeper {
     std::vector<LocalKeys> keys_;  // of each NIC
     std::array<std::shared_ptr<const RegisteredMemory>, schema::kMaxRegions> regions_;
     std::shared_ptr<const RegisteredMemory> counters_;
+    bool released_ = false;
 };
 
 }  // namespace crossdock::proxy::rdma

@@ -70,6 +70,7 @@ void RegistrationCache::clear() {
     exposed_.clear();
     kept_.clear();
     in_use_.clear();
+    nics_.clear();
 }
 
 }  // namespace crossdock::proxy::rdma

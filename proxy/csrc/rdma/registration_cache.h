@@ -39,6 +39,7 @@ class RegistrationCache {
     std::shared_ptr<const RegisteredMemory> expose(RegionView memory);
     // Memory that is only sent from. Throws RdmaError.
     std::shared_ptr<const RegisteredMemory> source(RegionView memory);
+    // Gives all back, for good.
     void clear();
 
     uint64_t hits() const { return hits_; }

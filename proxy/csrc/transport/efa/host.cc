@@ -104,4 +104,10 @@ void Host::attach(uint32_t proxy, const std::vector<std::pair<uint32_t, int>>& s
     if (proxy == 0) communicator_.attach(memory_);
 }
 
+void Host::release() {
+    proxies_.clear();
+    memory_->release();
+    nics_.clear();
+}
+
 }  // namespace crossdock::proxy::efa

@@ -41,6 +41,9 @@ class Host {
     // the start, also when it throws.
     void attach(uint32_t proxy, const std::vector<std::pair<uint32_t, int>>& sockets);
 
+    // Gives back what it holds; what was attached stays.
+    void release();
+
   private:
     struct Proxy {
         std::vector<std::unique_ptr<NicQueues>> nics;

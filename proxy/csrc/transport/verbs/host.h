@@ -52,6 +52,9 @@ class Host {
     // the start, also when it throws.
     void attach(uint32_t proxy, const std::vector<std::pair<uint32_t, int>>& sockets);
 
+    // Gives back what it holds; what was attached stays.
+    void release();
+
   private:
     // Of one proxy to one peer.
     struct Paths {

@@ -8,6 +8,12 @@ namespace crossdock::proxy::verbs {
 using rdma::ControlMessage;
 using rdma::Notice;
 
+namespace {
+
+constexpr std::chrono::milliseconds kSettle{10};
+
+}  // namespace
+
 Link::Link(const Options& options, std::vector<Path> paths)
     : options_(options), paths_(std::move(paths)), unacknowledged_(options.depth) {}
 
@@ -21,6 +27,10 @@ void Link::fail(const NicFailure& failure) {
     take_down(generation_ + 1, next_path());
 }
 
+void Link::suspect(const NicFailure& failure) {
+    if (unacknowledged_.repeatable(acknowledged_)) fail(failure);
+}
+
 void Link::take_down(uint32_t generation, uint32_t path) {
     if (!suspicious_) broken_since_ = Clock::now();
     suspicious_ = true;
@@ -28,9 +38,21 @@ void Link::take_down(uint32_t generation, uint32_t path) {
     next_path_ = path;
     if (state_ == State::kUp || state_ == State::kWaiting) {
         paths_[path_].queue_pair->fail();
+        taken_down_at_ = Clock::now();
+        if (failure_.status == 0) failure_ = unseen_failure();
         enter(State::kFailed);
         empty_polls_seen_ = ~0ull;
     }
+}
+
+// The peer has seen what this side has not.
+NicFailure Link::unseen_failure() const {
+    NicFailure failure{.status = IBV_WC_RESP_TIMEOUT_ERR,
+                       .queue_pair = paths_[path_].number,
+                       .operation = IBV_WR_RDMA_WRITE_WITH_IMM};
+    const std::string& name = paths_[path_].nic_name;
+    std::copy_n(name.begin(), std::min(name.size(), failure.nic.size() - 1), failure.nic.begin());
+    return failure;
 }
 
 // The one after the present one whose port is up; the present one if there is no other.
@@ -70,7 +92,9 @@ bool Link::mend(const std::vector<uint64_t>& empty_polls, Clock::time_point now)
         lost_ = failure_;
         return false;
     }
-    if (state_ == State::kFailed && drained(empty_polls)) {
+    // A queue pair that fails may still be writing down what has arrived.
+    const bool settled = now - taken_down_at_ > kSettle;
+    if (state_ == State::kFailed && settled && drained(empty_polls)) {
         paths_[path_].queue_pair->reset();
         enter(State::kReset);
         empty_polls_seen_ = ~0ull;

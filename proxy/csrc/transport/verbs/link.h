@@ -80,6 +80,9 @@ class Link {
 
     // A work request failed; what is not acknowledged stays listed.
     void fail(const NicFailure& failure);
+    // The port of the path in use went down. Not every NIC goes on by itself when it is back, or
+    // reports what it could not send; so the lane is mended at once, if it can be.
+    void suspect(const NicFailure& failure);
     // What the peer says.
     void hear(const rdma::ControlMessage& message);
     // Goes one step on, if it can. `empty_polls` counts how often the completion queue of a NIC was
@@ -109,6 +112,7 @@ class Link {
     void prepare();
     bool agreed() const;
     void enter(State state);
+    NicFailure unseen_failure() const;
 
     Options options_;
     std::vector<Path> paths_;
@@ -125,6 +129,7 @@ class Link {
     uint32_t generation_ = 0;
     Said said_;  // by the peer, last
     uint64_t empty_polls_seen_ = 0;
+    Clock::time_point taken_down_at_{};
     Clock::time_point broken_since_{};
     bool suspicious_ = false;  // nothing has gone well since the last failure
     uint32_t times_mended_ = 0;
