@@ -15,8 +15,10 @@ namespace {
 template <class Range, class Name>
 std::string listed(const Range& range, Name name) {
     std::string text;
-    for (const auto& item : range)
-        text += (text.empty() ? "" : ", ") + name(item);
+    for (const auto& item : range) {
+        if (!text.empty()) text.append(", ");
+        text.append(name(item));
+    }
     return text.empty() ? "none" : text;
 }
 
@@ -106,7 +108,7 @@ void Nic::choose_port(const NicChoice& choice) {
             choice.port == 0 ? "active port" : "port " + std::to_string(choice.port);
         throw RdmaError(0, "RDMA device " + name_ + " has no " + wanted + "; its ports: " + ports);
     }
-    name_ += ":" + std::to_string(found->number);
+    name_.append(":").append(std::to_string(found->number));
     if (!found->active) {
         throw RdmaError(0,
                         "port " + name_ + " is " + found->state + ", not ACTIVE; is its link up?");
@@ -154,7 +156,9 @@ void Nic::take_events() {
         const bool port =
             event.event_type == IBV_EVENT_PORT_ERR || event.event_type == IBV_EVENT_PORT_ACTIVE;
         if (port && event.element.port_num == port_.number) {
-            note(port_up_, event.event_type == IBV_EVENT_PORT_ACTIVE);
+            const bool up = event.event_type == IBV_EVENT_PORT_ACTIVE;
+            note(port_up_, up);
+            if (!up) outages_.fetch_add(1, std::memory_order_relaxed);
         }
         verbs().ibv_ack_async_event(&event);
     }

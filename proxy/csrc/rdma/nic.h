@@ -46,6 +46,8 @@ class Nic {
     // Takes note of what the device tells by itself, without waiting; from any thread.
     void take_events();
     bool port_up() const { return peek(port_up_); }
+    // How often the port went down. Whoever compares sees one that was back before it looked.
+    uint32_t outages() const { return peek(outages_); }
 
   private:
     void choose_port(const NicChoice& choice);
@@ -60,6 +62,7 @@ class Nic {
     NicAddress address_;
     uint8_t gid_index_ = 0;
     std::atomic<bool> port_up_{true};
+    std::atomic<uint32_t> outages_{0};
 };
 
 }  // namespace crossdock::proxy::rdma
