@@ -62,7 +62,9 @@ enum class Loss : uint8_t {
 
 // How a NIC failed to carry on with a peer.
 struct NicFailure {
-    uint32_t status = 0;         // ibv_wc_status
+    static constexpr uint32_t kPortDown = 1000;  // not a completion: its port went down
+
+    uint32_t status = 0;         // ibv_wc_status, or kPortDown
     uint32_t vendor = 0;         // vendor_err of the completion
     uint32_t queue_pair = 0;     // number of the local QP
     uint32_t operation = 0;      // ibv_wr_opcode of what failed

@@ -20,6 +20,7 @@ struct NicQueues {
           completions(*nic, completions_),
           receives(*nic, receives_),
           congestion(nic->name()),
+          outages_seen(nic->outages()),
           scratch(*nic) {}
 
     std::shared_ptr<rdma::Nic> nic;
@@ -27,6 +28,7 @@ struct NicQueues {
     rdma::CompletionQueue completions;
     rdma::ReceivePool receives;
     rdma::CongestionCounters congestion;
+    uint32_t outages_seen;
     rdma::Scratch scratch;
     rdma::QueuePairMap queue_pairs;  // number -> link
 };

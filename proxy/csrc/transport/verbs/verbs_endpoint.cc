@@ -234,7 +234,9 @@ void VerbsEndpoint::take_failure(NicQueues& nic, const ibv_wc& completion) {
     const uint32_t place = nic.queue_pairs.find(completion.qp_num);
     if (place == rdma::QueuePairMap::kNothing) return;
     Link& link = *links_[place];
-    if (!current(link, completion) || completion.status == IBV_WC_WR_FLUSH_ERR) return;
+    // What this side flushes is of an earlier generation. What is flushed in this one was so by the
+    // NIC, without another word, as it does when the peer's request was bad.
+    if (!current(link, completion)) return;
     const Unacknowledged& open = link.unacknowledged();
     const uint64_t number = open.whole(static_cast<uint32_t>(completion.wr_id));
     const bool known = number - open.first() < open.next() - open.first();

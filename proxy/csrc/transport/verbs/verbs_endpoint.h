@@ -63,6 +63,7 @@ class VerbsEndpoint final : public Endpoint {
     static bool current(const Link& link, const ibv_wc& completion);
     void list(uint32_t place);
     void report_acknowledged(Sink& sink);
+    void notice_outages();
     void listen(Link& link);
     void part_with(Link& link, const Event& event);
     void mend(Link& link, Link::Clock::time_point now);

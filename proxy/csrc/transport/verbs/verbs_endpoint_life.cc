@@ -16,8 +16,7 @@ constexpr std::chrono::milliseconds kCountInterval{100};
 
 void VerbsEndpoint::look_around() {
     const auto now = Link::Clock::now();
-    for (auto& nic : nics_)
-        nic->nic->take_events();
+    notice_outages();
     for (auto& link : links_) {
         if (link->over()) continue;
         listen(*link);
@@ -28,6 +27,19 @@ void VerbsEndpoint::look_around() {
     congestion_ = 0;
     for (const auto& nic : nics_)
         congestion_ += nic->congestion.read();
+}
+
+void VerbsEndpoint::notice_outages() {
+    for (uint32_t i = 0; i < nics_.size(); ++i) {
+        NicQueues& nic = *nics_[i];
+        nic.nic->take_events();
+        if (nic.nic->outages() == nic.outages_seen) continue;
+        nic.outages_seen = nic.nic->outages();
+        for (auto& link : links_) {
+            if (link->path().nic_index != i) continue;
+            link->suspect(failure_of(link->path(), {.status = NicFailure::kPortDown}));
+        }
+    }
 }
 
 void VerbsEndpoint::listen(Link& link) {
