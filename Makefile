@@ -18,6 +18,9 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
+                 tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
+
 PARTS := proxy ep bench deploy
 PORTIONS := proxy:ep:bench:deploy
 TOOLS := $(VENV)/.tools
@@ -26,7 +29,7 @@ CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/
 CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
 CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-native test-python test-rdma bench lint sanitize asan tsan fuzz format stubs \
+.PHONY: help demo test test-native test-python test-networks test-rdma bench lint sanitize asan tsan fuzz format stubs \
         clean distclean FORCE
 
 help:
@@ -35,7 +38,7 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/crossdock demo
 
-test: test-native test-python
+test: test-native test-python test-networks
 
 test-native: $(TOOLS)
 	.ci/need g++ libibverbs-dev libgtest-dev
@@ -44,8 +47,16 @@ test-native: $(TOOLS)
 	$(CTEST) --test-dir build/native
 
 test-python: $(INSTALLED)
-	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils
+	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What holds on any network, over verbs and efa: with the stand-in for their libraries.
+test-networks: $(INSTALLED)
+	.ci/need libibverbs-dev
+	for network in verbs efa; do \
+	    CROSSDOCK_TEST_NETWORK=$$network $(BIN)/python -m pytest -k "$$network or auto" \
+	        $(NETWORK_TESTS); \
+	done
 
 # In a virtual machine with soft-RoCE NICs; the first time its kernel is built (some minutes).
 test-rdma: $(INSTALLED)
