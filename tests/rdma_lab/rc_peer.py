@@ -67,14 +67,18 @@ class RcPeer:
         gid = self.context.query_gid(PORT, GID_INDEX).gid
         return Name(gid, self.qp.qp_num, self.mr.buf, self.mr.rkey)
 
-    def connect(self, peer: Name) -> None:
-        """Takes the queue pair to where it receives from and sends to a peer."""
+    def connect(self, peer: Name, sequence: int = 0) -> None:
+        """Takes the queue pair to where it receives from and sends to a peer.
+
+        ``sequence`` is the number of the first packet, both ways.
+        """
         addr, qp, enums = pyverbs("addr"), pyverbs("qp"), pyverbs("enums")
         route = addr.GlobalRoute(dgid=addr.GID(peer.gid), sgid_index=GID_INDEX, hop_limit=64)
         attributes = qp.QPAttr(port_num=PORT)
         attributes.qp_access_flags = regular_access()
         attributes.ah_attr = addr.AHAttr(is_global=1, port_num=PORT, gr=route)
         attributes.dest_qp_num = peer.qp
+        attributes.rq_psn = attributes.sq_psn = sequence
         attributes.path_mtu = enums.IBV_MTU_4096
         attributes.max_rd_atomic = attributes.max_dest_rd_atomic = 8
         attributes.timeout = 14

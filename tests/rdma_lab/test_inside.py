@@ -20,3 +20,11 @@ def test_everything_inside_passes(nics: int) -> None:
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
     assert int(passed[1]) >= TESTS_AT_LEAST
+
+
+def test_memory_that_may_not_be_locked_is_refused() -> None:
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/rdma_lab/inside"]
+    chosen = ["-k", "memory_beyond_the_limit"]
+    done = lab("--memlock", str(8 << 20), "--", sys.executable, *tests, *chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
