@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "proxy/csrc/bindings.h"
+#include "proxy/csrc/rdma/registration_proof.h"
 #include "proxy/csrc/transport/efa/host.h"
 #include "proxy/csrc/transport/verbs/host.h"
 
@@ -75,6 +76,21 @@ void bind_addresses(nb::module_& m) {
         .def_rw("counters", &rdma::RemoteNic::counters);
 }
 
+// What can be tried without a peer. Each throws RdmaError with the reason and what may help.
+void bind_trials(nb::module_& m) {
+    nb::class_<rdma::RegistrationProof>(m, "RegistrationProof")
+        .def_ro("nic", &rdma::RegistrationProof::nic)
+        .def_ro("gid_index", &rdma::RegistrationProof::gid_index)
+        .def_ro("gid", &rdma::RegistrationProof::gid)
+        .def_ro("pieces", &rdma::RegistrationProof::pieces);
+    m.def("prove_registration", &rdma::prove_registration, "choice"_a, "bytes"_a, Released());
+    m.def("need_libibverbs", [] { rdma::verbs(); });
+    m.def("need_libefa", [] { rdma::efa(); });
+    m.def(
+        "need_remote_writes", [](const rdma::NicChoice& c) { efa::efa_limits(rdma::Nic(c)); },
+        "efa_device"_a, Released());
+}
+
 // Both transports are set up alike.
 template <class Host, class Options>
 void bind_host(nb::module_& m, const char* name) {
@@ -138,6 +154,7 @@ void bind_rdma(nb::module_& m) {
     });
     bind_facts(m);
     bind_addresses(m);
+    bind_trials(m);
     bind_verbs(m);
     bind_efa(m);
 }

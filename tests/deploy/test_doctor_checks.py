@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 import shutil
 import socket
@@ -16,8 +17,7 @@ import pytest
 from crossdock.deploy.doctor import checks, probes
 from crossdock.deploy.doctor.findings import Finding, Status, examine
 from crossdock.deploy.doctor.host import Host
-
-GIB = checks.GIB
+from crossdock.deploy.doctor.sizes import GIB
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class FakeHost(Host):
     memory: frozenset[int] = frozenset({0})
     memlock: int | None = 8 << 20
     ipc_lock: bool = False
+    heap: int = 4 * GIB
     total: int = 64 * GIB
+    free: int = 64 * GIB
     granted: int | None = None
     files: tuple[int | None, int | None] = (1024, 4096)
     pages: dict[int, int] = field(default_factory=dict)
@@ -59,6 +61,12 @@ class FakeHost(Host):
     def may_lock_memory(self) -> bool:
         return self.ipc_lock
 
+    def heap_bytes(self) -> int:
+        return self.heap
+
+    def available_bytes(self) -> int:
+        return self.free
+
     def memory_bytes(self) -> int:
         return self.total
 
@@ -75,7 +83,7 @@ class FakeHost(Host):
         return self.shmem if kind == "shmem_enabled" else "madvise"
 
     def names(self, folder: str, pattern: str = "*") -> list[str]:
-        return self.folders.get(folder, [])
+        return fnmatch.filter(self.folders.get(folder, []), pattern)
 
 
 FIT = FakeHost()
@@ -99,6 +107,13 @@ Ask = Callable[[Host], Finding]
         (checks.check_memlock, replace(FIT, folders=RDMA), Status.CRITICAL, "8 MiB"),
         (checks.check_memlock, replace(FIT, folders=RDMA, ipc_lock=True), Status.OK, "lifted"),
         (checks.check_memlock, replace(FIT, folders=RDMA, memlock=None), Status.OK, "unlimited"),
+        (
+            checks.check_memlock,
+            replace(FIT, folders=RDMA, memlock=5 * GIB - 1),
+            Status.CRITICAL,
+            "5 GiB",
+        ),
+        (checks.check_memlock, replace(FIT, folders=RDMA, memlock=5 * GIB), Status.OK, "5 GiB"),
         (checks.check_memory, FIT, Status.OK, "64 GiB, control group unlimited"),
         (checks.check_memory, replace(FIT, granted=4 * GIB), Status.OK, "limited to 4 GiB"),
         (checks.check_memory, replace(FIT, granted=GIB), Status.WARN, "limited to 1 GiB"),
@@ -196,8 +211,7 @@ def test_refused_system_call_is_critical(
         raise PermissionError(f"{function}: not permitted")
 
     monkeypatch.setattr(os, function, refuse)
-    (check,) = (check for check in checks.CHECKS if check.name == name)
-    finding = check.ask(FIT)
+    (finding,) = examine([check for check in checks.CHECKS if check.name == name], FIT)
     assert finding.status is Status.CRITICAL
     assert function in finding.observed
     assert finding.fix
@@ -205,8 +219,8 @@ def test_refused_system_call_is_critical(
 
 def test_missing_system_call_is_critical(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
-    (check,) = (check for check in checks.CHECKS if check.name == "memfd")
-    assert check.ask(FIT).status is Status.CRITICAL
+    (finding,) = examine([check for check in checks.CHECKS if check.name == "memfd"], FIT)
+    assert finding.status is Status.CRITICAL
 
 
 def test_kernel_of_no_known_form_is_an_error() -> None:

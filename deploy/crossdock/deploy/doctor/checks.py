@@ -8,15 +8,22 @@ from collections.abc import Callable
 from crossdock.deploy.doctor import probes
 from crossdock.deploy.doctor.findings import OUT_OF_FILES, Check, Finding, Status
 from crossdock.deploy.doctor.host import Host, format_cpu_list
+from crossdock.deploy.doctor.rdma_checks import (
+    check_gpu_memory,
+    check_libraries,
+    check_nics,
+    check_registrations,
+)
+from crossdock.deploy.doctor.sizes import GIB, size_text
 
 KERNEL_EXPECTED = (5, 12)
-GIB = 1 << 30
 RANK_BYTES = 2 * GIB
 """At DeepEP's shapes: a low-latency region of 1 GiB, and results of either mode."""
 FILES_EXPECTED = 1024
 """Two Buffers of 64 ranks with 4 proxies each, 8 ranks on a host, and what torch has open."""
 FILES_ADVISED = 65536
-MEMLOCK_EXPECTED = 64 * GIB
+REGION_BYTES = GIB
+"""At DeepEP's shapes, of the low-latency mode; it is registered as the heap is."""
 
 
 def check_kernel(host: Host) -> Finding:
@@ -65,17 +72,19 @@ def check_numa(host: Host) -> Finding:
 
 def check_memlock(host: Host) -> Finding:
     """Registering a region with a NIC locks its pages."""
-    limit = host.memlock_limit()
-    enough = limit is None or limit >= MEMLOCK_EXPECTED or host.may_lock_memory()
+    limit, expected = host.memlock_limit(), host.heap_bytes() + REGION_BYTES
+    enough = limit is None or limit >= expected or host.may_lock_memory()
     needed = bool(_uverbs(host))
-    how = "unlimited" if limit is None else f"{_size(limit)}"
+    how = "unlimited" if limit is None else f"{size_text(limit)}"
     capability = ", lifted by CAP_IPC_LOCK" if host.may_lock_memory() else ""
     return Finding(
         "memlock",
         Status.CRITICAL if needed and not enough else Status.OK,
         observed=f"{how}{capability}",
-        expected=f"{_size(MEMLOCK_EXPECTED)}, unlimited or CAP_IPC_LOCK for RDMA devices",
-        fix="ulimit -l unlimited; in a container --ulimit memlock=-1 or the capability IPC_LOCK",
+        expected=f"{size_text(expected)} for RDMA devices (a heap of "
+        f"{size_text(host.heap_bytes())} and a region), unlimited or CAP_IPC_LOCK",
+        fix="ulimit -l unlimited; in a container --ulimit memlock=-1 or the capability IPC_LOCK; "
+        "or a smaller heap with CROSSDOCK_HEAP_BYTES",
     )
 
 
@@ -83,13 +92,13 @@ def check_memory(host: Host) -> Finding:
     """Regions are memfds: the control group counts their touched pages, /dev/shm does not."""
     total, limit = host.memory_bytes(), host.memory_limit()
     usable = total if limit is None else min(total, limit)
-    granted = "unlimited" if limit is None else f"limited to {_size(limit)}"
+    granted = "unlimited" if limit is None else f"limited to {size_text(limit)}"
     return Finding(
         "memory",
         Status.OK if usable >= 2 * RANK_BYTES else Status.WARN,
-        observed=f"{_size(total)}, control group {granted}",
-        expected=f"{_size(2 * RANK_BYTES)} or more, {_size(RANK_BYTES)} for each rank at DeepEP's "
-        "shapes; none of it is taken from /dev/shm",
+        observed=f"{size_text(total)}, control group {granted}",
+        expected=f"{size_text(2 * RANK_BYTES)} or more, {size_text(RANK_BYTES)} for each rank at "
+        "DeepEP's shapes; none of it is taken from /dev/shm",
         fix="raise memory.max; in a container --memory, or the limit on memory of its pod. "
         "CROSSDOCK_HEAP_BYTES makes a heap that is full an error, before the kernel ends a rank",
     )
@@ -128,7 +137,7 @@ def check_huge_pages(host: Host) -> Finding:
     reserved = {kib: count for kib, count in host.huge_pages().items() if count}
     private = host.transparent_huge_pages("enabled")
     shared = host.transparent_huge_pages("shmem_enabled")
-    pools = ", ".join(f"{count} of {_size(kib << 10)}" for kib, count in reserved.items())
+    pools = ", ".join(f"{count} of {size_text(kib << 10)}" for kib, count in reserved.items())
     usable = bool(reserved) or shared in {"always", "within_size", "advise", "force"}
     return Finding(
         "huge pages",
@@ -143,7 +152,7 @@ def check_huge_pages(host: Host) -> Finding:
 
 def check_rdma(host: Host) -> Finding:
     """A device that the kernel has but the container does not is invisible to verbs."""
-    devices, uverbs = host.names("sys/class/infiniband"), _uverbs(host)
+    devices, uverbs = host.rdma_devices(), _uverbs(host)
     return Finding(
         "rdma",
         Status.CRITICAL if devices and not uverbs else Status.OK,
@@ -207,14 +216,6 @@ def _uverbs(host: Host) -> list[str]:
     return host.names("dev/infiniband", "uverbs*")
 
 
-def _size(count: int) -> str:
-    """Bytes in the largest unit that leaves a readable number."""
-    for exponent, unit in enumerate(("B", "KiB", "MiB")):
-        if count < 1024 ** (exponent + 1):
-            return f"{round(count / 1024**exponent, 1):g} {unit}"
-    return f"{round(count / GIB, 1):g} GiB"
-
-
 CHECKS = (
     Check("kernel", check_kernel),
     Check("cpus", check_cpus),
@@ -243,5 +244,9 @@ CHECKS = (
     ),
     Check("tcp", check_loopback),
     Check("gpus", check_gpus),
+    Check("gpu memory", check_gpu_memory),
     Check("rdma", check_rdma),
+    Check("rdma libraries", check_libraries),
+    Check("nics", check_nics),
+    Check("registration", check_registrations),
 )

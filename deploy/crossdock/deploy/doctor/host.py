@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from crossdock.proxy import heap_size
+from crossdock.proxy.options import Options
+
 CAP_IPC_LOCK = 14
 UNLIMITED_BYTES = 1 << 62
 """Version 1 of control groups has no word for it, but a number near 2**63."""
@@ -77,17 +80,37 @@ class Host:
         """The soft limit on locked memory in bytes; None where it is unlimited."""
         return _limits(resource.RLIMIT_MEMLOCK)[0]
 
+    def heap_bytes(self) -> int:
+        """The heap that a rank registers when it is alone on this host."""
+        chosen = Options.from_environment().heap_bytes
+        return chosen or heap_size.default_heap_bytes(registered=True, neighbours=1)
+
+    def rdma_devices(self) -> list[str]:
+        """The RDMA devices that the kernel has, whether or not they can be opened."""
+        return self.names("sys/class/infiniband")
+
+    def has_module(self, name: str) -> bool:
+        """Whether a kernel module is loaded, or built in with parameters."""
+        return bool(self.names("sys/module", name))
+
     def open_files_limits(self) -> tuple[int | None, int | None]:
         """How many files a process may have open, and how far it may raise that."""
         return _limits(resource.RLIMIT_NOFILE)
 
     def memory_bytes(self) -> int:
         """All memory of the host."""
+        return self._memory("MemTotal")
+
+    def available_bytes(self) -> int:
+        """Memory that can be taken without swapping, as far as the host decides it."""
+        return self._memory("MemAvailable")
+
+    def _memory(self, field_name: str) -> int:
         for line in (self.read("proc/meminfo") or "").splitlines():
             name, _, value = line.partition(":")
-            if name == "MemTotal":
+            if name == field_name:
                 return int(value.split()[0]) << 10
-        raise ValueError("/proc/meminfo has no line MemTotal")
+        raise ValueError(f"/proc/meminfo has no line {field_name}")
 
     def memory_limit(self) -> int | None:
         """What the control group grants, in bytes; None where it is unlimited."""

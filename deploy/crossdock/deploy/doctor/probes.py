@@ -34,7 +34,7 @@ def peer_memory() -> None:
     with _anonymous_file() as descriptor:
         path = f"/proc/{os.getpid()}/fd/{descriptor}"
         program = f"import os; os.close(os.open({path!r}, os.O_RDWR))"
-        _run([sys.executable, "-I", "-S", "-c", program])
+        run([sys.executable, "-I", "-S", "-c", program])
 
 
 def loopback_round_trip_us() -> float:
@@ -59,7 +59,7 @@ def gpu_names() -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    names = _run([program, "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    names = run([program, "--query-gpu=name,driver_version", "--format=csv,noheader"])
     return names.splitlines()
 
 
@@ -72,7 +72,7 @@ def _anonymous_file() -> Iterator[int]:
         os.close(descriptor)
 
 
-def _run(command: list[str]) -> str:
+def run(command: list[str]) -> str:
     """The output of a program; OSError with its last words where it fails or hangs."""
     try:
         done = subprocess.run(
