@@ -20,10 +20,6 @@ Link::Link(const Options& options, std::vector<Path> paths)
 void Link::fail(const NicFailure& failure) {
     if (state_ != State::kUp && state_ != State::kWaiting) return;
     failure_ = failure;
-    if (!unacknowledged_.repeatable(acknowledged_)) {
-        lost_ = failure;
-        return;
-    }
     take_down(generation_ + 1, next_path());
 }
 
@@ -32,6 +28,11 @@ void Link::suspect(const NicFailure& failure) {
 }
 
 void Link::take_down(uint32_t generation, uint32_t path) {
+    if (failure_.status == 0) failure_ = unseen_failure();
+    if (!unacknowledged_.repeatable(acknowledged_)) {
+        lost_ = failure_;
+        return;
+    }
     if (!suspicious_) broken_since_ = Clock::now();
     suspicious_ = true;
     generation_ = generation;
@@ -39,7 +40,6 @@ void Link::take_down(uint32_t generation, uint32_t path) {
     if (state_ == State::kUp || state_ == State::kWaiting) {
         paths_[path_].queue_pair->fail();
         taken_down_at_ = Clock::now();
-        if (failure_.status == 0) failure_ = unseen_failure();
         enter(State::kFailed);
         empty_polls_seen_ = ~0ull;
     }
