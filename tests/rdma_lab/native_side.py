@@ -120,7 +120,7 @@ class Theirs:
         if self.receives_owed >= RECEIVES_BATCH:
             self.peer.receive(self.receives_owed)
             self.receives_owed = 0
-        return count
+        return int(count)
 
     def until(self, met: Callable[[], bool], what: str, seconds: float = WAIT_S) -> None:
         """Polls until a condition is met."""

@@ -90,8 +90,8 @@ def _pattern(rank: int, number: int) -> int:
 
 
 def _failed(error: ConnectionError, after_s: float) -> Failed:
-    named = (getattr(error, name, None) for name in ("rank", "nic", "status"))
-    return Failed(type(error).__name__, str(error), *named, after_s=after_s)
+    rank, nic, status = (getattr(error, name, None) for name in ("rank", "nic", "status"))
+    return Failed(type(error).__name__, str(error), rank, nic, status, after_s)
 
 
 @contextmanager
