@@ -12,6 +12,15 @@ bool has_keys(const RemoteRegion& region) {
            (region.bytes - 1) >> region.shift < region.keys.size();
 }
 
+// Counters may be out of reach: then there are no keys.
+bool is_sound(const RemoteNic& nic, const RemoteNic& first) {
+    for (uint32_t id = 0; id < kExposedRegions; ++id) {
+        const RemoteRegion& region = nic.regions[id];
+        if (!has_keys(region) || region.bytes != first.regions[id].bytes) return false;
+    }
+    return nic.counters.keys.empty() || has_keys(nic.counters);
+}
+
 }  // namespace
 
 Nics open_nics(const std::vector<NicChoice>& choices, const std::string& transport) {
@@ -48,12 +57,13 @@ void expose_regions(Communicator& communicator, NicMemory& memory) {
 }
 
 void accept_contact(Communicator& communicator, uint32_t peer, const Contact& contact) {
-    const bool fine = !contact.empty() && std::all_of(contact.begin(), contact.end(), [](auto& n) {
-        return std::all_of(n.regions.begin(), n.regions.end(), has_keys);
+    const bool fine = !contact.empty() && std::all_of(contact.begin(), contact.end(), [&](auto& n) {
+        return is_sound(n, contact.front());
     });
     if (!fine) {
-        throw std::invalid_argument("the contact of rank " + std::to_string(peer) +
-                                    " names no NIC, or too few keys for its memory");
+        throw std::invalid_argument(
+            "the contact of rank " + std::to_string(peer) +
+            " names no NIC, too few keys for its memory, or several sizes of it");
     }
     for (uint32_t id = 0; id < kExposedRegions; ++id)
         communicator.peers()[peer].region_bytes[id] = contact.front().regions[id].bytes;

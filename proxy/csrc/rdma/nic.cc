@@ -151,6 +151,8 @@ void Nic::choose_gid(const NicChoice& choice) {
 }
 
 void Nic::take_events() {
+    const std::unique_lock lock(events_, std::try_to_lock);
+    if (!lock.owns_lock()) return;
     ibv_async_event event{};
     while (verbs().ibv_get_async_event(context_, &event) == 0) {
         const bool port =

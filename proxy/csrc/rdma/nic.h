@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
 #include <string>
 
 #include "proxy/csrc/atomics.h"
@@ -61,6 +62,7 @@ class Nic {
     PortFacts port_;
     NicAddress address_;
     uint8_t gid_index_ = 0;
+    std::mutex events_;  // taken in the order in which they came
     std::atomic<bool> port_up_{true};
     std::atomic<uint32_t> outages_{0};
 };

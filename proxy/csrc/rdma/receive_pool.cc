@@ -32,8 +32,10 @@ ReceivePool::ReceivePool(const Nic& nic, ibv_qp* owner, uint32_t depth) : owner_
 }
 
 void ReceivePool::fill(const Nic& nic, uint32_t depth) {
-    for (uint32_t i = 0; i + 1 < kChain; ++i)
-        chain_[i].next = &chain_[i + 1];
+    for (uint32_t i = 0; i < kChain; ++i) {
+        chain_[i].wr_id = kId;
+        chain_[i].next = i + 1 < kChain ? &chain_[i + 1] : nullptr;
+    }
     taken(depth);
     if (owed_ >= kChain) throw RdmaError(0, nic.name() + " refuses receives without a buffer");
 }

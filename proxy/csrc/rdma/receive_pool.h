@@ -12,6 +12,8 @@ namespace crossdock::proxy::rdma {
 
 class ReceivePool {
   public:
+    static constexpr uint64_t kId = ~0ull;  // of every receive
+
     // A shared receive queue. Throws RdmaError.
     ReceivePool(const Nic& nic, uint32_t depth);
     // The receive queue of a queue pair that is ready. Throws RdmaError.

@@ -58,16 +58,18 @@ Registration::~Registration() {
 
 bool Registration::attempt(const Nic& nic, uint32_t shift, int access, int dmabuf_fd) {
     constexpr uint64_t kOverlap = schema::kMaxTransferBytes;
+    // Without the function a peer memory module may still know the memory.
+    const bool by_address = dmabuf_fd < 0 || verbs().ibv_reg_dmabuf_mr == nullptr;
     shift_ = shift;
     const uint64_t step = 1ull << shift;
     for (uint64_t at = 0; at < memory_.bytes; at += step) {
         const uint64_t bytes = std::min(memory_.bytes - at, step + kOverlap);
         std::byte* base = memory_.base + at;
         errno = 0;
-        ibv_mr* chunk = dmabuf_fd < 0 ? verbs().ibv_reg_mr(nic.pd(), base, bytes, access)
-                                      : verbs().ibv_reg_dmabuf_mr(nic.pd(), at, bytes,
-                                                                  reinterpret_cast<uint64_t>(base),
-                                                                  dmabuf_fd, access);
+        ibv_mr* chunk = by_address ? verbs().ibv_reg_mr(nic.pd(), base, bytes, access)
+                                   : verbs().ibv_reg_dmabuf_mr(nic.pd(), at, bytes,
+                                                               reinterpret_cast<uint64_t>(base),
+                                                               dmabuf_fd, access);
         if (chunk == nullptr) {
             error_ = errno;
             release();

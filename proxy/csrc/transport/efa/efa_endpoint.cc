@@ -149,11 +149,17 @@ size_t EfaEndpoint::take(NicQueues& nic, std::span<const ibv_wc> completions,
                                .immediate = ntohl(completion.imm_data)};
             continue;
         }
+        if (completion.wr_id == rdma::ReceivePool::kId) {
+            // A receive fails only with its queue pair, and then that reaches nobody any more.
+            for (uint32_t place = 0; place < peers_.size(); ++place)
+                if (nics_[peers_[place].nic].get() == &nic) lose(place, completion, IBV_WR_SEND);
+            continue;
+        }
         const Flight& flight = flights_[completion.wr_id];
         --nic.sent;
         free_.push_back(static_cast<uint32_t>(completion.wr_id));
         if (completion.status != IBV_WC_SUCCESS) {
-            take_failure(nic, completion, flight);
+            lose(flight.peer, completion, flight.operation);
         } else if (!peers_[flight.peer].over) {
             events[count++] = {.kind = EventKind::kCompleted,
                                .peer = peers_[flight.peer].rank,
@@ -166,17 +172,17 @@ size_t EfaEndpoint::take(NicQueues& nic, std::span<const ibv_wc> completions,
 
 // Whether a write that failed was carried out is not known, so it cannot be sent again: SRD has
 // tried other ways itself, and the peer is lost.
-void EfaEndpoint::take_failure(NicQueues& nic, const ibv_wc& completion, const Flight& flight) {
-    Remote& peer = peers_[flight.peer];
+void EfaEndpoint::lose(uint32_t place, const ibv_wc& completion, uint32_t operation) {
+    Remote& peer = peers_[place];
     if (peer.over) return;
     NicFailure failure{.status = static_cast<uint32_t>(completion.status),
                        .vendor = completion.vendor_err,
-                       .queue_pair = nic.queue_pair.number(),
-                       .operation = flight.operation};
-    const std::string& name = nic.nic->name();
+                       .queue_pair = peer.own_queue_pair,
+                       .operation = operation};
+    const std::string& name = peer.nic_name;
     std::copy_n(name.begin(), std::min(name.size(), failure.nic.size() - 1), failure.nic.begin());
     peer.channel.send({.notice = rdma::Notice::kLeave, .blame = static_cast<int32_t>(peer.rank)});
-    part_with(flight.peer, rdma::failure_event(peer.rank, failure));
+    part_with(place, rdma::failure_event(peer.rank, failure));
 }
 
 // ---- the rest -------------------------------------------------------------------------------

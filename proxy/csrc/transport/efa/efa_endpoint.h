@@ -94,7 +94,7 @@ class EfaEndpoint final : public Endpoint {
     size_t post_run(Remote& peer, std::span<const WriteOp> writes);
     void build(NicQueues& nic, const Remote& peer, const WriteOp& op, uint32_t place);
     size_t take(NicQueues& nic, std::span<const ibv_wc> completions, std::span<Event> events);
-    void take_failure(NicQueues& nic, const ibv_wc& completion, const Flight& flight);
+    void lose(uint32_t place, const ibv_wc& completion, uint32_t operation);
     void part_with(uint32_t place, const Event& event);
     void listen(uint32_t place);
 
