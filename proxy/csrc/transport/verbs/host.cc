@@ -15,8 +15,15 @@ using rdma::RdmaError;
 
 namespace {
 
+// Throws RdmaError where they would not fit one chain.
 uint32_t requests_per_write(const Nic& nic) {
-    return (schema::kMaxTransferBytes - 1) / nic.port().max_message_bytes + 1;
+    const uint32_t longest = nic.port().max_message_bytes;
+    const uint32_t least = schema::kMaxTransferBytes / RequestChain::kCapacity;
+    if (longest < least) {
+        throw RdmaError(0, nic.name() + " sends messages of at most " + std::to_string(longest) +
+                               " bytes, but at least " + std::to_string(least) + " are needed");
+    }
+    return (schema::kMaxTransferBytes - 1) / longest + 1;
 }
 
 }  // namespace

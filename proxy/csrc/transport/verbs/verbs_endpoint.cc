@@ -8,15 +8,10 @@ namespace crossdock::proxy::verbs {
 
 namespace {
 
-// What a work request carries through its completion: its link, the generation of the lane, and
-// the number of the write that it ends.
-uint64_t request_id(uint32_t link, uint32_t generation, uint64_t number) {
-    return uint64_t{link} << 48 | uint64_t{generation & 0xffff} << 32 |
-           static_cast<uint32_t>(number);
-}
-
-uint32_t requests_for(const WriteOp& op, uint32_t max_message_bytes) {
-    return op.bytes == 0 ? 1 : (op.bytes - 1) / max_message_bytes + 1;
+// What a work request carries through its completion: its link, the generation of the lane, and in
+// the lower half the number of the write that it ends.
+uint64_t request_id(uint32_t link, uint32_t generation) {
+    return uint64_t{link} << 48 | uint64_t{generation & 0xffff} << 32;
 }
 
 }  // namespace
@@ -71,60 +66,96 @@ size_t VerbsEndpoint::post(std::span<const WriteOp> writes) {
     return accepted;
 }
 
+// What the requests of one path have in common, looked up once for many.
+struct VerbsEndpoint::Way {
+    const rdma::LocalKeys& local;
+    const rdma::RemoteNic& remote;
+    const uint64_t id;  // but for the number of the write
+    const uint32_t message_bytes;
+    const uint32_t inline_bytes;
+};
+
+VerbsEndpoint::Way VerbsEndpoint::way_of(Link& link) const {
+    const Path& path = link.path();
+    return {.local = nics_[path.nic_index]->keys,
+            .remote = *path.remote,
+            .id = request_id(place_of(link), link.generation()),
+            .message_bytes = path.nic->port().max_message_bytes,
+            .inline_bytes = path.queue_pair->inline_bytes()};
+}
+
 size_t VerbsEndpoint::post_to(Link& link, std::span<const WriteOp> writes) {
     if (link.over()) return writes.size();
     if (!link.up()) return 0;
+    const Way way = way_of(link);
+    Unacknowledged& open = link.unacknowledged();
     size_t accepted = 0;
     for (const WriteOp& op : writes) {
-        if (link.unacknowledged().full() || !link.up()) break;
-        link.unacknowledged().push(op);
-        add_requests(link, op, link.unacknowledged().next() - 1);
+        if (open.full() || !link.up()) break;
+        const auto number = static_cast<uint32_t>(open.next());
+        open.push(op);
+        add_requests(link, way, op, number);
         ++accepted;
     }
     if (!chain_.empty()) send_chain(link);
     return accepted;
 }
 
-// One request, or one for each piece of a write that is longer than a message may be. The
-// immediate goes with the last.
-void VerbsEndpoint::add_requests(Link& link, const WriteOp& op, uint64_t number) {
-    const Path& path = link.path();
-    const uint32_t limit = path.nic->port().max_message_bytes;
-    const uint64_t id = request_id(place_of(link), link.generation(), number);
-    uint32_t sent = 0;
-    for (uint32_t left = requests_for(op, limit); left > 0; --left) {
+// One request, or one for each piece of a write that is longer than a message may be. All pieces
+// are in one chain, since the last request of a chain acknowledges the write that it belongs to.
+inline void VerbsEndpoint::add_requests(Link& link, const Way& way, const WriteOp& op,
+                                        uint32_t number) {
+    if (op.bytes <= way.message_bytes && !op.to_counter) [[likely]] {
         if (chain_.room() == 0) send_chain(link);
         ibv_send_wr& request = chain_.add();
-        const uint32_t bytes = std::min(op.bytes - sent, limit);
-        request.wr_id = id;
-        request.num_sge = bytes > 0 ? 1 : 0;
-        request.opcode = IBV_WR_RDMA_WRITE;
-        if (left == 1 && op.has_immediate) {
+        request.wr_id = way.id | number;
+        fill_payload(request, way, op, 0, op.bytes);
+        if (!op.has_immediate) return;
+        request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+        request.imm_data = htonl(op.immediate);
+        return;
+    }
+    if (op.to_counter) {
+        if (chain_.room() == 0) send_chain(link);
+        ibv_send_wr& request = chain_.add();
+        request.wr_id = way.id | number;
+        fill_addition(request, link.path(), op);
+        return;
+    }
+    add_pieces(link, way, op, number);
+}
+
+void VerbsEndpoint::add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number) {
+    uint32_t left = (op.bytes - 1) / way.message_bytes + 1;
+    if (chain_.room() < left) send_chain(link);
+    for (uint32_t sent = 0; left > 0; --left) {
+        ibv_send_wr& request = chain_.add();
+        const uint32_t bytes = std::min(op.bytes - sent, way.message_bytes);
+        request.wr_id = way.id | number;
+        fill_payload(request, way, op, sent, bytes);
+        sent += bytes;
+        if (left > 1) {
+            request.send_flags &= ~unsigned{IBV_SEND_SIGNALED};
+        } else if (op.has_immediate) {
             request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
             request.imm_data = htonl(op.immediate);
         }
-        // Only the last piece may acknowledge the write.
-        if (left > 1) request.send_flags = 0;
-        if (bytes > 0) {
-            fill_payload(request, path, op, sent, bytes);
-        } else if (op.to_counter) {
-            fill_addition(request, path, op);
-        }
-        sent += bytes;
     }
 }
 
-void VerbsEndpoint::fill_payload(ibv_send_wr& request, const Path& path, const WriteOp& op,
-                                 uint32_t skip, uint32_t bytes) const {
-    const rdma::LocalKeys& local = nics_[path.nic_index]->keys;
-    const rdma::RemoteRegion& remote = path.remote->regions[op.dst_region];
+inline void VerbsEndpoint::fill_payload(ibv_send_wr& request, const Way& way, const WriteOp& op,
+                                        uint32_t skip, uint32_t bytes) const {
+    request.opcode = IBV_WR_RDMA_WRITE;
+    request.num_sge = bytes > 0 ? 1 : 0;
+    if (bytes == 0) return;
     const std::byte* source = regions_[op.src_region].base + op.src_offset + skip;
     *request.sg_list = {.addr = reinterpret_cast<uint64_t>(source),
                         .length = bytes,
-                        .lkey = local.regions[op.src_region].at(op.src_offset)};
+                        .lkey = way.local.regions[op.src_region].at(op.src_offset)};
+    const rdma::RemoteRegion& remote = way.remote.regions[op.dst_region];
     request.wr.rdma.remote_addr = remote.address(op.dst_offset + skip);
     request.wr.rdma.rkey = remote.key(op.dst_offset);
-    if (bytes <= path.queue_pair->inline_bytes() && local.on_host[op.src_region]) {
+    if (bytes <= way.inline_bytes && way.local.on_host[op.src_region]) {
         request.send_flags |= IBV_SEND_INLINE;
     }
 }
@@ -165,9 +196,10 @@ NicFailure VerbsEndpoint::failure_of(const Path& path, NicFailure failure) const
 
 // After mending: what the peer has not received, once more.
 void VerbsEndpoint::repost(Link& link) {
+    const Way way = way_of(link);
     const Unacknowledged& open = link.unacknowledged();
     for (uint64_t n = link.acknowledged(); n != open.next() && link.up(); ++n)
-        add_requests(link, open[n], n);
+        add_requests(link, way, open[n], static_cast<uint32_t>(n));
     if (!chain_.empty()) send_chain(link);
 }
 

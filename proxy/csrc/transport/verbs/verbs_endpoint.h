@@ -49,9 +49,13 @@ class VerbsEndpoint final : public Endpoint {
         void push(const Event& event) { events[count++] = event; }
     };
 
+    struct Way;
+
     size_t post_to(Link& link, std::span<const WriteOp> writes);
-    void add_requests(Link& link, const WriteOp& op, uint64_t number);
-    void fill_payload(ibv_send_wr& request, const Path& path, const WriteOp& op, uint32_t skip,
+    Way way_of(Link& link) const;
+    void add_requests(Link& link, const Way& way, const WriteOp& op, uint32_t number);
+    void add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number);
+    void fill_payload(ibv_send_wr& request, const Way& way, const WriteOp& op, uint32_t skip,
                       uint32_t bytes) const;
     void fill_addition(ibv_send_wr& request, const Path& path, const WriteOp& op) const;
     void send_chain(Link& link);
