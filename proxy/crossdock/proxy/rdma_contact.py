@@ -52,7 +52,13 @@ def unpacked(contact: RdmaContact) -> list[_native.RemoteNic]:
     Raises:
         ValueError: the contact cannot be one.
     """
-    return [_unpacked_nic(nic) for nic in contact.nics]
+    try:
+        return [_unpacked_nic(nic) for nic in contact.nics]
+    except TypeError as error:  # as the native half refuses numbers and lengths
+        raise ValueError(
+            "a peer's NIC is described with a number that is out of range, or with too many or "
+            "too few of them; do all ranks run the same version?"
+        ) from error
 
 
 def _packed_nic(nic: _native.RemoteNic) -> NicContact:
