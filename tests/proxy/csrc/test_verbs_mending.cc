@@ -146,9 +146,17 @@ TEST(VerbsMending, BothBeginAtOnce) {
     Traffic run(ranks, random, 300);
     for (int i = 0; i < 20; ++i)
         run.step(random);
+    // Only rank 1 has noticed that the link of fake1 was away, and takes the NIC after it.
+    job.port("fake1", "down");
+    rdma::Nic& second = *ranks[1].memory.nics()[1];
+    ASSERT_TRUE(soon([&] {
+        second.take_events();
+        return !second.port_up();
+    }));
     const NicFailure failure{.status = IBV_WC_RETRY_EXC_ERR};
     ranks[0].link(1).fail(failure);
-    ranks[1].link(0).hear({.notice = rdma::Notice::kSwitch, .generation = 1, .path = 2});
+    ranks[1].link(0).fail(failure);
+    job.port("fake1", "up");
     EXPECT_FALSE(ranks[0].link(1).up());
     EXPECT_FALSE(ranks[1].link(0).up());
     ASSERT_TRUE(soon([&] {
@@ -187,7 +195,9 @@ TEST(VerbsMending, AnotherNicWhenOneAnswersNothing) {
     std::mt19937 random(7);
     Traffic run(ranks, random, 300);
     job.port("fake0", "mute");
-    std::this_thread::sleep_for(milliseconds(40));
+    const auto seen = steady_clock::now() + milliseconds(200);
+    while (steady_clock::now() < seen)
+        ranks.step();
     ASSERT_TRUE(soon([&] {
         run.step(random);
         return run.done();
