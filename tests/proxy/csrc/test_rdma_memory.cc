@@ -198,6 +198,9 @@ TEST(RegistrationCache, GpuMemoryIsKeptByItsId) {
     EXPECT_TRUE(host->on_host);
     EXPECT_EQ(host->gpu_id, 0u);
     EXPECT_EQ(job.objects().at("mrs"), 1);
+    // The GPU's once more, though the host's registration is still held.
+    *gpu.allocation = {memory.view(), 3};
+    EXPECT_EQ(cache.source(memory.view(0, 16))->gpu_id, 3u);
 }
 
 TEST(RegistrationCache, ForgetsTheGpuMemoryThatWasUsedLongestAgo) {
