@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.deploy.test_doctor_checks import FIT, GIB, FakeHost
+from tests.deploy.test_doctor_checks import FIT, FakeHost
 from tests.stand_in import StandIn, stand_in
 
 from crossdock.deploy.doctor import rdma_checks, rdma_probes
 from crossdock.deploy.doctor.findings import Finding, Status
+from crossdock.deploy.doctor.sizes import GIB
 from crossdock.proxy.errors import ArgumentError
 
 Prepare = Callable[[StandIn], None]
