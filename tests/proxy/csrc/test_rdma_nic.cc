@@ -145,7 +145,7 @@ class Contacts : public ::testing::Test {
               CommunicatorConfig config;
               config.num_ranks = 2;
               config.main_bytes = config.heap_bytes = 4096;
-        config.layout = {.counter_bits = 2, .sequence_bits = 8};
+              config.layout = {.counter_bits = 2, .sequence_bits = 8};
               return config;
           }()) {}
     void accept(const rdma::Contact& contact) { rdma::accept_contact(communicator_, 1, contact); }

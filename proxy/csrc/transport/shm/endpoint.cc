@@ -114,15 +114,17 @@ void ShmEndpoint::notice(Link& link) {
     pollfd watched{.fd = link.neighbour->pidfd, .events = POLLIN, .revents = 0};
     const bool ended = ::poll(&watched, 1, 0) == 1;
     const Presence presence = observe(head.presence);
+    // Who is shut out hears that first: to leave in peace later does not take it back.
+    if (observe(*link.shut) != 0) {
+        shut_out(link);
+        return;
+    }
     if (presence == Presence::kLeft) {
         event.kind = EventKind::kPeerLeft;
     } else if (presence == Presence::kAborted) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kAborted;
         event.detail = head.blame;
-    } else if (observe(*link.shut) != 0) {
-        shut_out(link);
-        return;
     } else if (ended) {
         event.kind = EventKind::kPeerLost;
         event.loss = Loss::kProcessEnded;
