@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from crossdock.proxy import _native, nics, rdma_contact, tcp_connect
+from crossdock.proxy.errors import TransportError
 from crossdock.proxy.options import Options
 from crossdock.proxy.rdma_contact import QueuePairs, RdmaContact
 
@@ -94,7 +95,7 @@ class Connector:
         if self.host is not None:
             for proxy in range(self.native.num_proxies):
                 for peer in self.peers:
-                    self.host.connect(proxy, peer, theirs[peer].numbers[proxy][self.rank])
+                    self.host.connect(proxy, peer, _numbers(theirs, peer, proxy, self.rank))
         return True
 
     def _prove(self) -> bool:
@@ -106,6 +107,16 @@ class Connector:
         if self.host is not None:
             _attach(self.host, sockets)
         return True
+
+
+def _numbers(theirs: Sequence[QueuePairs], peer: int, proxy: int, rank: int) -> tuple[int, ...]:
+    """The queue pairs of a peer's proxy for this rank."""
+    try:
+        return theirs[peer].numbers[proxy][rank]
+    except (IndexError, KeyError):
+        raise TransportError(
+            f"rank {peer} names no queue pairs of its proxy {proxy} for rank {rank}"
+        ) from None
 
 
 def _attach(host: Host, sockets: tcp_connect.Sockets) -> None:

@@ -36,6 +36,10 @@ void ReceivePool::fill(const Nic& nic, uint32_t depth) {
         chain_[i].wr_id = kId;
         chain_[i].next = i + 1 < kChain ? &chain_[i + 1] : nullptr;
     }
+    if (depth < kChain) {
+        throw RdmaError(0, nic.name() + " allows only " + std::to_string(depth) +
+                               " receives, but at least " + std::to_string(kChain) + " are needed");
+    }
     taken(depth);
     if (owed_ >= kChain) throw RdmaError(0, nic.name() + " refuses receives without a buffer");
 }

@@ -4,6 +4,22 @@
 
 namespace crossdock::proxy::rdma {
 
+namespace {
+
+// Where a kernel or a driver refuses the DMA-BUF, a peer memory module may still do.
+std::unique_ptr<Registration> registered(const Nic& nic, RegionView memory, Access access,
+                                         int dmabuf) {
+    if (dmabuf >= 0) {
+        try {
+            return std::make_unique<Registration>(nic, memory, access, dmabuf);
+        } catch (const RdmaError&) {
+        }
+    }
+    return std::make_unique<Registration>(nic, memory, access);
+}
+
+}  // namespace
+
 std::shared_ptr<const RegisteredMemory> RegistrationCache::expose(RegionView memory) {
     const std::lock_guard lock(mutex_);
     const auto gpu = probe_(memory);
@@ -61,7 +77,7 @@ RegistrationCache::Shared RegistrationCache::make(RegionView memory, Access acce
     made->gpu_id = gpu_id;
     const tcp::OwnedFd dmabuf = on_host ? tcp::OwnedFd() : dmabuf_of(memory);
     for (const auto& nic : nics_)
-        made->of_nic.push_back(std::make_unique<Registration>(*nic, memory, access, dmabuf.get()));
+        made->of_nic.push_back(registered(*nic, memory, access, dmabuf.get()));
     return made;
 }
 

@@ -76,6 +76,7 @@ std::vector<std::string> Host::nic_names() const {
 void Host::reach(uint32_t peer, const rdma::Contact& contact) {
     const auto shared = std::make_shared<const rdma::Contact>(contact);
     rdma::accept_contact(communicator_, peer, contact);
+    peers_let_add_ = peers_let_add_ && contact.size() == 1 && !contact[0].counters.keys.empty();
     for (uint32_t proxy = 0; proxy < paths_.size(); ++proxy)
         paths_[proxy].push_back({peer, make_paths(proxy, peer, shared)});
 }
@@ -172,9 +173,9 @@ void Host::attach(uint32_t proxy, const std::vector<std::pair<uint32_t, int>>& s
         links.back()->use(rdma::ControlChannel(std::move(owned[paths.peer]), options_.silence_ms));
         ranks.push_back(paths.peer);
     }
-    auto endpoint =
-        std::make_unique<VerbsEndpoint>(communicator_.regions(), communicator_.config().num_ranks,
-                                        std::move(queues_[proxy]), std::move(links), atomics());
+    auto endpoint = std::make_unique<VerbsEndpoint>(
+        communicator_.regions(), communicator_.config().num_ranks, std::move(queues_[proxy]),
+        std::move(links), atomics() && peers_let_add_);
     communicator_.attach(proxy, std::move(endpoint), ranks);
     if (proxy == 0) communicator_.attach(memory_);
 }

@@ -74,6 +74,7 @@ class Host {
     HostOptions options_;
     rdma::Nics nics_;
     std::shared_ptr<rdma::NicMemory> memory_;
+    bool peers_let_add_ = true;              // every peer has one NIC that adds to its counters
     std::vector<Queues> queues_;             // of each proxy
     std::vector<std::vector<Paths>> paths_;  // of each proxy
 };
