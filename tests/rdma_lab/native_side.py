@@ -189,6 +189,8 @@ def proved(ours: Ours, theirs: Theirs, word: int = WORD) -> None:
         thread.join()
     if failures:
         raise failures[0]
+    # Our side may have heard and gone before theirs looked.
+    theirs.until(lambda: bool(theirs.immediates), "a word")
     assert theirs.immediates == [WORD]
     theirs.immediates.clear()
 
