@@ -93,18 +93,20 @@ def talk(context: RankContext, nics: list[str], seconds: float, mend_s: float) -
     """Goes on exchanging until rank 0 says that the time is over."""
     with communicator(context, "verbs", 0, rdma_devices=nics[context.rank], mend_s=mend_s) as c:
         ends_at = time.monotonic() + seconds
-        rounds = 0
-        while True:
+        rounds = told = 0
+        over = False
+        while not over:
             exchange_rounds(c, range(rounds + 1, rounds + 21))
             rounds += 20
-            before = c.native.counter(0, 2)[0]
             if c.rank == 0:
                 over = time.monotonic() > ends_at
                 c.push([counted(peer, 2, 1 if over else 2) for peer in range(1, c.size)])
+                c.fence()
             c.barrier()
-            c.barrier()
-            if over if c.rank == 0 else c.native.counter(0, 2)[0] - before == 1:
-                return rounds
+            if c.rank > 0:
+                before, told = told, c.native.counter(0, 2)[0]
+                over = told - before == 1
+        return rounds
 
 
 def run_script(devices: StandIn, script: Script) -> threading.Thread:
