@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import time
@@ -19,6 +20,7 @@ WAIT_S_MAX = 20.0
 PAUSE_S = 0.0001
 
 
+@functools.cache  # a look at the guest's files takes longer than a write
 def pyverbs(module: str) -> ModuleType:
     """A module of Debian's pyverbs, which has no types to import it by."""
     if (path := guest.pyverbs_path()) not in sys.path:
