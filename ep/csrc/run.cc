@@ -54,9 +54,6 @@ class Running {
 
 Outcome run(Task& task, const proxy::DeviceView& view, const char* operation,
             std::chrono::milliseconds timeout, uint8_t* mask) {
-    // Idle rounds between two looks at what may have gone wrong: on a busy machine each may cost a
-    // slice of the scheduler.
-    constexpr uint32_t kLook = 16;
     using Clock = Watch::Clock;
     if (view.fault->code() != proxy::FaultCode::kNone) return {.status = RunStatus::kFault};
     const auto start = Clock::now();
@@ -66,16 +63,15 @@ Outcome run(Task& task, const proxy::DeviceView& view, const char* operation,
     const Running running(view.waits, operation);
     proxy::Waiting waiting(view.waits, start + timeout);
     auto describe = [&] { return described(task, operation); };
-    uint32_t idle = 0;
     while (!task.step()) {
         if (view.progress != nullptr && view.progress(view.owner)) {
             backoff.reset();
-            continue;
+        } else {
+            backoff.pause([&](std::chrono::microseconds limit) {
+                view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
+            });
         }
-        backoff.pause([&](std::chrono::microseconds limit) {
-            view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
-        });
-        if (++idle % kLook != 0 && !backoff.sleeps()) continue;
+        if (!backoff.due()) continue;
         const auto now = Clock::now();
         signals.tick(now);
         waiting.tick(now, describe);

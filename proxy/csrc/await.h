@@ -50,17 +50,18 @@ WaitStatus wait_until(const DeviceView& view, Deadline deadline, Look&& look,
     while (true) {
         if (const std::optional<WaitStatus> status = look()) return ended(*status);
         if (view.fault->code() != FaultCode::kNone) return ended(WaitStatus::kFault);
-        const auto now = std::chrono::steady_clock::now();
-        if (now >= deadline) return ended(WaitStatus::kDeadline);
-        signals.tick(now);
-        waiting.tick(now, describe);
         if (view.progress != nullptr && view.progress(view.owner)) {
             backoff.reset();
-            continue;
+        } else {
+            backoff.pause([&](std::chrono::microseconds limit) {
+                view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
+            });
         }
-        backoff.pause([&](std::chrono::microseconds limit) {
-            view.sleep(view.owner, static_cast<uint32_t>(limit.count()));
-        });
+        if (!backoff.due()) continue;
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= deadline) return ended(look().value_or(WaitStatus::kDeadline));
+        signals.tick(now);
+        waiting.tick(now, describe);
     }
 }
 

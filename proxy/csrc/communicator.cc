@@ -15,6 +15,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kLookAround{5};
 constexpr uint32_t kBusyRounds = 4096;  // rounds of work after which a busy proxy looks around
+constexpr uint32_t kIdleRounds = 16;    // rounds without work between two looks at the clock
 
 void require(bool holds, const std::string& what) {
     if (!holds) throw std::invalid_argument(what);
@@ -206,19 +207,20 @@ bool Communicator::progress() {
     return run_inline();
 }
 
+void Communicator::look_around_inline() {
+    const auto now = Clock::now();
+    if (now - looked_around_ < kLookAround) return;
+    looked_around_ = now;
+    for (auto& proxy : proxies_)
+        proxy->look_around();
+}
+
 bool Communicator::run_inline() {
     if (config_.threads || busy_.exchange(true, std::memory_order_acquire)) return false;
     bool worked = false;
     for (auto& proxy : proxies_)
         worked |= proxy->progress();
-    if (!worked) {
-        const auto now = Clock::now();
-        if (now - looked_around_ >= kLookAround) {
-            looked_around_ = now;
-            for (auto& proxy : proxies_)
-                proxy->look_around();
-        }
-    }
+    if (!worked && ++idle_rounds_ % kIdleRounds == 0) look_around_inline();
     busy_.store(false, std::memory_order_release);
     return worked;
 }
@@ -230,7 +232,10 @@ void Communicator::sleep(uint32_t limit_us) {
         std::this_thread::sleep_for(limit);
         return;
     }
-    if (!stop_.load(std::memory_order_acquire)) proxies_[0]->sleep(limit);
+    if (!stop_.load(std::memory_order_acquire)) {
+        look_around_inline();
+        proxies_[0]->sleep(limit);
+    }
     busy_.store(false, std::memory_order_release);
 }
 

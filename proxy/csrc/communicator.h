@@ -87,6 +87,7 @@ class Communicator {
     void take_care();
     void start_threads();
     bool run_inline();
+    void look_around_inline();
     void sleep(uint32_t limit_us);
     void look_around_sometimes(std::chrono::steady_clock::time_point& last, Proxy& proxy);
     void stop_threads();
@@ -109,9 +110,10 @@ class Communicator {
 
     std::vector<std::thread> threads_;
     std::atomic<bool> stop_{false};
-    std::atomic<bool> busy_{false};    // an inline waiter runs the proxies
-    std::atomic<uint64_t> rounds_{0};  // that waiters have run
-    std::chrono::steady_clock::time_point looked_around_{};
+    std::atomic<bool> busy_{false};                          // an inline waiter runs the proxies
+    std::atomic<uint64_t> rounds_{0};                        // that waiters have run
+    std::chrono::steady_clock::time_point looked_around_{};  // so far inline, as the next
+    uint32_t idle_rounds_ = 0;
     std::mutex life_;  // start, shut_down
     const int owner_;  // the process that built it: a forked child has the memory, not the threads
     bool down_ = false;

@@ -17,15 +17,16 @@ class SignalCheck {
     // To be called while waiting, where the wait may end with an exception.
     void tick(Clock::time_point now) {
         if (check_ == nullptr || now < next_) return;
+        const bool first = next_ == Clock::time_point{};  // a wait that ends soon reads no clock
         next_ = now + kEvery;
-        check_();
+        if (!first) check_();
     }
 
   private:
     static constexpr std::chrono::milliseconds kEvery{100};
 
     void (*check_)();
-    Clock::time_point next_ = Clock::now() + kEvery;
+    Clock::time_point next_{};
 };
 
 }  // namespace crossdock::proxy

@@ -17,7 +17,7 @@ import crossdock.ep.normal
 from crossdock.ep.outcomes import settle
 from crossdock.proxy import Communicator
 from crossdock.proxy._native import FaultCode, PeerState
-from crossdock.proxy.errors import DeadlineExceeded, PeerLost
+from crossdock.proxy.errors import CutOff, DeadlineExceeded, PeerLost
 
 TOKENS = 16
 NARROW, WIDE = 16, (9 << 20) // 2  # a wide row fills a transfer
@@ -60,7 +60,7 @@ def fail_while_rows_move(rank: RankContext, transport: str, failing: str) -> str
             buffer.combine(wide, handle)
         else:
             buffer.dispatch(wide, handle=handle)
-    except (DeadlineExceeded, PeerLost) as caught:
+    except (CutOff, DeadlineExceeded, PeerLost) as caught:
         error = type(caught).__name__
     del wide
     exchange.all_gather(b"", 5)
@@ -73,4 +73,5 @@ def fail_while_rows_move(rank: RankContext, transport: str, failing: str) -> str
 def test_the_deadline_passes_while_proxies_read(transport: str, failing: str) -> None:
     ended = run_ranks(fail_while_rows_move, 2, transport, failing)
     assert ended[0] == DeadlineExceeded.__name__
-    assert ended[1] in ("", PeerLost.__name__), "all that it waits for may have come in time"
+    # All that it waits for may have come in time; if not, rank 0 has given it up.
+    assert ended[1] in ("", CutOff.__name__, PeerLost.__name__)

@@ -31,6 +31,7 @@ from tests.harness import RankContext, run_ranks
 from tests.rdma_lab.perf import WRITE_LATENCY, WRITES, measure
 from tests.rdma_lab.tools import PINGPONG
 
+from crossdock.bench import _native
 from crossdock.proxy import FIRST_COUNTER, Communicator, Options, schema
 
 HALF_BYTES = 1 << 20
@@ -163,28 +164,17 @@ def _write(comm: Communicator, batch: list[bytes], count: int) -> None:
 
 def _ping_pong(comm: Communicator, question: Question) -> float:
     """The time of all, there and back: counted writes, waited for as a product waits."""
-    native, peer, first = comm.native, 1 - comm.rank, comm.rank == 0
-    write = schema.Command(
-        schema.Op.WRITE_ADD,
-        peer,
-        question.size,
-        dst_offset=HALF_BYTES,
-        counter=FIRST_COUNTER,
-        value=1,
-    ).pack()
+    plan = _native.PingPong()
+    plan.bytes, plan.first, plan.timeout_s = question.size, comm.rank == 0, LIFE_S
     spent = 0.0
     for count in (WARM_UP, question.transfers):
+        plan.count = count
         comm.barrier()
         began = time.perf_counter()
-        for _ in range(count):
-            if first:
-                native.push_all(0, [write], LIFE_S)
-            native.await_arrivals([peer], FIRST_COUNTER, 1, LIFE_S)
-            native.consume([peer], FIRST_COUNTER, 1)
-            if not first:
-                native.push_all(0, [write], LIFE_S)
+        _native.ping_pong_writes(
+            comm.native.device_view(), 1 - comm.rank, 0, HALF_BYTES, FIRST_COUNTER, plan
+        )
         spent = time.perf_counter() - began
-    comm.fence()
     comm.barrier()
     return spent
 
