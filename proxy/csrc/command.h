@@ -37,8 +37,9 @@ struct Command {
     constexpr uint64_t dst_offset() const {
         return get(schema::kDstOffset) * schema::kGranuleBytes;
     }
-    constexpr uint32_t bytes() const {
-        if (!moves_data()) return 0;
+    constexpr uint32_t bytes() const { return moves_data() ? payload_bytes() : 0; }
+    // Of a command that moves data.
+    constexpr uint32_t payload_bytes() const {
         return static_cast<uint32_t>(get(schema::kLength) + 1) * schema::kGranuleBytes;
     }
 };

@@ -175,7 +175,7 @@ void Communicator::run(uint32_t index) {
         }
         backoff.pause([&](std::chrono::microseconds limit) {
             look_around_sometimes(last, proxy);
-            if (proxy.rings_empty()) proxy.sleep(limit);
+            if (proxy.ring_empty()) proxy.sleep(limit);
         });
     }
 }

@@ -19,6 +19,8 @@ struct Guarantees {
     bool any_source = false;         // a source may lie in memory that was never registered
     bool repeats_events = false;     // an event may be reported twice; arrivals of a peer then have
                                      // growing cookies, so that a repeated one is recognised
+    bool acknowledges_in_order = false;  // kCompleted of a write stands for all that were posted
+                                         // to its peer before it, too
     bool atomics = false;  // an addition to a counter of a peer needs no word to its proxy; see
                            // WriteOp::to_counter
     bool paced = false;    // completions tell how busy the network is, and too many writes at once
@@ -43,7 +45,8 @@ struct WriteOp {
 };
 
 enum class EventKind : uint8_t {
-    kCompleted,  // a write of ours is acknowledged: its payload is in the peer's region
+    kCompleted,  // a write of ours is acknowledged: its payload is in the peer's region; see also
+                 // Guarantees::acknowledges_in_order
     kArrived,    // a peer's write, payload included, has arrived with an immediate
     kPeerLeft,   // the peer said goodbye: it will neither send nor receive any more
     kPeerLost,   // the peer is gone without goodbye, or broke the protocol

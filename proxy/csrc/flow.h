@@ -24,13 +24,14 @@ struct InFlight {
     uint64_t bytes = 0;
     uint32_t writes = 0;
 
-    void add(uint32_t more) {
-        bytes += more;
-        ++writes;
+    void add(uint32_t write) { add({write, 1}); }
+    void add(const InFlight& more) {
+        bytes += more.bytes;
+        writes += more.writes;
     }
-    void remove(uint32_t fewer) {
-        bytes -= fewer;
-        --writes;
+    void remove(const InFlight& fewer) {
+        bytes -= fewer.bytes;
+        writes -= fewer.writes;
     }
     // Room below `window`; a write of `next` bytes always finds room where nothing is under way.
     uint64_t room(uint64_t window, uint32_t next) const {
@@ -64,16 +65,17 @@ class EndpointFlow {
     // Whether a write of `next` bytes must wait for the writes of other lanes, too.
     bool full(uint32_t next) const { return in_flight_.writes >= writes_ || room(next) < next; }
 
-    void posted(InFlight& lane, uint32_t bytes) {
-        lane.add(bytes);
-        in_flight_.add(bytes);
-        turns.posted(bytes);
+    // Writes of a lane were posted, the largest of them of `largest` bytes.
+    void posted(InFlight& lane, const InFlight& more, uint32_t largest) {
+        lane.add(more);
+        in_flight_.add(more);
+        turns.posted(largest);
         if (paced_) window_.posted(in_flight_.bytes);
     }
-    // A write that was posted is acknowledged, or will never be.
-    void settled(InFlight& lane, uint32_t bytes) {
-        lane.remove(bytes);
-        in_flight_.remove(bytes);
+    // What was posted is acknowledged, or will never be.
+    void settled(InFlight& lane, InFlight fewer) {
+        lane.remove(fewer);
+        in_flight_.remove(fewer);
     }
 
     // To be called with what the endpoint tells at each poll.
@@ -82,10 +84,12 @@ class EndpointFlow {
         congestion_ = congestion;
         window_.congested();
     }
-    // A write of a paced lane was acknowledged.
-    void acknowledged(LanePace& lane, uint32_t bytes, uint64_t posted_ns, uint64_t now_ns) {
-        const bool late = lane.acknowledged(bytes, posted_ns, now_ns, window_);
-        if (window_.acknowledged(bytes, late, posted_ns, now_ns)) window_.report(statistics_);
+    // Writes of a paced lane were acknowledged.
+    void acknowledged(LanePace& lane, const FlowSample& sample, uint64_t now_ns) {
+        const bool late = lane.acknowledged(sample, now_ns, window_);
+        if (window_.acknowledged(sample.total(), late, sample.posted_ns, now_ns)) {
+            window_.report(statistics_);
+        }
     }
 
     const FlowStatistics& statistics() const { return statistics_; }

@@ -31,14 +31,21 @@ struct ImmediateLayout {
         return mask(32 - kHeadBits - counter_bits - sequence_bits);
     }
 
+    // What all immediates of a kind in an epoch have in common, and what differs.
+    static constexpr uint32_t head(ImmediateKind kind, uint32_t epoch) {
+        return static_cast<uint32_t>(kind) | (epoch & mask(schema::kEpochBits))
+                                                 << schema::kKindBits;
+    }
+    constexpr uint32_t body(uint32_t counter, uint32_t payload) const {
+        return (counter | payload << counter_bits) << kHeadBits;
+    }
+
     constexpr uint32_t pack(const Immediate& immediate) const {
         uint32_t payload = immediate.value;
         if (immediate.kind == ImmediateKind::kSequenced) {
             payload = payload << sequence_bits | (immediate.sequence & mask(sequence_bits));
         }
-        return static_cast<uint32_t>(immediate.kind) |
-               (immediate.epoch & mask(schema::kEpochBits)) << schema::kKindBits |
-               (immediate.counter | payload << counter_bits) << kHeadBits;
+        return head(immediate.kind, immediate.epoch) | body(immediate.counter, payload);
     }
 
     constexpr Immediate unpack(uint32_t word) const {

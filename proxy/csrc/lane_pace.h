@@ -9,6 +9,16 @@
 
 namespace crossdock::proxy {
 
+// Writes of one size that were posted at once and came back at once: together they say of the path
+// what one of them says.
+struct FlowSample {
+    uint32_t bytes = 0;  // of each
+    uint32_t writes = 0;
+    uint64_t posted_ns = 0;
+
+    uint64_t total() const { return uint64_t{bytes} * writes; }
+};
+
 class LanePace {
   public:
     explicit LanePace(uint64_t limit_bytes) : window_(kLaneFlow, limit_bytes) {
@@ -18,15 +28,17 @@ class LanePace {
     uint64_t window_bytes() const { return window_.bytes(); }
     void posted(uint64_t in_flight) { window_.posted(in_flight); }
 
-    // A write was acknowledged. Returns whether it was late: there is more under way than the path
-    // holds. Where most writes of `all` lanes of the endpoint are late, its window is the one to
-    // shrink, and its lanes share what remains by turns; a lane shrinks when it is late by itself.
-    bool acknowledged(uint32_t bytes, uint64_t posted_ns, uint64_t now_ns, const FlowWindow& all) {
-        const uint64_t latency_ns = now_ns - posted_ns;
-        const uint64_t base_ns = base_.learn(bytes, latency_ns);
+    // Writes were acknowledged. Returns whether they were late: there is more under way than the
+    // path holds. Where most writes of `all` lanes of the endpoint are late, its window is the one
+    // to shrink, and its lanes share what remains by turns; a lane shrinks when it is late by
+    // itself.
+    bool acknowledged(const FlowSample& sample, uint64_t now_ns, const FlowWindow& all) {
+        const uint64_t latency_ns = now_ns - sample.posted_ns;
+        const uint64_t base_ns = base_.learn(sample.bytes, latency_ns);
         const bool late = latency_ns > target(base_ns);
         listen(latency_ns - base_ns, base_ns);
-        if (!window_.acknowledged(bytes, late && !all.late(), posted_ns, now_ns)) return late;
+        const bool own = late && !all.late();
+        if (!window_.acknowledged(sample.total(), own, sample.posted_ns, now_ns)) return late;
         base_.age(window_.shrinks() + all.shrinks());
         window_.report(statistics_);
         note(statistics_.latency_ns, latency_ns);
@@ -39,13 +51,13 @@ class LanePace {
   private:
     static constexpr uint64_t kSlackNs = 8'000;  // what NICs and schedulers differ by anyway
 
-    // Half as much again as without a queue. Where latency jumps from one write to the next, a
-    // larger one means less.
+    // Half as much again as without a queue. Where latency jumps from one sample to the next,
+    // a larger one means less.
     uint64_t target(uint64_t base_ns) const {
         return base_ns + std::max({base_ns / 2, kSlackNs, 2 * noise_ns_});
     }
 
-    // A queue makes latency rise and stay; noise is what it differs by from write to write.
+    // A queue makes latency rise and stay; noise is what it differs by from one sample to the next.
     // Bounded, so that a storm is not taken for noise.
     void listen(uint64_t excess_ns, uint64_t base_ns) {
         const uint64_t jump_ns = std::max(excess_ns, excess_ns_) - std::min(excess_ns, excess_ns_);

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -21,12 +22,15 @@ class LaneTurns {
     static constexpr uint64_t kShareBytes = 16 << 10;  // at least
 
     // So many lanes there may be.
-    void make_room(size_t lanes) { queue_.resize(std::max(queue_.size(), lanes)); }
+    void make_room(size_t lanes) {
+        queue_.resize(std::bit_ceil(lanes));
+        mask_ = static_cast<uint32_t>(queue_.size() - 1);
+    }
 
     bool empty() const { return count_ == 0; }
     uint32_t size() const { return count_; }
     uint32_t first() const { return queue_[first_]; }
-    void add(uint32_t lane) { queue_[wrapped(first_ + count_++)] = lane; }
+    void add(uint32_t lane) { queue_[(first_ + count_++) & mask_] = lane; }
     void clear() {
         count_ = 0;
         open_ = false;
@@ -51,16 +55,13 @@ class LaneTurns {
     }
     void leave() {
         open_ = false;
-        first_ = wrapped(first_ + 1);
+        first_ = (first_ + 1) & mask_;
         --count_;
     }
 
   private:
-    uint32_t wrapped(uint32_t place) const {
-        return place < queue_.size() ? place : place - static_cast<uint32_t>(queue_.size());
-    }
-
     std::vector<uint32_t> queue_;
+    uint32_t mask_ = 0;
     uint32_t first_ = 0;
     uint32_t count_ = 0;
     bool open_ = false;

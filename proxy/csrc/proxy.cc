@@ -20,21 +20,33 @@ bool is_sequenced(Op op) {
 Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t epoch)
     : context_(context),
       limits_(limits),
-      epoch_(epoch),
+      lanes_(context.peers->size()),
       flights_(limits.window),
-      free_(limits.window),
-      num_free_(limits.window),
+      sequences_(limits.window),
       num_peers_(context.peers->size()),
       recorder_(context.peers->size()) {
-    lanes_.reserve(num_peers_);
-    for (uint32_t i = 0; i < num_peers_; ++i)
-        lanes_.emplace_back(context.layout.sequence_bits);
-    for (uint32_t i = 0; i < limits.window; ++i)
-        free_[i] = limits.window - 1 - i;
+    for (uint32_t peer = 0; peer < num_peers_; ++peer) {
+        lanes_[peer].peer = &(*context.peers)[peer];
+        orders_.emplace_back(context.layout.sequence_bits);
+    }
+    enter(epoch);
+}
+
+void Proxy::enter(uint32_t epoch) {
+    epoch_ = epoch;
+    for (uint32_t i = 0; i < heads_.size(); ++i) {
+        const auto op = static_cast<Op>(i);
+        const bool seals = op == Op::kWriteSeal || op == Op::kSeal;
+        const ImmediateKind kind = is_sequenced(op) ? ImmediateKind::kSequenced
+                                   : seals          ? ImmediateKind::kSeal
+                                                    : ImmediateKind::kAdd;
+        heads_[i] = ImmediateLayout::head(kind, epoch);
+    }
 }
 
 void Proxy::attach(Ring* ring) {
-    rings_.push_back({RingConsumer<>(ring), Fence(limits_.window)});
+    ring_.emplace(ring);
+    completed_ = ring_->next_ticket();
 }
 
 void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t> peers) {
@@ -43,6 +55,7 @@ void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t>
     outlet.flow.turns.make_room(lanes_.size());
     for (uint32_t peer : peers) {
         lanes_[peer].outlet = &outlet;
+        lanes_[peer].shut = false;
         if (guarantees.paced) lanes_[peer].pace = &paces_.emplace_back(limits_.bytes);
     }
 }
@@ -51,9 +64,9 @@ bool Proxy::progress() {
     recorder_.round();
     if (context_.peers->masked() != masked_seen_) give_up_masked();
     bool worked = poll_outlets();
-    worked |= pop_rings();
+    worked |= pop_ring();
     worked |= post_outlets();
-    if (worked) publish_fences();
+    if (worked) publish_fence();
     return worked;
 }
 
@@ -65,49 +78,81 @@ bool Proxy::poll_outlets() {
         const size_t got = outlet.endpoint->poll(events_);
         if (got == 0) continue;
         worked = true;
-        if (outlet.flow.paced()) measure(outlet, std::span(events_).first(got));
-        for (size_t i = 0; i < got; ++i)
-            handle(events_[i], outlet.guarantees.repeats_events);
+        if (outlet.flow.paced()) outlet.flow.look_at(outlet.endpoint->congestion());
+        const uint64_t now_ns = outlet.now_ns();  // for all events
+        for (const Event& event : std::span(events_).first(got))
+            handle(outlet, event, now_ns);
     }
-    if (worked) publish_fences();
+    if (worked) publish_fence();
     return worked;
 }
 
-// The flight that a completion ends. None when it is reported once more.
-Proxy::Flight* Proxy::flight_of(const Event& event) {
-    const auto index = static_cast<uint32_t>(event.cookie);
-    const auto generation = static_cast<uint32_t>(event.cookie >> 32);
-    if (index >= flights_.size()) return nullptr;
-    Flight& flight = flights_[index];
-    return flight.open && flight.generation == generation ? &flight : nullptr;
-}
-
-void Proxy::handle(const Event& event, bool may_repeat) {
+inline void Proxy::handle(const Outlet& outlet, const Event& event, uint64_t now_ns) {
     switch (event.kind) {
         case EventKind::kCompleted:
-            if (Flight* flight = flight_of(event)) {
-                recorder_.acknowledged(flight->peer, flight->ticket);
-                complete(*flight);
-            } else {
-                count(statistics_.repeated_events);
-            }
+            acknowledge(outlet, event, now_ns);
             return;
-        case EventKind::kArrived: {
-            Lane& lane = lanes_[event.peer];
-            if (may_repeat && event.cookie <= lane.last_arrival) {
-                count(statistics_.repeated_events);
-                return;
-            }
-            lane.last_arrival = event.cookie;
-            recorder_.arrived(event.peer, event.immediate);
-            apply(event.peer, event.immediate);
+        case EventKind::kArrived:
+            arrive(event, outlet.guarantees.repeats_events);
             return;
-        }
         case EventKind::kPeerLeft:
         case EventKind::kPeerLost:
             peer_gone(event);
             return;
     }
+}
+
+inline void Proxy::acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns) {
+    const uint32_t last = index_of(event.cookie);
+    const Flight& flight = flights_[last];
+    if (!flight.open || flight.write.cookie != event.cookie) [[unlikely]] {
+        count(statistics_.repeated_events);
+        return;
+    }
+    const uint32_t peer = flight.write.peer;
+    Lane& lane = lanes_[peer];
+    recorder_.acknowledged(peer, event.cookie);
+    complete(lane, outlet.guarantees.acknowledges_in_order ? lane.oldest : last, last, now_ns);
+}
+
+// Flights that the lane has posted, from `first` to `last`.
+void Proxy::complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns) {
+    InFlight all;
+    uint32_t index = first;
+    for (bool ended = false; !ended;) {
+        FlowSample sample{.bytes = flights_[index].write.bytes,
+                          .posted_ns = flights_[index].posted_ns};
+        do {
+            Flight& flight = flights_[index];
+            flight.open = false;
+            if (flight.sequenced) order_of(flight).acknowledged.complete(sequences_[index]);
+            ++sample.writes;
+            ended = index == last;
+            index = flight.next;
+        } while (!ended && flights_[index].belongs_to(sample));
+        all.add({sample.total(), sample.writes});
+        if (lane.pace != nullptr) lane.outlet->flow.acknowledged(*lane.pace, sample, now_ns);
+    }
+    lane.oldest = index;
+    if (lane.tail == last) lane.tail = kNone;
+    settle(lane, all);
+}
+
+// What was posted is acknowledged, or will never be.
+void Proxy::settle(Lane& lane, InFlight what) {
+    lane.outlet->flow.settled(lane.in_flight, what);
+    count(statistics_.bytes, what.bytes);
+}
+
+inline void Proxy::arrive(const Event& event, bool may_repeat) {
+    Order& order = orders_[event.peer];
+    if (may_repeat && event.cookie <= order.last_arrival) {
+        count(statistics_.repeated_events);
+        return;
+    }
+    order.last_arrival = event.cookie;
+    recorder_.arrived(event.peer, event.immediate);
+    apply(event.peer, event.immediate);
 }
 
 void Proxy::apply(uint32_t peer, uint32_t word) {
@@ -143,7 +188,7 @@ void Proxy::apply(uint32_t peer, uint32_t word) {
 }
 
 void Proxy::apply_sequenced(uint32_t peer, const Immediate& immediate) {
-    SequenceWindow& window = lanes_[peer].window;
+    SequenceWindow& window = orders_[peer].window;
     const auto verdict = window.arrive(immediate.sequence, {immediate.counter, immediate.value});
     if (verdict == SequenceWindow::Verdict::kRepeated) {
         context_.fault->raise(FaultCode::kSequenceOverrun, static_cast<int32_t>(peer),
@@ -162,10 +207,10 @@ void Proxy::peer_gone(const Event& event) {
         peer.mark_failed(*event.failure);
     } else if (event.kind == EventKind::kPeerLost) {
         peer.mark(PeerState::kLost, event.loss, event.detail);
-    } else if (!lane.gone) {
+    } else if (!lane.shut) {
         peer.hear_farewell(context_.num_proxies, event.loss, event.detail);
     }
-    lane.gone = true;
+    lane.shut = true;
     forget_flights(event.peer);
 }
 
@@ -173,94 +218,144 @@ void Proxy::give_up_masked() {
     masked_seen_ = context_.peers->masked();
     for (uint32_t peer = 0; peer < lanes_.size(); ++peer) {
         Lane& lane = lanes_[peer];
-        if (lane.gone || observe((*context_.peers)[peer].state) != PeerState::kMasked) continue;
-        lane.gone = true;
+        if (lane.shut || observe((*context_.peers)[peer].state) != PeerState::kMasked) continue;
+        lane.shut = true;
         if (lane.outlet != nullptr) lane.outlet->endpoint->give_up(peer);
         forget_flights(peer);
     }
-    publish_fences();
+    publish_fence();
 }
 
 // Nobody will acknowledge them: a fence must not wait for them.
 void Proxy::forget_flights(uint32_t peer) {
-    Lane& lane = lanes_[peer];
-    lane.head = lane.tail = kNone;
     for (Flight& flight : flights_) {
-        if (flight.open && flight.peer == peer) complete(flight);
+        if (flight.write.peer == peer) flight.open = false;
     }
+    clear(lanes_[peer]);
+}
+
+// Of a lane whose flights are closed.
+void Proxy::clear(Lane& lane) {
+    lane.oldest = lane.head = lane.tail = kNone;
+    if (lane.outlet != nullptr) settle(lane, lane.in_flight);
+}
+
+// As far as all is completed without a gap.
+void Proxy::publish_fence() {
+    if (!ring_) return;
+    const uint64_t end = ring_->next_ticket();
+    uint64_t next = completed_;
+    while (next != end && !flights_[index_of(next)].open)
+        ++next;
+    if (next == completed_) return;
+    completed_ = next;
+    ring_->complete(next);
 }
 
 // ---- what devices push ----------------------------------------------------------------------
 
-bool Proxy::rings_empty() const {
-    return std::all_of(rings_.begin(), rings_.end(),
-                       [](const RingSide& side) { return side.consumer.empty(); });
-}
-
-bool Proxy::pop_rings() {
-    bool worked = false;
-    for (uint32_t i = 0; i < rings_.size(); ++i) {
-        RingSide& side = rings_[i];
-        const uint64_t first = side.consumer.next_ticket();
-        const size_t room = std::min<size_t>({kBatch, num_free_, side.fence.room(first)});
-        const size_t got = side.consumer.pop(std::span(commands_).first(room));
-        if (got == 0) continue;
-        worked = true;
-        recorder_.popped(first);
-        count(statistics_.commands, got);
-        for (size_t j = 0; j < got; ++j) {
-            if (!accept(commands_[j], i, first + j)) side.fence.complete(first + j);
-        }
-    }
-    return worked;
-}
-
-// False when the command needs no flight: it was refused, or its peer is gone.
-inline bool Proxy::accept(const Command& command, uint32_t ring, uint64_t ticket) {
-    if (!valid(command)) [[unlikely]] {
-        context_.fault->raise(FaultCode::kBadCommand, static_cast<int32_t>(command.peer()),
-                              static_cast<uint32_t>(wrong_with(command)));
-        return false;
-    }
-    const uint32_t peer = command.peer();
-    Lane& lane = lanes_[peer];
-    if (lane.gone || !(*context_.peers)[peer].alive()) return false;
-    const uint32_t index = free_[--num_free_];
-    Flight& flight = flights_[index];
-    flight.command = command;
-    flight.ticket = ticket;
-    flight.bytes = command.bytes();
-    flight.peer = peer;
-    flight.next = kNone;
-    ++flight.generation;
-    flight.ring = ring;
-    flight.sequenced = is_sequenced(command.op());
-    if (flight.sequenced) flight.sequence = lane.next_sequence++;
-    flight.open = true;
-    flight.posted = false;
-    enqueue(index, lane);
+bool Proxy::pop_ring() {
+    if (!ring_) return false;
+    const uint64_t first = ring_->next_ticket();
+    const uint64_t room = std::min<uint64_t>(kBatch, limits_.window - (first - completed_));
+    const size_t got =
+        ring_->pop(room, [this](Command command, uint64_t ticket) { accept(command, ticket); });
+    if (got == 0) return false;
+    recorder_.popped(first);
+    count(statistics_.commands, got);
     return true;
 }
 
-inline bool Proxy::valid(const Command& command) const {
+// A command that is refused, or whose peer is gone, has no flight and is complete.
+inline void Proxy::accept(Command command, uint64_t ticket) {
     const uint32_t peer = command.peer();
-    if (peer >= num_peers_ || lanes_[peer].outlet == nullptr) return false;
-    const Op op = command.op();
-    if (op > Op::kSignal) return false;
-    if (op != Op::kWrite && command.counter() >= context_.num_counters) return false;
-    if (!command.moves_data()) {
-        return op != Op::kSignal || command.value() <= context_.layout.signal_limit();
+    if (peer >= num_peers_) [[unlikely]]
+        return refuse(command);
+    Lane& lane = lanes_[peer];
+    const uint32_t index = index_of(ticket);
+    Flight& flight = flights_[index];
+    flight.write.cookie = ticket;
+    flight.next = kNone;
+    flight.sequenced = false;
+    const bool valid = command.op() <= Op::kWriteSeal ? fill_write(flight.write, command, lane)
+                                                      : fill_special(flight, command, lane);
+    if (!valid || lane.shut || !lane.peer->alive()) [[unlikely]] {
+        if (!valid || lane.outlet == nullptr) refuse(command);
+        return;
     }
-    // Neither sum can overflow: the fields are narrower.
+    flight.open = true;
+    enqueue(index, lane);
+}
+
+// False when the command must not be carried out.
+inline bool Proxy::fill_write(WriteOp& op, Command command, const Lane& lane) const {
+    const uint32_t from = command.src_region();
     const uint32_t to = command.dst_region();
-    return command.src_offset() + command.bytes() <=
-               (*context_.regions)[command.src_region()].bytes &&
-           to < kExposedRegions &&
-           command.dst_offset() + command.bytes() <= (*context_.peers)[peer].region_bytes[to];
+    const uint32_t counter = command.counter();
+    op.src_offset = command.src_offset();
+    op.dst_offset = command.dst_offset();
+    op.bytes = command.payload_bytes();
+    op.peer = command.peer();
+    op.immediate =
+        heads_[static_cast<size_t>(command.op())] | context_.layout.body(counter, command.value());
+    op.src_region = static_cast<uint8_t>(from);
+    op.dst_region = static_cast<uint8_t>(to);
+    op.has_immediate = command.op() != Op::kWrite;
+    op.to_counter = false;
+    // Neither sum can overflow: the fields are narrower.
+    return (counter < context_.num_counters || !op.has_immediate) &&
+           op.src_offset + op.bytes <= (*context_.regions)[from].bytes && to < kExposedRegions &&
+           op.dst_offset + op.bytes <= lane.peer->region_bytes[to];
+}
+
+// Operations that are no plain or counted writes.
+bool Proxy::fill_special(Flight& flight, Command command, const Lane& lane) {
+    const Op op = command.op();
+    const bool in_bounds = fill_write(flight.write, command, lane);
+    if (op == Op::kWriteSequenced) {
+        if (in_bounds) number(flight, command);
+        return in_bounds;
+    }
+    flight.write.bytes = 0;
+    if (op > Op::kSignal || command.counter() >= context_.num_counters) return false;
+    if (op == Op::kSignal) {
+        if (command.value() > context_.layout.signal_limit()) return false;
+        number(flight, command);
+    } else if (lane.outlet != nullptr && lane.outlet->guarantees.atomics) {
+        fill_addition(flight.write, command);
+    }
+    return true;
+}
+
+void Proxy::number(Flight& flight, Command command) {
+    const uint64_t sequence = order_of(flight).next_sequence++;
+    sequences_[index_of(flight.write.cookie)] = sequence;
+    flight.sequenced = true;
+    flight.write.immediate =
+        context_.layout.pack({.kind = ImmediateKind::kSequenced,
+                              .epoch = epoch_,
+                              .counter = command.counter(),
+                              .value = command.op() == Op::kSignal ? command.value() : 0,
+                              .sequence = static_cast<uint32_t>(sequence)});
+}
+
+// The network adds to the counter by itself: the peer's proxy need not hear of it.
+void Proxy::fill_addition(WriteOp& op, Command command) const {
+    const uint64_t place = uint64_t{context_.rank} * context_.num_counters + command.counter();
+    op.dst_offset = place * sizeof(Counter);
+    op.has_immediate = false;
+    op.to_counter = true;
+    op.counter_add = command.op() == Op::kSeal ? Counter::seal_word(command.value())
+                                               : Counter::add_word(command.value());
+}
+
+[[gnu::noinline]] void Proxy::refuse(Command command) {
+    context_.fault->raise(FaultCode::kBadCommand, static_cast<int32_t>(command.peer()),
+                          static_cast<uint32_t>(wrong_with(command)));
 }
 
 // Of a command that is not valid.
-CommandCheck Proxy::wrong_with(const Command& command) const {
+CommandCheck Proxy::wrong_with(Command command) const {
     if (command.peer() >= lanes_.size() || lanes_[command.peer()].outlet == nullptr) {
         return CommandCheck::kPeer;
     }
@@ -276,15 +371,14 @@ CommandCheck Proxy::wrong_with(const Command& command) const {
 
 inline void Proxy::enqueue(uint32_t flight, Lane& lane) {
     if (lane.tail == kNone) {
-        lane.head = flight;
+        lane.oldest = flight;
     } else {
         flights_[lane.tail].next = flight;
     }
     lane.tail = flight;
-    if (!lane.active) {
-        lane.active = true;
-        lane.outlet->flow.turns.add(static_cast<uint32_t>(&lane - lanes_.data()));
-    }
+    if (lane.head != kNone) return;
+    lane.head = flight;
+    lane.outlet->flow.turns.add(static_cast<uint32_t>(&lane - lanes_.data()));
 }
 
 }  // namespace crossdock::proxy

@@ -1,4 +1,4 @@
-// One proxy: pops commands from its rings, posts writes, polls completions, applies immediates.
+// One proxy: pops commands from its ring, posts writes, polls completions, applies immediates.
 //
 // It belongs to whoever calls progress(): a thread of its own, or any waiter when proxies run
 // inline. Nothing is allocated after the constructor, nothing is locked, nothing is logged.
@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,22 +56,22 @@ class Proxy {
   public:
     Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t epoch);
 
-    void attach(Ring* ring);
+    void attach(Ring* ring);  // the one that it serves
     void attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t> peers);
 
     // One round of poll, pop and post. Returns whether there was anything to do.
     bool progress();
 
     // Whether nothing is held between pop and completion.
-    bool idle() const { return num_free_ == flights_.size(); }
-    bool rings_empty() const;
+    bool idle() const { return !ring_ || completed_ == ring_->next_ticket(); }
+    bool ring_empty() const { return !ring_ || ring_->empty(); }
     void look_around();
     void sleep(std::chrono::microseconds limit);
     void wake();
     void leave(int32_t blame);
     // After leave(): lets the endpoints get their farewells out; what comes in is dropped.
     void linger();
-    // Forgets everything in rings and in flight and starts anew; immediates of other epochs are
+    // Forgets everything in the ring and in flight and starts anew; immediates of other epochs are
     // dropped. Nobody may push meanwhile.
     void begin_epoch(uint32_t epoch);
 
@@ -91,126 +92,135 @@ class Proxy {
     static constexpr uint32_t kNone = ~0u;
     static constexpr uint32_t kBatch = 64;
 
-    struct RingSide {
-        RingConsumer<> consumer;
-        Fence fence;
-        uint64_t published = 0;  // of the fence, to who waits for it
-
-        void publish_fence() {
-            if (fence.completed() == published) return;
-            published = fence.completed();
-            consumer.complete(published);
-        }
-    };
-
     // An endpoint, and the flow of all lanes that use it.
     struct Outlet {
         Outlet(std::unique_ptr<Endpoint> made, const Guarantees& given, const ProxyLimits& limits)
             : endpoint(std::move(made)), guarantees(given), flow(limits, given) {}
+
+        // Of paced endpoints only: latencies of others are of no interest.
+        uint64_t now_ns() const {
+            return flow.paced() ? static_cast<uint64_t>(endpoint->now().count()) : 0;
+        }
 
         std::unique_ptr<Endpoint> endpoint;
         Guarantees guarantees;
         EndpointFlow flow;
     };
 
-    // A command between pop and completion.
+    // A command between pop and completion. Its index is that of its ticket in the window.
     struct alignas(kCacheLine) Flight {
-        Command command;
-        uint64_t ticket = 0;
-        uint64_t sequence = 0;   // of a sequenced operation
+        WriteOp write;           // its cookie is the ticket
         uint64_t posted_ns = 0;  // of a paced lane
-        uint32_t bytes = 0;
-        uint32_t peer = 0;
-        uint32_t next = kNone;    // in its lane's queue
-        uint32_t generation = 0;  // tells a repeated completion from a fresh one
-        uint32_t ring = 0;
+        uint32_t next = kNone;   // in its lane
         bool sequenced = false;
         bool open = false;
-        bool posted = false;
-    };
 
-    // What is kept for each peer.
-    struct Lane {
-        explicit Lane(uint32_t sequence_bits)
+        bool belongs_to(const FlowSample& sample) const {
+            return posted_ns == sample.posted_ns && write.bytes == sample.bytes;
+        }
+    };
+    static_assert(sizeof(Flight) == kCacheLine);
+
+    // What is sent to a peer.
+    struct alignas(kCacheLine) Lane {
+        Outlet* outlet = nullptr;
+        const Peer* peer = nullptr;
+        // Its flights: the posted ones from `oldest` on, then from `head` on those that wait, for
+        // which it has a place in the turns of its outlet.
+        uint32_t oldest = kNone;  // where the endpoint acknowledges in order
+        uint32_t head = kNone;
+        uint32_t tail = kNone;
+        bool shut = true;  // nothing is sent: no endpoint reaches the peer, or it has left
+        InFlight in_flight;
+        int64_t credit = 0;        // see LaneTurns
+        LanePace* pace = nullptr;  // of a paced endpoint
+    };
+    static_assert(sizeof(Lane) == kCacheLine);
+
+    // The order of what goes to a peer and comes from it.
+    struct Order {
+        explicit Order(uint32_t sequence_bits)
             : acknowledged(1u << (sequence_bits - 1)), window(sequence_bits) {}
-        void restart_sequence(uint32_t sequence_bits) {
+        void restart(uint32_t sequence_bits) {
             next_sequence = 0;
             acknowledged = Fence(1u << (sequence_bits - 1));
             window = SequenceWindow(sequence_bits);
         }
-        Outlet* outlet = nullptr;
-        uint32_t head = kNone;  // flights not yet posted
-        uint32_t tail = kNone;
-        InFlight in_flight;
-        int64_t credit = 0;        // see LaneTurns
-        LanePace* pace = nullptr;  // of a paced endpoint
-        bool active = false;       // has flights to post: it is in the turns of its outlet
-        bool gone = false;         // the peer has left this endpoint: it would drop what is posted
-        uint64_t last_arrival = 0;
         uint64_t next_sequence = 0;
         // Bounds the span of sequence numbers in flight, not only their number: with the oldest one
         // delayed, a receiver must still tell a new number from a repeated one.
         Fence acknowledged;
         SequenceWindow window;
+        uint64_t last_arrival = 0;
+    };
+
+    // Writes of a lane that are posted at once.
+    struct Batch {
+        InFlight sum;
+        uint32_t largest = 0;
+        uint32_t last = kNone;  // flight
+
+        void add(uint32_t flight, uint32_t bytes) {
+            sum.add(bytes);
+            largest = std::max(largest, bytes);
+            last = flight;
+        }
     };
 
     bool poll_outlets();
-    void handle(const Event& event, bool may_repeat);
-    Flight* flight_of(const Event& event);
+    void handle(const Outlet& outlet, const Event& event, uint64_t now_ns);
+    void acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns);
+    void complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns);
+    void settle(Lane& lane, InFlight what);
+    void arrive(const Event& event, bool may_repeat);
     void apply(uint32_t peer, uint32_t word);
     void apply_sequenced(uint32_t peer, const Immediate& immediate);
     void peer_gone(const Event& event);
     void give_up_masked();
     void forget_flights(uint32_t peer);
+    void clear(Lane& lane);
 
-    bool pop_rings();
-    bool accept(const Command& command, uint32_t ring, uint64_t ticket);
-    bool valid(const Command& command) const;
-    CommandCheck wrong_with(const Command& command) const;
+    bool pop_ring();
+    void accept(Command command, uint64_t ticket);
+    bool fill_write(WriteOp& op, Command command, const Lane& lane) const;
+    bool fill_special(Flight& flight, Command command, const Lane& lane);
+    void refuse(Command command);
+    CommandCheck wrong_with(Command command) const;
+    void number(Flight& flight, Command command);
+    void fill_addition(WriteOp& op, Command command) const;
     void enqueue(uint32_t flight, Lane& lane);
+    void enter(uint32_t epoch);
+    Order& order_of(const Flight& flight) { return orders_[flight.write.peer]; }
+    uint32_t index_of(uint64_t ticket) const {
+        return static_cast<uint32_t>(ticket) & (limits_.window - 1);
+    }
 
     bool post_outlets();
     bool post_outlet(Outlet& outlet);
     bool post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns);
-    uint32_t gather(const Outlet& outlet, const Lane& lane);
-    void fill(WriteOp& op, const Flight& flight, uint32_t index, bool atomics) const;
-    void fill_addition(WriteOp& op, const Command& command) const;
-    uint32_t immediate_of(const Flight& flight) const;
-    void measure(Outlet& outlet, std::span<const Event> events);
-    void complete(Flight& flight);
-    void publish_fences();
-    void discard(RingSide& side);
+    Batch gather(const Outlet& outlet, const Lane& lane, uint64_t now_ns);
+    Batch head_of(const Lane& lane, size_t count) const;
+    void publish_fence();
+    void discard_commands();
 
     ProxyContext context_;
     uint32_t masked_seen_ = 0;
     ProxyLimits limits_;
     uint32_t epoch_;
+    std::array<uint32_t, 1u << schema::kOp.bits> heads_{};  // of immediates, by operation
     std::deque<Outlet> outlets_;
     std::deque<LanePace> paces_;
-    std::vector<RingSide> rings_;
+    std::optional<RingConsumer<>> ring_;
+    uint64_t completed_ = 0;  // all tickets before this one are, when the fence was last published
     std::vector<Lane> lanes_;
+    std::vector<Order> orders_;  // of each lane
     std::vector<Flight> flights_;
-    std::vector<uint32_t> free_;  // flights; the first num_free_ of it count
-    uint32_t num_free_;
+    std::vector<uint64_t> sequences_;  // of flights that are sequenced
     uint32_t num_peers_;
-    std::array<Command, kBatch> commands_;
     std::array<WriteOp, kBatch> writes_;
     std::array<Event, 2 * kBatch> events_;
     ProxyStatistics statistics_;
     FlightRecorder recorder_;
 };
-
-// Here because it is the hottest of all.
-inline void Proxy::complete(Flight& flight) {
-    flight.open = false;
-    if (flight.sequenced) lanes_[flight.peer].acknowledged.complete(flight.sequence);
-    if (flight.posted) {
-        Lane& lane = lanes_[flight.peer];
-        lane.outlet->flow.settled(lane.in_flight, flight.bytes);
-        note(statistics_.bytes, peek(statistics_.bytes) + flight.bytes);
-    }
-    rings_[flight.ring].fence.complete(flight.ticket);
-    free_[num_free_++] = static_cast<uint32_t>(&flight - flights_.data());
-}
 
 }  // namespace crossdock::proxy

@@ -38,30 +38,23 @@ void Proxy::linger() {
 }
 
 void Proxy::begin_epoch(uint32_t epoch) {
-    epoch_ = epoch;
-    for (Flight& flight : flights_) {
-        if (flight.open) complete(flight);
-    }
-    for (Lane& lane : lanes_) {
-        lane.head = lane.tail = kNone;
-        lane.active = false;
-        lane.restart_sequence(context_.layout.sequence_bits);
-    }
+    enter(epoch);
+    for (Flight& flight : flights_)
+        flight.open = false;
+    for (Lane& lane : lanes_)
+        clear(lane);
+    for (Order& order : orders_)
+        order.restart(context_.layout.sequence_bits);
     for (Outlet& outlet : outlets_)
         outlet.flow.turns.clear();
-    for (RingSide& side : rings_)
-        discard(side);
-    publish_fences();
+    discard_commands();
+    publish_fence();
 }
 
-// With nothing in flight, what is popped can be acknowledged at once.
-void Proxy::discard(RingSide& side) {
-    while (true) {
-        const uint64_t first = side.consumer.next_ticket();
-        const size_t got = side.consumer.pop(commands_);
-        for (size_t i = 0; i < got; ++i)
-            side.fence.complete(first + i);
-        if (got == 0) return;
+// With nothing in flight, what is popped is complete.
+void Proxy::discard_commands() {
+    const auto drop = [](Command, uint64_t) {};
+    while (ring_ && ring_->pop(kBatch, drop) > 0) {
     }
 }
 

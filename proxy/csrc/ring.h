@@ -128,16 +128,22 @@ class RingConsumer {
     explicit RingConsumer(BasicRing<Atomic>* ring) : ring_(ring), next_(peek(ring->popped)) {}
 
     size_t pop(std::span<Command> out) {
+        auto place = out.begin();
+        return pop(out.size(), [&](Command command, uint64_t) { *place++ = command; });
+    }
+
+    // Calls take(command, ticket) for each command, up to `limit` of them, and returns how many.
+    template <class Take>
+    size_t pop(uint64_t limit, Take&& take) {
         const uint64_t first = next_;
         uint64_t next = first;
         const uint64_t capacity = ring_->capacity;
-        auto* const slots = &ring_->slot(0);
-        for (Command& command : out) {
+        auto* const slots = ring_->slots();
+        for (const uint64_t end = first + limit; next != end; ++next) {
             auto& place = slots[next & (capacity - 1)];
             const uint64_t low = observe(place.low);
             if ((low & 1) != ((next & capacity) == 0)) break;
-            command = {low, peek(place.high)};
-            ++next;
+            take(Command{low, peek(place.high)}, next);
         }
         if (next != first) {
             next_ = next;

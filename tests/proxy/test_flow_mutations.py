@@ -98,7 +98,7 @@ MUTATIONS = [
     Mutation(
         "bytes-never-given-back",
         "flow.h",
-        "        in_flight_.remove(bytes);\n",
+        "        in_flight_.remove(fewer);\n",
         "",
         "EndpointFlow.AWriteOfAnySizeMayGoAlone",
     ),

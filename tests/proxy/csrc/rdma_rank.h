@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -92,6 +94,18 @@ struct Seen {
     std::vector<uint32_t> arrived;
     std::vector<Event> ended;
     bool after_the_end = false;  // an arrival of a peer that was reported as gone
+    // Where writes are acknowledged in order: those that are not yet, by peer.
+    std::map<uint32_t, std::deque<uint64_t>> open;
+
+    void complete(const Event& event) {
+        std::deque<uint64_t>& cookies = open[event.peer];
+        while (!cookies.empty() && cookies.front() != event.cookie) {
+            completed.push_back(cookies.front());
+            cookies.pop_front();
+        }
+        completed.push_back(event.cookie);
+        if (!cookies.empty()) cookies.pop_front();
+    }
 
     // One poll, and one look around, which mends and listens.
     void step(Endpoint& endpoint, size_t span = 64) {
@@ -100,7 +114,7 @@ struct Seen {
         for (size_t i = 0; i < count; ++i) {
             const Event& event = events[i];
             if (event.kind == EventKind::kCompleted) {
-                completed.push_back(event.cookie);
+                complete(event);
             } else if (event.kind == EventKind::kArrived) {
                 arrived.push_back(event.immediate);
                 for (const Event& end : ended)

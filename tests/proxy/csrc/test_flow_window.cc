@@ -36,7 +36,7 @@ class Path {
         now_ns_ = std::max(now_ns_, back_ns);
         in_flight_ -= kWrite;
         acked_ += kWrite;
-        pace.acknowledged(kWrite, posted_ns, now_ns_, calm_);
+        pace.acknowledged({.bytes = kWrite, .writes = 1, .posted_ns = posted_ns}, now_ns_, calm_);
     }
     void run(LanePace& pace, uint64_t until_ns) {
         while (now_ns_ < until_ns)
@@ -167,16 +167,16 @@ TEST(EndpointFlow, KeepsEveryLimit) {
     InFlight second;
     for (uint32_t i = 0; i < 4; ++i) {
         EXPECT_EQ(flow.writes(first), 4 - i);
-        flow.posted(first, 100);
+        flow.posted(first, {100, 1}, 100);
     }
     EXPECT_EQ(flow.writes(first), 0u);
     EXPECT_EQ(flow.writes(second), 2u);
     EXPECT_FALSE(flow.full(9'600));
     EXPECT_TRUE(flow.full(9'601));
-    flow.posted(second, 100);
-    flow.posted(second, 100);
+    flow.posted(second, {100, 1}, 100);
+    flow.posted(second, {100, 1}, 100);
     EXPECT_TRUE(flow.full(0));
-    flow.settled(first, 100);
+    flow.settled(first, {100, 1});
     EXPECT_FALSE(flow.full(0));
 }
 
@@ -184,9 +184,9 @@ TEST(EndpointFlow, AWriteOfAnySizeMayGoAlone) {
     EndpointFlow flow({.bytes = 10}, {});
     InFlight lane;
     EXPECT_FALSE(flow.full(1 << 20));
-    flow.posted(lane, 1 << 20);
+    flow.posted(lane, {1 << 20, 1}, 1 << 20);
     EXPECT_TRUE(flow.full(1));
-    flow.settled(lane, 1 << 20);
+    flow.settled(lane, {1 << 20, 1});
     EXPECT_FALSE(flow.full(1));
 }
 

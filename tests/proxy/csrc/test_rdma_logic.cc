@@ -33,7 +33,7 @@ TEST(Unacknowledged, WholeNumbersAcrossTheirLowHalf) {
     constexpr uint64_t kAround = 1ull << 16;
     for (uint64_t n = 0; n < kAround; ++n) {
         open.push(write(true));
-        open.pop();
+        open.drop_before(open.first() + 1);
     }
     open.push(write(true));
     open.push(write(true));
@@ -50,8 +50,8 @@ TEST(Unacknowledged, PlainWritesCountWithTheNextImmediateOnly) {
     EXPECT_EQ(open.received_up_to(0), 0u);
     EXPECT_EQ(open.received_up_to(1), 2u);
     EXPECT_EQ(open.received_up_to(2), 5u);
-    open.pop();
-    open.pop();
+    open.drop_before(open.first() + 1);
+    open.drop_before(open.first() + 1);
     EXPECT_EQ(open.received_up_to(1), 2u);
     EXPECT_EQ(open.received_up_to(0), 2u);
     EXPECT_EQ(open.received_up_to(2), 5u);
@@ -77,15 +77,15 @@ TEST(Unacknowledged, BehavesAsAList) {
         std::deque<std::pair<WriteOp, uint64_t>> model;  // with the immediates up to it
         uint64_t first = 0, sent = 0;
         for (int step = 0; step < 300; ++step) {
-            ASSERT_EQ(open.full(), model.size() == capacity);
-            if (random() % 2 == 0 && !open.full()) {
+            ASSERT_EQ(open.room(), capacity - model.size());
+            if (random() % 2 == 0 && open.room() > 0) {
                 WriteOp op = write(random() % 2 == 0, random() % 16 == 0);
                 op.cookie = random();
                 sent += op.has_immediate;
                 open.push(op);
                 model.emplace_back(op, sent);
             } else if (!model.empty() && random() % 2 == 0) {
-                open.pop();
+                open.drop_before(open.first() + 1);
                 model.pop_front();
                 ++first;
             }

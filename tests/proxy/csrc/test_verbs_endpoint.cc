@@ -69,6 +69,7 @@ TEST(VerbsEndpoint, SaysWhatItGuarantees) {
     VerbsJob ranks(2, {}, true);
     const Guarantees said = ranks[0].endpoint().guarantees();
     EXPECT_TRUE(said.ordered);
+    EXPECT_TRUE(said.acknowledges_in_order);
     EXPECT_TRUE(said.atomics);
     EXPECT_FALSE(said.any_source);
     EXPECT_EQ(said.max_in_flight, 16u);
@@ -83,11 +84,11 @@ TEST(VerbsEndpoint, FullQueueAcceptsAPrefix) {
     std::vector<WriteOp> writes;
     for (uint32_t i = 0; i < 10; ++i)
         writes.push_back(write_to(1, 0, 16, i));
-    EXPECT_EQ(ranks[0].endpoint().post(writes), 4u);
-    EXPECT_EQ(ranks[0].endpoint().post(std::span(writes).subspan(4)), 0u);
+    EXPECT_EQ(ranks[0].post(writes), 4u);
+    EXPECT_EQ(ranks[0].post(std::span(writes).subspan(4)), 0u);
     std::span<const WriteOp> rest = std::span(writes).subspan(4);
     ASSERT_TRUE(ranks.until([&] {
-        rest = rest.subspan(ranks[0].endpoint().post(rest));
+        rest = rest.subspan(ranks[0].post(rest));
         return ranks[0].seen.completed.size() == writes.size();
     }));
     EXPECT_EQ(ranks[0].seen.completed, first_numbers(10));
@@ -100,7 +101,7 @@ TEST(VerbsEndpoint, BatchOverSeveralPeers) {
     std::vector<WriteOp> writes;
     for (uint32_t i = 0; i < 30; ++i)
         writes.push_back(write_to(1 + (i / 2) % 3, 64 * i, i % 4 == 0 ? 0 : 48, i));
-    ASSERT_EQ(ranks[0].endpoint().post(writes), 30u);
+    ASSERT_EQ(ranks[0].post(writes), 30u);
     ASSERT_TRUE(ranks.until([&] { return ranks[0].seen.completed.size() == 30; }));
     std::vector<uint64_t> completed = ranks[0].seen.completed;
     std::ranges::sort(completed);

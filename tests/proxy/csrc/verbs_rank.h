@@ -90,7 +90,13 @@ class VerbsRank {
     void break_queue_pair(uint32_t peer, size_t path) { queue_pairs_[place(peer)][path]->fail(); }
     void destroy() { endpoint_.reset(); }
 
-    bool post(const WriteOp& op) { return endpoint_->post({&op, 1}) == 1; }
+    bool post(const WriteOp& op) { return post(std::span(&op, 1)) == 1; }
+    size_t post(std::span<const WriteOp> writes) {
+        const size_t posted = endpoint_->post(writes);
+        for (const WriteOp& op : writes.first(posted))
+            seen.open[op.peer].push_back(op.cookie);
+        return posted;
+    }
     void step(size_t span = 64) { seen.step(*endpoint_, span); }
 
   private:

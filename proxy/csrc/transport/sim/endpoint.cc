@@ -16,6 +16,7 @@ Guarantees SimEndpoint::guarantees() const {
             .completes_on_post = false,
             .any_source = true,
             .repeats_events = faults.repeats_events(),
+            .acknowledges_in_order = faults.acknowledges_in_order,
             .atomics = faults.atomics && !counters_.empty(),
             .paced = faults.paced,
             .max_in_flight = faults.max_in_flight,
@@ -79,7 +80,23 @@ size_t SimEndpoint::poll(std::span<Event> events) {
         inbox_.clear();
         seen_ = 0;
     }
-    return count;
+    if (!network_.faults().acknowledges_in_order) return count;
+    return merged(events.first(count));
+}
+
+// Without the completions that a later one of the same peer stands for.
+size_t SimEndpoint::merged(std::span<Event> events) {
+    const auto end = events.end();
+    size_t kept = 0;
+    for (auto event = events.begin(); event != end; ++event) {
+        const bool covered =
+            event->kind == EventKind::kCompleted &&
+            std::any_of(event + 1, end, [&](const Event& later) {
+                return later.kind == EventKind::kCompleted && later.peer == event->peer;
+            });
+        if (!covered) events[kept++] = *event;
+    }
+    return kept;
 }
 
 void SimEndpoint::sleep(std::chrono::microseconds limit) {
@@ -123,10 +140,17 @@ void SimEndpoint::deliver(const Event& event) {
     inbox_.push_back(event);
 }
 
-void SimEndpoint::settle(uint32_t peer) {
-    if (peers_[peer].in_flight == 0) return;
-    --peers_[peer].in_flight;
-    --in_flight_;
+// Whether it is to be reported: not where a later write was that stands for it.
+bool SimEndpoint::settle(const SimFlight& flight) {
+    Peer& peer = peers_[flight.op.peer];
+    if (peer.in_flight > 0) {
+        --peer.in_flight;
+        --in_flight_;
+    }
+    if (!network_.faults().acknowledges_in_order) return true;
+    if (flight.place < peer.acknowledged) return false;
+    peer.acknowledged = flight.place + 1;
+    return true;
 }
 
 bool SimEndpoint::ready_for(const WriteOp& op) const {

@@ -42,6 +42,8 @@ class SimEndpoint final : public Endpoint {
     struct Peer {
         uint64_t last_arrive_ns = 0;
         uint64_t last_complete_ns = 0;
+        uint64_t posted = 0;
+        uint64_t acknowledged = 0;  // all that was posted before this place
         uint64_t stall = 0;  // counts the times that the peer could not be reached or was not ready
         uint64_t stalled_until_ns = 0;
         uint32_t in_flight = 0;
@@ -60,13 +62,14 @@ class SimEndpoint final : public Endpoint {
           peers_(num_ranks) {}
 
     bool accept(const WriteOp& write);
+    static size_t merged(std::span<Event> events);
     bool runs() const;
     bool sends() const;
     bool has_news() const;
 
     // Called by the network.
     void deliver(const Event& event);
-    void settle(uint32_t peer);
+    bool settle(const SimFlight& flight);
     void forget(uint32_t peer);
     bool add_to_counter(const WriteOp& op);
     bool ready_for(const WriteOp& op) const;

@@ -51,9 +51,11 @@ struct SimLink {
 struct SimFaults {
     static constexpr uint32_t kNobody = crossdock::proxy::kNobody;
 
-    bool ordered = false;             // writes of an endpoint to one peer arrive in order
-    bool completes_in_order = false;  // and are acknowledged in order
-    bool atomics = false;             // endpoints that know their counters have additions
+    bool ordered = false;                // writes of an endpoint to one peer arrive in order
+    bool completes_in_order = false;     // and are acknowledged in order
+    bool acknowledges_in_order = false;  // and one report stands for all writes before it; only
+                                         // where both hold
+    bool atomics = false;                // endpoints that know their counters have additions
     bool paced = false;
     uint32_t max_in_flight = 0;         // writes to one peer that await completion; 0: no limit
     uint32_t max_in_flight_in_all = 0;  // writes to all peers

@@ -25,6 +25,7 @@ struct SimFlight {
     WriteOp op;
     SimAddress from;
     uint64_t to_attachment = 0;  // who was there when it was posted
+    uint64_t place = 0;          // among all that was posted to its peer
     uint64_t place_after_ns = 0;
     uint64_t arrive_ns = 0;
     uint16_t pieces = 1;

@@ -172,6 +172,7 @@ void SimNetwork::launch(SimEndpoint& from, const WriteOp& op) {
     flight.op = op;
     flight.from = from.address_;
     flight.to_attachment = to != nullptr ? to->address_.attachment : 0;
+    flight.place = from.peers_[op.peer].posted++;
     flight.place_after_ns = now_ns_;
     flight.arrive_ns =
         pass(ranks_[from.address_.rank].egress_free_ns, from.address_.rank, op.bytes) +
@@ -293,9 +294,11 @@ void SimNetwork::complete(uint32_t number) {
     if (from != nullptr && held_up(number, *from, SimStep::kComplete)) return;
     if (from != nullptr && from->runs()) {
         ++counts_.completed;
-        from->settle(flight.op.peer);
-        report(*from,
-               {.kind = EventKind::kCompleted, .peer = flight.op.peer, .cookie = flight.op.cookie});
+        if (from->settle(flight)) {
+            report(*from, {.kind = EventKind::kCompleted,
+                           .peer = flight.op.peer,
+                           .cookie = flight.op.cookie});
+        }
     }
     release(number);
 }

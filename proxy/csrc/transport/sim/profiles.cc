@@ -14,12 +14,14 @@ SimFaults connected(SimRandom& random) {
     faults.latency.jitter_ns = faults.latency.base_ns << random.below(4);
     faults.latency.tail = random.chance(0.5) ? 0.05 * random.unit() : 0.0;
     faults.max_pieces = static_cast<uint32_t>(random.between(1, 6));
+    faults.acknowledges_in_order = random.chance(0.5);
     return faults;
 }
 
 SimFaults datagrams(SimRandom& random) {
     SimFaults faults = connected(random);
     faults.ordered = faults.completes_in_order = faults.atomics = false;
+    faults.acknowledges_in_order = false;
     faults.paced = true;
     faults.latency.max_doublings = 8;
     if (random.chance(0.3)) faults.max_in_flight_in_all = 1u << random.below(8);

@@ -24,15 +24,20 @@ class RequestChain {
     uint32_t room() const { return kCapacity - length_; }
     const ibv_send_wr& last() const { return requests_[length_ - 1]; }
 
-    // The next one, to be filled in. Unsignalled unless it is one's turn.
+    // The next one, to be filled in.
     ibv_send_wr& add() {
         ibv_send_wr& request = requests_[length_++];
-        request.send_flags = length_ % kSignalEvery == 0 ? unsigned{IBV_SEND_SIGNALED} : 0u;
+        request.send_flags = 0;
         return request;
     }
+    // The last one added is not signalled, even when it is its turn.
+    void mute() { muted_ |= 1ull << (length_ - 1); }
 
     // Posts what was added, and is empty afterwards. Returns an errno.
     int post(ibv_qp* queue_pair) {
+        for (uint32_t i = kSignalEvery - 1; i < length_; i += kSignalEvery) {
+            if ((muted_ >> i & 1) == 0) requests_[i].send_flags |= IBV_SEND_SIGNALED;
+        }
         ibv_send_wr& last = requests_[length_ - 1];
         last.send_flags |= IBV_SEND_SIGNALED;
         ibv_send_wr* const next = last.next;
@@ -40,15 +45,19 @@ class RequestChain {
         ibv_send_wr* refused = nullptr;
         const int error = ibv_post_send(queue_pair, requests_.data(), &refused);
         last.next = next;
-        length_ = 0;
+        clear();
         return error;
     }
-    void clear() { length_ = 0; }
+    void clear() {
+        length_ = 0;
+        muted_ = 0;
+    }
 
   private:
     std::array<ibv_send_wr, kCapacity> requests_{};
     std::array<ibv_sge, kCapacity> pieces_{};
     uint32_t length_ = 0;
+    uint64_t muted_ = 0;  // a bit for each request
 };
 
 }  // namespace crossdock::proxy::verbs

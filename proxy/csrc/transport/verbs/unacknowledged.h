@@ -13,10 +13,10 @@ namespace crossdock::proxy::verbs {
 class Unacknowledged {
   public:
     // `capacity` is a power of two.
-    explicit Unacknowledged(uint32_t capacity) : writes_(capacity), immediates_(capacity) {}
+    explicit Unacknowledged(uint32_t capacity) : mask_(capacity - 1), writes_(capacity) {}
 
     uint32_t capacity() const { return static_cast<uint32_t>(writes_.size()); }
-    bool full() const { return next_ - first_ == writes_.size(); }
+    size_t room() const { return mask_ + 1 - (next_ - first_); }
     // Numbers of the oldest write, and of the one that comes next.
     uint64_t first() const { return first_; }
     uint64_t next() const { return next_; }
@@ -26,22 +26,23 @@ class Unacknowledged {
     uint64_t whole(uint32_t low) const { return first_ + (low - static_cast<uint32_t>(first_)); }
 
     void push(const WriteOp& op) {
-        sent_ += op.has_immediate ? 1 : 0;
+        sent_ += op.has_immediate;
         writes_[index(next_)] = op;
-        immediates_[index(next_)] = sent_;
         ++next_;
     }
-    void pop() { ++first_; }
+    // Those before this number were reported.
+    void drop_before(uint64_t number) { first_ = number; }
 
     // The number behind the last write that the peer must have got, if it has received so many
     // immediates of this lane. Writes after its last immediate may have arrived or not: they are
     // not counted, and harmless to repeat, since nobody was told of them.
     uint64_t received_up_to(uint64_t immediates) const {
-        uint64_t end = first_;
-        for (uint64_t n = first_; n != next_; ++n) {
-            if ((*this)[n].has_immediate && immediates_[index(n)] <= immediates) end = n + 1;
+        uint64_t sent = sent_;  // up to and including write n
+        for (uint64_t n = next_; n-- != first_;) {
+            if (!(*this)[n].has_immediate) continue;
+            if (sent-- <= immediates) return n + 1;
         }
-        return end;
+        return first_;
     }
 
     // An addition to a counter may have been carried out or not: it must not be repeated.
@@ -53,13 +54,13 @@ class Unacknowledged {
     }
 
   private:
-    uint64_t index(uint64_t number) const { return number & (writes_.size() - 1); }
+    uint64_t index(uint64_t number) const { return number & mask_; }
 
+    uint64_t mask_;
     std::vector<WriteOp> writes_;
-    std::vector<uint64_t> immediates_;  // sent on this lane, up to and including that write
     uint64_t first_ = 0;
     uint64_t next_ = 0;
-    uint64_t sent_ = 0;
+    uint64_t sent_ = 0;  // immediates, on this lane
 };
 
 }  // namespace crossdock::proxy::verbs

@@ -26,12 +26,12 @@ VerbsEndpoint::VerbsEndpoint(const RegionTable& regions, uint32_t num_ranks,
       link_of_rank_(num_ranks, kNobody),
       atomics_(atomics),
       depth_(links_.empty() ? 0 : links_.front()->unacknowledged().capacity()),
-      listed_(links_.size()),
       changes_(links_.size() + nics_.size() + 1) {
-    acknowledging_.reserve(links_.size());
+    mended_.reserve(links_.size());
     stash_.reserve(kPollBatch);
     for (uint32_t i = 0; i < links_.size(); ++i) {
         link_of_rank_[links_[i]->peer()] = i;
+        ways_.push_back(way_of(*links_[i]));
         for (Path& path : links_[i]->paths())
             nics_[path.nic_index]->queue_pairs.add(path.number, i);
         poller_.watch(links_[i]->channel().fd(), 0);
@@ -46,85 +46,81 @@ VerbsEndpoint::~VerbsEndpoint() {
 }
 
 Guarantees VerbsEndpoint::guarantees() const {
-    return {.ordered = true, .atomics = atomics_, .paced = true, .max_in_flight = depth_};
+    return {.ordered = true,
+            .acknowledges_in_order = true,
+            .atomics = atomics_,
+            .paced = true,
+            .max_in_flight = depth_};
 }
 
 // ---- what goes out --------------------------------------------------------------------------
+
+VerbsEndpoint::Way VerbsEndpoint::way_of(Link& link) const {
+    const Path& path = link.path();
+    return {.local = &nics_[path.nic_index]->keys,
+            .remote = path.remote.get(),
+            .id = request_id(place_of(link), link.generation()),
+            .peer = link.peer(),
+            .message_bytes = path.nic->port().max_message_bytes,
+            .inline_bytes = path.queue_pair->inline_bytes()};
+}
+
+// The first of these writes are for the link: as many of them as it has room for.
+inline size_t VerbsEndpoint::post_to(uint32_t place, std::span<const WriteOp> writes) {
+    Link& link = *links_[place];
+    if (!link.up()) [[unlikely]]
+        return link.over() ? writes.size() : 0;
+    const Way way = ways_[place];
+    Unacknowledged& open = link.unacknowledged();
+    const WriteOp* op = writes.data();
+    const WriteOp* const end = op + std::min(writes.size(), open.room());
+    for (; op != end && op->peer == way.peer; ++op) {
+        if (chain_.room() == 0 && !send_chain(link)) [[unlikely]]
+            break;
+        const auto number = static_cast<uint32_t>(open.next());
+        open.push(*op);
+        add_requests(link, way, *op, number);
+    }
+    if (!chain_.empty()) send_chain(link);
+    return static_cast<size_t>(op - writes.data());
+}
 
 size_t VerbsEndpoint::post(std::span<const WriteOp> writes) {
     size_t accepted = 0;
     while (accepted < writes.size()) {
         const std::span<const WriteOp> rest = writes.subspan(accepted);
-        const auto other = std::find_if(rest.begin(), rest.end(), [&](const WriteOp& op) {
-            return op.peer != rest.front().peer;
-        });
-        const auto run = rest.first(static_cast<size_t>(other - rest.begin()));
-        const size_t got = post_to(*links_[link_of_rank_[run.front().peer]], run);
+        const size_t got = post_to(link_of_rank_[rest.front().peer], rest);
+        if (got == 0) break;
         accepted += got;
-        if (got < run.size()) break;
     }
     return accepted;
 }
 
-// What the requests of one path have in common, looked up once for many.
-struct VerbsEndpoint::Way {
-    const rdma::LocalKeys& local;
-    const rdma::RemoteNic& remote;
-    const uint64_t id;  // but for the number of the write
-    const uint32_t message_bytes;
-    const uint32_t inline_bytes;
-};
-
-VerbsEndpoint::Way VerbsEndpoint::way_of(Link& link) const {
-    const Path& path = link.path();
-    return {.local = nics_[path.nic_index]->keys,
-            .remote = *path.remote,
-            .id = request_id(place_of(link), link.generation()),
-            .message_bytes = path.nic->port().max_message_bytes,
-            .inline_bytes = path.queue_pair->inline_bytes()};
-}
-
-size_t VerbsEndpoint::post_to(Link& link, std::span<const WriteOp> writes) {
-    if (link.over()) return writes.size();
-    if (!link.up()) return 0;
-    const Way way = way_of(link);
-    Unacknowledged& open = link.unacknowledged();
-    size_t accepted = 0;
-    for (const WriteOp& op : writes) {
-        if (open.full() || !link.up()) break;
-        const auto number = static_cast<uint32_t>(open.next());
-        open.push(op);
-        add_requests(link, way, op, number);
-        ++accepted;
-    }
-    if (!chain_.empty()) send_chain(link);
-    return accepted;
-}
-
-// One request, or one for each piece of a write that is longer than a message may be. All pieces
-// are in one chain, since the last request of a chain acknowledges the write that it belongs to.
+// One request, or one for each piece of a write that is longer than a message may be. The chain has
+// room for one.
 inline void VerbsEndpoint::add_requests(Link& link, const Way& way, const WriteOp& op,
                                         uint32_t number) {
-    if (op.bytes <= way.message_bytes && !op.to_counter) [[likely]] {
-        if (chain_.room() == 0) send_chain(link);
-        ibv_send_wr& request = chain_.add();
-        request.wr_id = way.id | number;
-        fill_payload(request, way, op, 0, op.bytes);
-        if (!op.has_immediate) return;
-        request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-        request.imm_data = htonl(op.immediate);
-        return;
+    if (op.bytes - 1 >= way.message_bytes) [[unlikely]] {
+        if (op.bytes > 0) return add_pieces(link, way, op, number);
+        return add_without_payload(link, way, op, number);
     }
-    if (op.to_counter) {
-        if (chain_.room() == 0) send_chain(link);
-        ibv_send_wr& request = chain_.add();
-        request.wr_id = way.id | number;
-        fill_addition(request, link.path(), op);
-        return;
-    }
-    add_pieces(link, way, op, number);
+    ibv_send_wr& request = chain_.add();
+    request.wr_id = way.id | number;
+    fill_immediate(request, op);
+    fill_payload(request, way, op, 0, op.bytes);
 }
 
+void VerbsEndpoint::add_without_payload(Link& link, const Way& way, const WriteOp& op,
+                                        uint32_t number) {
+    ibv_send_wr& request = chain_.add();
+    request.wr_id = way.id | number;
+    if (op.to_counter) return fill_addition(request, link.path(), op);
+    fill_immediate(request, op);
+    request.num_sge = 0;
+}
+
+// All are in one chain, since the last request of a chain acknowledges the write that it belongs
+// to, and only the last piece may do so.
 void VerbsEndpoint::add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number) {
     uint32_t left = (op.bytes - 1) / way.message_bytes + 1;
     if (chain_.room() < left) send_chain(link);
@@ -134,28 +130,28 @@ void VerbsEndpoint::add_pieces(Link& link, const Way& way, const WriteOp& op, ui
         request.wr_id = way.id | number;
         fill_payload(request, way, op, sent, bytes);
         sent += bytes;
-        if (left > 1) {
-            request.send_flags &= ~unsigned{IBV_SEND_SIGNALED};
-        } else if (op.has_immediate) {
-            request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
-            request.imm_data = htonl(op.immediate);
-        }
+        if (left == 1) return fill_immediate(request, op);
+        request.opcode = IBV_WR_RDMA_WRITE;
+        chain_.mute();
     }
+}
+
+inline void VerbsEndpoint::fill_immediate(ibv_send_wr& request, const WriteOp& op) {
+    request.opcode = op.has_immediate ? IBV_WR_RDMA_WRITE_WITH_IMM : IBV_WR_RDMA_WRITE;
+    request.imm_data = htonl(op.immediate);
 }
 
 inline void VerbsEndpoint::fill_payload(ibv_send_wr& request, const Way& way, const WriteOp& op,
                                         uint32_t skip, uint32_t bytes) const {
-    request.opcode = IBV_WR_RDMA_WRITE;
-    request.num_sge = bytes > 0 ? 1 : 0;
-    if (bytes == 0) return;
+    request.num_sge = 1;
+    request.sg_list->lkey = way.local->regions[op.src_region].at(op.src_offset);
     const std::byte* source = regions_[op.src_region].base + op.src_offset + skip;
-    *request.sg_list = {.addr = reinterpret_cast<uint64_t>(source),
-                        .length = bytes,
-                        .lkey = way.local.regions[op.src_region].at(op.src_offset)};
-    const rdma::RemoteRegion& remote = way.remote.regions[op.dst_region];
+    request.sg_list->addr = reinterpret_cast<uint64_t>(source);
+    request.sg_list->length = bytes;
+    const rdma::RemoteRegion& remote = way.remote->regions[op.dst_region];
     request.wr.rdma.remote_addr = remote.address(op.dst_offset + skip);
     request.wr.rdma.rkey = remote.key(op.dst_offset);
-    if (bytes <= way.inline_bytes && way.local.on_host[op.src_region]) {
+    if (bytes <= way.inline_bytes && way.local->on_host[op.src_region]) {
         request.send_flags |= IBV_SEND_INLINE;
     }
 }
@@ -172,19 +168,21 @@ void VerbsEndpoint::fill_addition(ibv_send_wr& request, const Path& path, const 
     request.wr.atomic.compare_add = op.counter_add;
 }
 
-void VerbsEndpoint::send_chain(Link& link) {
+// False when the link is no longer up.
+bool VerbsEndpoint::send_chain(Link& link) {
     if (!link.up()) {
         chain_.clear();
-        return;
+        return false;
     }
     Path& path = link.path();
     const uint32_t operation = chain_.last().opcode;
-    if (const int error = chain_.post(path.queue_pair->get())) {
-        // What was posted and what was not is sorted out when the lane is mended.
-        link.fail(failure_of(path, {.status = IBV_WC_GENERAL_ERR,
-                                    .vendor = static_cast<uint32_t>(error),
-                                    .operation = operation}));
-    }
+    const int error = chain_.post(path.queue_pair->get());
+    if (error == 0) return true;
+    // What was posted and what was not is sorted out when the lane is mended.
+    link.fail(failure_of(path, {.status = IBV_WC_GENERAL_ERR,
+                                .vendor = static_cast<uint32_t>(error),
+                                .operation = operation}));
+    return link.up();
 }
 
 NicFailure VerbsEndpoint::failure_of(const Path& path, NicFailure failure) const {
@@ -196,10 +194,12 @@ NicFailure VerbsEndpoint::failure_of(const Path& path, NicFailure failure) const
 
 // After mending: what the peer has not received, once more.
 void VerbsEndpoint::repost(Link& link) {
-    const Way way = way_of(link);
+    const Way& way = ways_[place_of(link)] = way_of(link);
     const Unacknowledged& open = link.unacknowledged();
-    for (uint64_t n = link.acknowledged(); n != open.next() && link.up(); ++n)
+    for (uint64_t n = link.acknowledged(); n != open.next(); ++n) {
+        if (chain_.room() == 0 && !send_chain(link)) break;
         add_requests(link, way, open[n], static_cast<uint32_t>(n));
+    }
     if (!chain_.empty()) send_chain(link);
 }
 
@@ -212,7 +212,7 @@ size_t VerbsEndpoint::poll(std::span<Event> events) {
         take(*nics_[stash_nic_], {stash_.data(), static_cast<size_t>(taken)}, sink);
         stash_.erase(stash_.begin(), stash_.begin() + taken);
     }
-    report_acknowledged(sink);
+    report_mended(sink);
     std::array<ibv_wc, kPollBatch> batch;
     for (uint32_t i = 0; i < nics_.size() && sink.room() > 0; ++i) {
         const size_t room = std::min(kPollBatch, sink.room());
@@ -220,7 +220,6 @@ size_t VerbsEndpoint::poll(std::span<Event> events) {
         take(*nics_[i], std::span(batch).first(got), sink);
         if (got == 0) farewells_.note_empty(i);
     }
-    report_acknowledged(sink);
     if (!farewells_.pending()) return sink.count;
     farewells_.report([&](uint32_t place, const Event& event) {
         if (sink.room() == 0) return false;
@@ -250,7 +249,7 @@ void VerbsEndpoint::take(NicQueues& nic, std::span<const ibv_wc> completions, Si
             Link& link = *links_[place];
             if (!current(link, completion)) continue;
             link.acknowledge(static_cast<uint32_t>(completion.wr_id));
-            list(place);
+            report_acknowledged(link, sink);
         }
     }
     if (receives > 0) nic.receives.taken(receives);
@@ -280,25 +279,20 @@ void VerbsEndpoint::take_failure(NicQueues& nic, const ibv_wc& completion) {
                                        .operation = operation}));
 }
 
-void VerbsEndpoint::list(uint32_t place) {
-    if (listed_[place]) return;
-    listed_[place] = true;
-    acknowledging_.push_back(place);
+// The last write stands for all before it.
+inline void VerbsEndpoint::report_acknowledged(Link& link, Sink& sink) {
+    Unacknowledged& open = link.unacknowledged();
+    if (open.first() >= link.acknowledged()) return;
+    const WriteOp& last = open[link.acknowledged() - 1];
+    sink.push({.kind = EventKind::kCompleted, .peer = last.peer, .cookie = last.cookie});
+    open.drop_before(link.acknowledged());
 }
 
-void VerbsEndpoint::report_acknowledged(Sink& sink) {
-    while (!acknowledging_.empty()) {
-        const uint32_t place = acknowledging_.back();
-        Link& link = *links_[place];
-        Unacknowledged& open = link.unacknowledged();
-        while (open.first() < link.acknowledged() && sink.room() > 0) {
-            const WriteOp& op = open[open.first()];
-            sink.push({.kind = EventKind::kCompleted, .peer = op.peer, .cookie = op.cookie});
-            open.pop();
-        }
-        if (open.first() < link.acknowledged()) return;
-        listed_[place] = false;
-        acknowledging_.pop_back();
+// What peers have acknowledged when their lanes were mended.
+void VerbsEndpoint::report_mended(Sink& sink) {
+    while (!mended_.empty() && sink.room() > 0) {
+        report_acknowledged(*links_[mended_.back()], sink);
+        mended_.pop_back();
     }
 }
 

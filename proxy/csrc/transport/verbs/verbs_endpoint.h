@@ -49,24 +49,34 @@ class VerbsEndpoint final : public Endpoint {
         void push(const Event& event) { events[count++] = event; }
     };
 
-    struct Way;
+    // What the requests of a link's path have in common.
+    struct Way {
+        const rdma::LocalKeys* local;
+        const rdma::RemoteNic* remote;
+        uint64_t id;  // but for the number of the write
+        uint32_t peer;
+        uint32_t message_bytes;
+        uint32_t inline_bytes;
+    };
 
-    size_t post_to(Link& link, std::span<const WriteOp> writes);
+    size_t post_to(uint32_t place, std::span<const WriteOp> writes);
     Way way_of(Link& link) const;
     void add_requests(Link& link, const Way& way, const WriteOp& op, uint32_t number);
+    void add_without_payload(Link& link, const Way& way, const WriteOp& op, uint32_t number);
     void add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number);
+    static void fill_immediate(ibv_send_wr& request, const WriteOp& op);
     void fill_payload(ibv_send_wr& request, const Way& way, const WriteOp& op, uint32_t skip,
                       uint32_t bytes) const;
     void fill_addition(ibv_send_wr& request, const Path& path, const WriteOp& op) const;
-    void send_chain(Link& link);
+    bool send_chain(Link& link);
     void repost(Link& link);
     NicFailure failure_of(const Path& path, NicFailure failure) const;
 
     void take(NicQueues& nic, std::span<const ibv_wc> completions, Sink& sink);
     void take_failure(NicQueues& nic, const ibv_wc& completion);
     static bool current(const Link& link, const ibv_wc& completion);
-    void list(uint32_t place);
-    void report_acknowledged(Sink& sink);
+    static void report_acknowledged(Link& link, Sink& sink);
+    void report_mended(Sink& sink);
     void notice_outages();
     void listen(Link& link);
     void part_with(Link& link, const Event& event);
@@ -83,9 +93,9 @@ class VerbsEndpoint final : public Endpoint {
     uint32_t depth_;
 
     RequestChain chain_;
-    std::vector<uint32_t> acknowledging_;  // links with acknowledged writes to report
-    std::vector<bool> listed_;             // in acknowledging_
-    std::vector<ibv_wc> stash_;            // polled before a sleep
+    std::vector<Way> ways_;         // of each link, while it is up
+    std::vector<uint32_t> mended_;  // links whose acknowledged writes may have to be reported
+    std::vector<ibv_wc> stash_;     // polled before a sleep
     uint32_t stash_nic_ = 0;
     uint64_t congestion_ = 0;
     Link::Clock::time_point counted_{};

@@ -61,7 +61,7 @@ void VerbsEndpoint::listen(Link& link) {
 
 void VerbsEndpoint::mend(Link& link, Link::Clock::time_point now) {
     if (link.mend(farewells_.empty_polls(), now)) {
-        list(place_of(link));
+        mended_.push_back(place_of(link));
         repost(link);
         return;
     }
@@ -80,7 +80,7 @@ void VerbsEndpoint::part_with(Link& link, const Event& event) {
 }
 
 void VerbsEndpoint::sleep(std::chrono::microseconds limit) {
-    if (!stash_.empty() || farewells_.pending() || !acknowledging_.empty()) return;
+    if (!stash_.empty() || farewells_.pending() || !mended_.empty()) return;
     for (auto& nic : nics_)
         nic->completions.arm();
     // What came in before the queues were armed rings no bell.
