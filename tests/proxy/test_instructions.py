@@ -102,10 +102,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("peers", "paced", "arrivals", "most"),
     [
-        pytest.param(1, False, False, 370, id="one-peer"),
-        pytest.param(8, False, False, 450, id="eight-peers"),
-        pytest.param(8, True, False, 600, id="paced"),
-        pytest.param(8, False, True, 100, id="arrivals"),
+        pytest.param(1, False, False, 283, id="one-peer"),
+        pytest.param(8, False, False, 350, id="eight-peers"),
+        pytest.param(8, True, False, 468, id="paced"),
+        pytest.param(8, False, True, 90, id="arrivals"),
     ],
 )
 def test_a_message_costs_few_instructions(
@@ -125,7 +125,7 @@ def verbs_program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("peers", "most"), [pytest.param(1, 330, id="one-peer"), pytest.param(8, 575, id="eight-peers")]
+    ("peers", "most"), [pytest.param(1, 332, id="one-peer"), pytest.param(8, 580, id="eight-peers")]
 )
 def test_a_write_costs_few_instructions_over_verbs(
     verbs_program: pathlib.Path, peers: int, most: int
