@@ -163,6 +163,7 @@ TEST(VerbsEndpoint, LeavesInPeaceAfterTheLastArrival) {
         ranks[0].step();
         return ranks[0].seen.completed.size() == 10;
     }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));  // now their queue has them, too
     ranks[0].endpoint().leave(-1);
     ranks[0].endpoint().leave(2);  // has no effect
     ASSERT_TRUE(ranks.until(
