@@ -58,6 +58,8 @@ class RcPeer:
         self.pd = pyverbs("pd").PD(self.context)
         self.mr = pyverbs("mr").MR(self.pd, length, regular_access())
         self.cq = cq.CQ(self.context, 2 * depth)
+        # To make one takes longer than to carry it out.
+        self.requests: dict[tuple[int, int, int, int | None], Any] = {}
         capacity = qp.QPCap(max_send_wr=depth, max_recv_wr=depth)
         wanted = qp.QPInitAttr(
             qp_type=pyverbs("enums").IBV_QPT_RC, scq=self.cq, rcq=self.cq, cap=capacity
@@ -90,6 +92,12 @@ class RcPeer:
 
     def write(self, length: int, address: int, rkey: int, imm: int | None = None) -> None:
         """Posts a write of the head of the memory region, with an immediate or without."""
+        what = (length, address, rkey, imm)
+        if what not in self.requests:
+            self.requests[what] = self._request(*what)
+        self.qp.post_send(self.requests[what])
+
+    def _request(self, length: int, address: int, rkey: int, imm: int | None) -> Any:
         wr, enums = pyverbs("wr"), pyverbs("enums")
         plain, with_imm = enums.IBV_WR_RDMA_WRITE, enums.IBV_WR_RDMA_WRITE_WITH_IMM
         request = wr.SendWR(
@@ -100,7 +108,7 @@ class RcPeer:
             send_flags=enums.IBV_SEND_SIGNALED,
         )
         request.set_wr_rdma(rkey, address)
-        self.qp.post_send(request)
+        return request
 
     def receive(self, count: int) -> None:
         """Posts receives; a write with an immediate takes one and leaves its buffer alone."""

@@ -19,7 +19,7 @@ INSIDE = "tests/rdma_lab/inside"
 # Faults of links want several NICs; what one connection does is the same with more.
 ONE_PATH = ("test_conformance.py", "test_bad_input.py")
 SEVERAL_PATHS = ("test_failover.py", "test_soak.py")
-GUEST_S_MAX = 420.0
+GUEST_S_MAX = 900.0
 TESTS_AT_LEAST = {2: 40, 4: 24}
 
 PROXY = [f"tests/proxy/test_{name}.py" for name in ("communicator", "failures")]
