@@ -69,10 +69,11 @@ class Sender {
 
     void push(size_t count) {
         for (size_t i = 0; i < count; ++i) {
-            const uint32_t peer = others_[pushed_++ % others_.size()];
+            const uint32_t peer = others_[pushed_ % others_.size()];
             const Command command = make_write(Op::kWriteAdd, peer, {kFirstWindow, 0},
                                                {kMainRegion, 0}, kWriteBytes, 0, 1);
-            producer_.try_push({&command, 1});
+            if (producer_.try_push({&command, 1}) == 0) return;  // until there is room
+            ++pushed_;
         }
     }
     uint64_t pushed() const { return pushed_; }
@@ -110,7 +111,7 @@ int main(int argc, char** argv) {
     Sender sender(job[0], num_ranks);
     std::vector<Event> events(128);
     uint64_t rounds = 0;
-    while (sender.completed() < messages && !sender.failed()) {
+    while (sender.completed() < messages && !sender.failed() && rounds < 2 * messages) {
         sender.push(std::min(batch, messages - sender.pushed()));
         sender.progress();
         ++rounds;
@@ -118,5 +119,5 @@ int main(int argc, char** argv) {
             job[rank].endpoint().poll(events);
     }
     std::cout << rounds << "\n";
-    return sender.failed() ? 1 : 0;
+    return sender.completed() == messages ? 0 : 1;
 }
