@@ -27,6 +27,8 @@ EACH_WAY = pytest.mark.parametrize(("transport", "threads"), WAYS)
 NOTICE_S = 2.0
 VICTIM = 1
 SIZE = 3
+# In a guest with soft-RoCE NICs all ranks share one emulated processor.
+SILENCE_S = 1.0 if NETWORK == "tcp" else 2.0
 SPEC = NormalSpec((40, 50, 60), hidden=1024)
 ROOM = (8, 128, 12)
 
@@ -180,7 +182,7 @@ def test_survivors_build_a_buffer_on_a_new_process_group() -> None:
 def silent(rank: RankContext, world: World, stopped: bool) -> float:
     """The victim is alive, but does not call; with ``stopped`` it does not even run."""
     torch.set_num_threads(1)
-    buffer = build(rank, world, timeout_s=1.0)
+    buffer = build(rank, world, timeout_s=SILENCE_S)
     seat = Seat(rank, world, buffer)
     check_normal(seat, SPEC)
     (rank.folder / f"pid{rank.rank}").write_text(str(os.getpid()))
@@ -215,11 +217,11 @@ def silent(rank: RankContext, world: World, stopped: bool) -> float:
 @EACH_WAY
 def test_a_rank_that_does_not_call_is_named(transport: str, threads: int) -> None:
     took = run_ranks(silent, SIZE, on_one_node(SIZE, transport, threads), False)
-    assert max(took) < 3.0
-    assert took[0] > 0.5
+    assert max(took) < SILENCE_S + 2.0
+    assert took[0] > SILENCE_S / 2
 
 
 @pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_a_rank_that_is_stopped_is_named(transport: str) -> None:
     took = run_ranks(silent, SIZE, on_one_node(SIZE, transport, 1), True)
-    assert max(took) < 3.0
+    assert max(took) < SILENCE_S + 2.0

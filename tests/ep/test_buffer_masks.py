@@ -181,6 +181,7 @@ def killed(rank: RankContext, world: World) -> None:
     buffer = build(rank, world, low_latency=ROOM, enable_shrink=True, timeout_s=10.0)
     for seed in range(3):
         round_of(buffer, seed)
+    rank.exchange("before").all_gather(b"", 10)  # what the dead one has pushed would die with it
     if rank.rank == ABSENT:
         os.kill(os.getpid(), signal.SIGKILL)
     start = time.monotonic()
