@@ -15,7 +15,8 @@ from tests.rdma_lab import guest
 SERVER_S_MAX = 10.0
 CLIENT_S_MAX = 60.0
 STATUS_LATE = 124
-PINGPONG = ("ibv_rc_pingpong", "-g", "1", "-e")
+POLLING_PINGPONG = ("ibv_rc_pingpong", "-g", "1")
+PINGPONG = (*POLLING_PINGPONG, "-e")  # sleeps until there is a completion
 
 
 @dataclass(frozen=True)
