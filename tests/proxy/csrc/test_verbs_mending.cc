@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -253,6 +254,24 @@ TEST(VerbsMending, APathThatStaysBrokenEndsWithItsFailure) {
     EXPECT_TRUE(ranks[0].seen.ended[0].loss == Loss::kNicFailure ||
                 ranks[1].seen.ended[0].loss == Loss::kNicFailure);
     EXPECT_TRUE(ranks[0].post(write_to(1, 0, 16, 2)));  // accepted and dropped
+}
+
+// Work may fail before the event of its port is read; the port is what to name all the same.
+TEST(VerbsMending, APortThatGoesDownIsNamedWhateverFailedFirst) {
+    const FakeJob job("rc:1");
+    VerbsJob ranks(2, {.mend_limit = milliseconds(200)});
+    ranks[0].break_queue_pair(1, 0);
+    ranks[0].post(write_to(1, 0, 16, 1));
+    std::array<Event, 8> events;
+    ASSERT_TRUE(soon([&] {
+        ranks[0].endpoint().poll(events);
+        return !ranks[0].link(1).up();
+    }));
+    job.port("fake0", "down");
+    ASSERT_TRUE(ranks.until([&] { return !ranks[0].seen.ended.empty(); }));
+    const Event& ending = ranks[0].seen.ended[0];
+    ASSERT_NE(ending.failure, nullptr);
+    EXPECT_EQ(ending.failure->status, NicFailure::kPortDown);
 }
 
 // What a peer says of a lane that is up, that it never had, or that is over, changes nothing.

@@ -25,6 +25,8 @@ void Link::fail(const NicFailure& failure) {
 
 void Link::suspect(const NicFailure& failure) {
     if (unacknowledged_.repeatable(acknowledged_)) fail(failure);
+    // What failed before this was known has failed because of it.
+    if (!up() && !over()) failure_ = failure;
 }
 
 void Link::take_down(uint32_t generation, uint32_t path) {
