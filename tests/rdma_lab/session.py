@@ -111,8 +111,9 @@ def _supervise(kernel: Kernel, job: Job, shared: Path) -> bool:
     """Boots and forwards what the command prints; True if the time limit ended it."""
     deadline = time.monotonic() + job.timeout_s
     environment = {**os.environ, **kernel.environment(job)}
-    # A guest must not survive this process, however that ends.
-    tied = ["setpriv", "--pdeathsig", "TERM", "--", *kernel.boot(job, shared)]
+    # A guest must not survive this process, however that ends. To ask it is not enough: user-mode
+    # Linux has been seen to spin for ever in its handler of TERM.
+    tied = ["setpriv", "--pdeathsig", "KILL", "--", *kernel.boot(job, shared)]
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((shared / "kernel.log").open("wb"))
         streams: list[tuple[IO[bytes], IO[bytes]]] = [
