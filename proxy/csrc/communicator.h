@@ -110,9 +110,10 @@ class Communicator {
 
     std::vector<std::thread> threads_;
     std::atomic<bool> stop_{false};
-    std::atomic<bool> busy_{false};                          // an inline waiter runs the proxies
-    std::atomic<uint64_t> rounds_{0};                        // that waiters have run
-    std::chrono::steady_clock::time_point looked_around_{};  // so far inline, as the next
+    std::atomic<bool> busy_{false};    // an inline waiter runs the proxies
+    std::atomic<uint64_t> rounds_{0};  // that waiters have run
+    // Of inline proxies, guarded by busy_.
+    std::chrono::steady_clock::time_point looked_around_{};
     uint32_t idle_rounds_ = 0;
     std::mutex life_;  // start, shut_down
     const int owner_;  // the process that built it: a forked child has the memory, not the threads

@@ -18,6 +18,7 @@ from tests.ep.normal_cases import NormalCase, NormalSpec, check_dispatch
 from tests.ep.pool import Seat
 from tests.ep.worlds import WAYS, World, build, built, on_one_node
 from tests.harness import RankContext, run_ranks
+from tests.networks import NETWORK
 
 from crossdock.ep import Buffer, EventHandle, EventOverlap
 from crossdock.proxy.errors import Aborted, DestroyedError, PeerLost
@@ -27,6 +28,8 @@ SIZE = 2
 SPEC = NormalSpec((30, 40), hidden=1024)
 ROOM = (8, 128, 8)
 LEFT_WITHIN_S = 1.2
+# In a guest with soft-RoCE NICs all threads share one emulated processor.
+ENDED_WITHIN_S = 0.2 if NETWORK == "tcp" else 2.0
 BEGUN_S = 0.3
 
 
@@ -70,7 +73,7 @@ def leave_a_waiter(rank: RankContext, world: World, call: Callable[[Buffer], obj
     if rank.rank == 0:
         ended = in_a_thread(lambda: call(buffer))
         destroyed_soon(buffer)
-        assert isinstance(ended.exception(2), (DestroyedError, Aborted))
+        assert isinstance(ended.exception(ENDED_WITHIN_S), (DestroyedError, Aborted))
         line.all_gather(b"", 10)
     else:
         line.all_gather(b"", 10)
@@ -103,9 +106,9 @@ def leave_an_asynchronous_call(rank: RankContext, world: World, with_a_call: boo
         if with_a_call:
             calling = in_a_thread(lambda: buffer.combine(output, handle, async_finish=True))
         destroyed_soon(buffer)
-        assert isinstance(waiting.exception(2), (DestroyedError, Aborted))
+        assert isinstance(waiting.exception(ENDED_WITHIN_S), (DestroyedError, Aborted))
         if with_a_call:
-            assert isinstance(calling.exception(2), (DestroyedError, Aborted))
+            assert isinstance(calling.exception(ENDED_WITHIN_S), (DestroyedError, Aborted))
         with pytest.raises((DestroyedError, Aborted)):
             event.current_stream_wait()
     line.all_gather(b"", 10)

@@ -174,10 +174,12 @@ def _ping_pong(comm: Communicator, question: Question) -> float:
         plan.count = count
         comm.barrier()
         began = time.perf_counter()
-        _native.ping_pong_writes(
+        exchanges = _native.ping_pong_writes(
             comm.native.device_view(), 1 - comm.rank, 0, HALF_BYTES, FIRST_COUNTER, plan
         )
         spent = time.perf_counter() - began
+        if plan.first and len(exchanges) < count:
+            raise RuntimeError(f"only {len(exchanges)} of {count} exchanges were carried out")
     comm.barrier()
     return spent
 
