@@ -151,6 +151,19 @@ void bind_low_latency(nb::module_& m) {
         .def_ro("num_experts", &LowLatencyShape::num_experts)
         .def_ro("topk", &LowLatencyShape::topk)
         .def_ro("format", &LowLatencyShape::format);
+    nb::class_<LowLatencyLayout>(m, "LowLatencyLayout")
+        .def_prop_ro("headers", [](const LowLatencyLayout& l) { return l.header(0); })
+        .def_prop_ro("out_headers", [](const LowLatencyLayout& l) { return l.out_header(0); })
+        .def_prop_ro("tokens", [](const LowLatencyLayout& l) { return l.token(0, 0); })
+        .def_prop_ro("tokens_end", &LowLatencyLayout::tokens_end)
+        .def_prop_ro("slot_bytes",
+                     [](const LowLatencyLayout& l) { return l.token(0, 1) - l.token(0, 0); })
+        .def_prop_ro("out_tokens", [](const LowLatencyLayout& l) { return l.out_token(0); })
+        .def_prop_ro("results", [](const LowLatencyLayout& l) { return l.result(0, 0); })
+        .def_prop_ro("results_per_token", [](const LowLatencyLayout& l) {
+            return (l.result(1, 0) - l.result(0, 0)) / (l.result(0, 1) - l.result(0, 0));
+        })
+        .def_prop_ro("out_results", [](const LowLatencyLayout& l) { return l.out_result(0); });
     nb::class_<LowLatencyHandle>(m, "LowLatencyHandle")
         .def(nb::init<>())
         .def_ro("round", &LowLatencyHandle::round)
@@ -320,6 +333,9 @@ void bind_engine(nb::module_& m) {
 NB_MODULE(_native, m) {
     m.doc() = "The CPU device of crossdock.ep.";
     m.attr("NUM_COUNTERS") = static_cast<uint32_t>(kNumCounters);
+    m.attr("TOKEN_COUNTER") = static_cast<uint32_t>(kTokenCounter);
+    m.attr("RESULT_COUNTER") = static_cast<uint32_t>(kResultCounter);
+    m.attr("CREDIT_COUNTER") = static_cast<uint32_t>(kCreditCounter);
     m.attr("MAX_TOPK") = kMaxTopk;
     m.attr("MAX_LOCAL_EXPERTS") = kMaxLocalExperts;
     m.def(
@@ -331,6 +347,12 @@ NB_MODULE(_native, m) {
             return 2 * LowLatencyLayout(max_tokens, hidden, num_ranks, num_experts).half_bytes();
         },
         "max_tokens"_a, "hidden"_a, "num_ranks"_a, "num_experts"_a);
+    m.def(
+        "low_latency_layout",
+        [](const LowLatencyShape& shape, uint32_t num_ranks) {
+            return LowLatencyLayout(shape.max_tokens, shape.hidden, num_ranks, shape.num_experts);
+        },
+        "shape"_a, "num_ranks"_a);
     m.def("first_miscount", &miscount, "topk_idx"_a, "num_tokens"_a, "topk"_a, "per_expert"_a,
           "num_experts"_a, Released());
     m.def("isa", []() { return selected_kernels().kernels->isa; });

@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
@@ -80,6 +81,35 @@ Bytes region_array(Communicator& c, uint32_t region) {
 
 Bytes block_array(const std::shared_ptr<Heap::Block>& block) {
     return array_over(block->data(), block->bytes(), block);
+}
+
+// Address and bytes.
+using Stretch = std::pair<uintptr_t, uint64_t>;
+
+Stretch stretch(const SharedMemory& memory) {
+    return {reinterpret_cast<uintptr_t>(memory.data()), memory.bytes()};
+}
+
+std::vector<Stretch> ring_stretches(const Communicator& c) {
+    std::vector<Stretch> stretches;
+    for (const SharedMemory& memory : c.ring_memory())
+        stretches.push_back(stretch(memory));
+    return stretches;
+}
+
+void bind_gpu_view(nb::class_<Communicator>& type) {
+    type.def("counter_stretch", [](const Communicator& c) { return stretch(c.counter_memory()); })
+        .def("ring_stretches", &ring_stretches)
+        .def(
+            "region_stretch",
+            [](const Communicator& c, uint32_t region) {
+                return stretch(*c.memory(index_below(kExposedRegions, region, "region")));
+            },
+            "region"_a);
+    type.attr("RING_RESERVED_AT") = offsetof(Ring, reserved);
+    type.attr("RING_POPPED_AT") = offsetof(Ring, popped);
+    type.attr("RING_COMPLETED_AT") = offsetof(Ring, completed);
+    type.attr("RING_SLOTS_AT") = sizeof(Ring);
 }
 
 std::vector<Command> unpacked(const std::vector<nb::bytes>& packed) {
@@ -246,6 +276,7 @@ void bind_communicator(nb::module_& m) {
     bind_life(type);
     bind_waiting(type);
     bind_memory(type);
+    bind_gpu_view(type);
     bind_facts(type);
 }
 

@@ -77,6 +77,7 @@ void bind_config(nb::module_& m) {
         .def_rw("num_proxies", &CommunicatorConfig::num_proxies)
         .def_rw("threads", &CommunicatorConfig::threads)
         .def_rw("caretaker", &CommunicatorConfig::caretaker)
+        .def_rw("sleep_us_max", &CommunicatorConfig::sleep_us_max)
         .def_rw("cpus", &CommunicatorConfig::cpus)
         .def_rw("main_bytes", &CommunicatorConfig::main_bytes)
         .def_rw("heap_bytes", &CommunicatorConfig::heap_bytes)

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -65,10 +66,14 @@ Communicator::Communicator(const CommunicatorConfig& config)
               shared("crossdock-heap", config.heap_bytes)},
       heap_(std::make_shared<Heap>(memory_[kHeapRegion])),
       peers_(config.num_ranks),
-      counters_(std::make_unique<Counter[]>(uint64_t{config.num_ranks} * config.num_counters)),
-      context_{config.rank, config.layout, config.num_counters, counters_.get(), &regions_,
-               &peers_,     &fault_,       config.num_proxies},
+      counter_memory_(SharedMemory::create(
+          "crossdock-counters",
+          sizeof(Counter) * uint64_t{config.num_ranks} * config.num_counters)),
+      context_{config.rank, config.layout, config.num_counters, counters_of(counter_memory_),
+               &regions_,   &peers_,       &fault_,             config.num_proxies},
       owner_(getpid()) {
+    for (Counter& counter : counters())
+        new (&counter) Counter;
     for (uint32_t i = 0; i < kExposedRegions; ++i) {
         regions_.open(i, {memory_[i]->data(), memory_[i]->bytes()});
     }
@@ -97,7 +102,7 @@ DeviceView Communicator::make_view() {
                     .num_rings = config_.num_proxies,
                     .num_counters = config_.num_counters,
                     .rings = rings_.data(),
-                    .counters = counters_.get(),
+                    .counters = counters_of(counter_memory_),
                     .regions = &regions_,
                     .peers = &peers_,
                     .fault = &fault_,
@@ -175,7 +180,11 @@ void Communicator::run(uint32_t index) {
         }
         backoff.pause([&](std::chrono::microseconds limit) {
             look_around_sometimes(last, proxy);
-            if (proxy.ring_empty()) proxy.sleep(limit);
+            if (config_.sleep_us_max == 0) {
+                sched_yield();
+            } else if (proxy.ring_empty()) {
+                proxy.sleep(std::min(limit, std::chrono::microseconds(config_.sleep_us_max)));
+            }
         });
     }
 }
@@ -265,9 +274,8 @@ void Communicator::begin_epoch(uint32_t epoch) {
     stop_threads();
     for (auto& proxy : proxies_)
         proxy->begin_epoch(epoch);
-    for (uint64_t i = 0; i < uint64_t{config_.num_ranks} * config_.num_counters; ++i) {
-        counters_[i].reset();
-    }
+    for (Counter& counter : counters())
+        counter.reset();
     config_.epoch = epoch;
     stop_.store(false, std::memory_order_release);
     busy_.store(false, std::memory_order_release);

@@ -24,6 +24,7 @@ struct CommunicatorConfig {
     uint32_t num_proxies = 1;  // endpoints and rings of the rank; the same on every rank
     bool threads = false;      // a thread for each proxy; else waiters run them inline
     bool caretaker = false;    // inline: a thread that runs them when no waiter has for a while
+    uint32_t sleep_us_max = 1000;  // of an idle thread; 0: it only yields
     std::vector<int> cpus;     // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
@@ -54,9 +55,12 @@ class Communicator {
     Counter& counter(uint32_t peer, uint32_t index) { return context_.counter(peer, index); }
     // All counters, [peer][counter].
     std::span<Counter> counters() {
-        return {counters_.get(), size_t{config_.num_ranks} * config_.num_counters};
+        return {counters_of(counter_memory_), size_t{config_.num_ranks} * config_.num_counters};
     }
     const DeviceView& device_view() const { return view_; }
+    // What a GPU has to map: counters and rings, in whole pages.
+    const SharedMemory& counter_memory() const { return counter_memory_; }
+    const std::vector<SharedMemory>& ring_memory() const { return ring_memory_; }
     const WaitBoard& waits() const { return waits_; }
 
     void attach(uint32_t proxy, std::unique_ptr<Endpoint> endpoint,
@@ -83,6 +87,9 @@ class Communicator {
     void shut_down(int32_t blame);
 
   private:
+    static Counter* counters_of(const SharedMemory& memory) {
+        return reinterpret_cast<Counter*>(memory.data());
+    }
     void run(uint32_t proxy);
     void take_care();
     void start_threads();
@@ -100,7 +107,7 @@ class Communicator {
     PeerTable peers_;
     FaultCell fault_;
     WaitBoard waits_;
-    std::unique_ptr<Counter[]> counters_;
+    SharedMemory counter_memory_;  // whole pages, so that a GPU can map them
     ProxyContext context_;
     std::vector<SharedMemory> ring_memory_;
     std::vector<Ring*> rings_;

@@ -132,8 +132,8 @@ class LowLatencyCase:
 def dispatch(buffer: Buffer, case: LowLatencyCase, **more: Any) -> Any:
     """``low_latency_dispatch`` of the case, on the rank of the Buffer."""
     return buffer.low_latency_dispatch(
-        case.x[buffer.rank],
-        case.topk_idx[buffer.rank],
+        case.x[buffer.rank].to(buffer.device),
+        case.topk_idx[buffer.rank].to(buffer.device),
         case.spec.max_tokens,
         case.num_experts,
         **FORMATS[case.spec.format],
@@ -143,14 +143,13 @@ def dispatch(buffer: Buffer, case: LowLatencyCase, **more: Any) -> Any:
 
 def combine(buffer: Buffer, case: LowLatencyCase, handle: Any, **more: Any) -> Any:
     """``low_latency_combine`` of the case, on the rank of the Buffer."""
-    output = case.outputs[buffer.rank]
+    output = case.outputs[buffer.rank].to(buffer.device)
     if more.get("zero_copy"):
         place = buffer.get_next_low_latency_combine_buffer(handle)
         output = place.copy_(output)
-    rank = buffer.rank
-    return buffer.low_latency_combine(
-        output, case.topk_idx[rank], case.weights[rank], handle, **more
-    )
+    idx = case.topk_idx[buffer.rank].to(buffer.device)
+    weights = case.weights[buffer.rank].to(buffer.device)
+    return buffer.low_latency_combine(output, idx, weights, handle, **more)
 
 
 def options_of(way: str) -> dict[str, bool]:
@@ -179,8 +178,8 @@ def check_low_latency(seat: Seat, spec: LowLatencySpec) -> None:
 def check_dispatch(buffer: Buffer, case: LowLatencyCase) -> Any:
     """Rows, scales, counts, where they came from, statistics; returns the handle."""
     spec = case.spec
-    received = torch.full((spec.local_experts,), 5, dtype=torch.int32)
-    waited = torch.zeros(case.size, dtype=torch.int64)
+    received = torch.full((spec.local_experts,), 5, dtype=torch.int32, device=buffer.device)
+    waited = torch.zeros(case.size, dtype=torch.int64, device=buffer.device)
     more = {}
     if spec.statistics:
         more = {
@@ -192,7 +191,7 @@ def check_dispatch(buffer: Buffer, case: LowLatencyCase) -> Any:
     want = case.want[buffer.rank]
     check_received(case, want, x, count, handle)
     if spec.statistics:
-        assert torch.equal(received, want.recv_count + 5)
+        assert torch.equal(received.cpu(), want.recv_count + 5)
         assert bool((waited >= 0).all())
     return handle
 
@@ -202,26 +201,28 @@ def check_received(
 ) -> None:
     """All that a dispatch returns; rows beyond an expert's count may hold anything."""
     spec = case.spec
+    count = count.cpu()
     assert torch.equal(count, want.recv_count), (count, want.recv_count)
-    rows, scales = (x, None) if spec.format == "bf16" else x
+    rows, scales = (x.cpu(), None) if spec.format == "bf16" else (x[0].cpu(), x[1])
+    src_info, layout_range = handle[0].cpu(), handle[1].cpu()
     assert rows.shape == want.recv_x.shape
     for expert, number in enumerate(count.tolist()):
         assert same(rows[expert, :number], want.recv_x[expert, :number]), expert
-        assert same(handle[0][expert, :number], want.src_info[expert, :number]), expert
+        assert same(src_info[expert, :number], want.src_info[expert, :number]), expert
         if scales is not None:
             assert want.recv_scales is not None
-            assert same(scales[expert, :number], want.recv_scales[expert, :number]), expert
+            assert same(scales[expert, :number].cpu(), want.recv_scales[expert, :number]), expert
     if scales is not None:
         assert scales.shape == want.recv_scales.shape  # type: ignore[union-attr]
         assert scales.transpose(1, 2).is_contiguous(), "column-major in the last two dimensions"
-    assert same(handle[1], want.layout_range)
+    assert same(layout_range, want.layout_range)
     assert tuple(handle[2:]) == (spec.max_tokens, spec.hidden, case.num_experts)
 
 
 def check_combine(buffer: Buffer, case: LowLatencyCase, handle: Any) -> None:
     """Weighted sums, into a tensor of the caller or a new one."""
     spec = case.spec
-    waited = torch.zeros(case.size, dtype=torch.int64)
+    waited = torch.zeros(case.size, dtype=torch.int64, device=buffer.device)
     more: dict[str, Any] = {
         "use_logfmt": spec.returned == "logfmt",
         "zero_copy": spec.returned == "zero copy",
@@ -229,11 +230,12 @@ def check_combine(buffer: Buffer, case: LowLatencyCase, handle: Any) -> None:
     if spec.statistics:
         more["combine_wait_recv_cost_stats"] = waited
     if spec.into_out:
-        more["out"] = torch.empty_like(case.x[buffer.rank])
+        more["out"] = torch.empty_like(case.x[buffer.rank], device=buffer.device)
     x, event, hook = combine(buffer, case, handle, **options_of(spec.combine_way), **more)
     finish(spec.combine_way, event, hook)
     if spec.into_out:
         assert x is more["out"]
+    x = x.cpu()
     want = case.combined(spec.returned == "logfmt")[buffer.rank]
     if spec.returned == "logfmt":
         off = (x.float() - want.float()).abs()

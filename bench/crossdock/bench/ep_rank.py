@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 
 import msgspec
-import torch.distributed as dist
 
 from crossdock.bench import ours, parcels
 from crossdock.bench.baselines import gloo, memcpy, mpi
@@ -17,7 +16,7 @@ from crossdock.bench.ranks import Rank
 from crossdock.bench.record import Series
 from crossdock.bench.schedule import Contender, merged, take_turns
 from crossdock.bench.way import STEPS, WayContender
-from crossdock.bench.workload import Expected, Shape, expected_of_all, inputs_of
+from crossdock.bench.workload import Expected, Shape, inputs_of
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ def _measure(
         rank.tell(number * per_shape + done, steps, what)
 
     tell(0)
-    expected = _expected(rank, shape)
+    expected = parcels.expected_on(rank, shape)
     moved = _moved_bytes(shape, rank.rank, expected)
     contenders = _contenders(rank, plan, shape, expected, moved, partner)
     try:
@@ -98,24 +97,6 @@ def _contenders(
     if memcpy.NAME in plan.baselines:
         contenders.append(MemcpyContender(moved))
     return contenders
-
-
-def _expected(rank: Rank, shape: Shape) -> Expected:
-    """This rank's right results. Rank 0 asks the reference for all, one process being enough."""
-    if rank.rank > 0:
-        descriptions = msgspec.json.decode(rank.gather(b"")[0], type=list[bytes])
-        mine = descriptions[rank.rank]
-        rooms = parcels.empties(mine)
-        for room in rooms:
-            dist.recv(room, 0)
-        return parcels.unpack(mine, rooms)
-    results = expected_of_all(shape)
-    packs = [parcels.pack(result) for result in results]
-    rank.gather(msgspec.json.encode([description for description, _ in packs]))
-    for peer in range(1, shape.ranks):
-        for tensor in packs[peer][1]:
-            dist.send(tensor, peer)
-    return results[0]
 
 
 def _moved_bytes(shape: Shape, rank: int, expected: Expected) -> dict[str, int]:

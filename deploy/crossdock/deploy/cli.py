@@ -55,6 +55,9 @@ COMMANDS = Group(
                 "ring": Command("Commands per second and latency.", "crossdock.bench.ring"),
                 "transport": Command("Writes of each size.", "crossdock.bench.transport"),
                 "ep": Command("Dispatch and combine.", "crossdock.bench.ep"),
+                "gpu": Command(
+                    "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
+                ),
             },
         ),
         "doctor": Command(

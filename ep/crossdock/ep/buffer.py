@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+
 from crossdock.ep import _native
 from crossdock.ep.buffer_low_latency import LowLatencyCalls
 from crossdock.ep.buffer_normal import NormalCalls
 from crossdock.ep.config import RECOMMENDED_SMS, Config
+from crossdock.ep.gpu.events import GpuEvent
 from crossdock.ep.stream import EventHandle, EventOverlap
 from crossdock.ep.tensors import expect_experts
 from crossdock.proxy.errors import ArgumentError
@@ -16,7 +19,7 @@ from crossdock.proxy.errors import ArgumentError
 class Buffer(NormalCalls, LowLatencyCalls):
     """Dispatches tokens to the ranks of their experts and combines what the experts return.
 
-    Building one is collective. It is for CPU tensors; ``group`` is a torch process group (its own
+    Building one is collective. ``group`` is a torch process group (its own
     collectives are used only to meet), or any ``crossdock.proxy.Exchange``.
 
     Args:
@@ -31,6 +34,8 @@ class Buffer(NormalCalls, LowLatencyCalls):
         enable_shrink: low-latency calls mask ranks that do not answer, instead of failing.
         comm: an mpi4py communicator, instead of ``group``.
         use_fabric: accepted for compatibility.
+        device: cpu, cuda (PyTorch's current GPU, of AMD too), or interpreter (the GPU's kernels in
+            Triton's interpreter, on CPU tensors); None for the GPU where there is one, else cpu.
         options: choices about proxies and transports; None takes them from the environment.
 
     Raises:
@@ -58,6 +63,8 @@ class Buffer(NormalCalls, LowLatencyCalls):
     @staticmethod
     def capture() -> EventOverlap:
         """An event at this point of the current stream."""
+        if torch.cuda.is_available():
+            return EventOverlap(GpuEvent())
         return EventOverlap(EventHandle())
 
     @staticmethod

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from typing import TYPE_CHECKING
 
 import torch
 
 from crossdock.ep import _native
+from crossdock.ep.gpu.platform import Platform, platform_of
 from crossdock.ep.groups import exchange_of
 from crossdock.ep.stream import CommStream
-from crossdock.ep.tensors import expect_whole
+from crossdock.ep.tensors import CPU, expect_whole
 from crossdock.proxy import Communicator, Exchange, Options
 from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, MismatchError
 
+if TYPE_CHECKING:
+    from crossdock.ep.gpu.gpu import Gpu
+
 _LEAST_REGION_BYTES = 4096
+_DEFAULT_SLEEP_US = Options().proxy_sleep_us
 _GRACE_S = 0.5
 """For asynchronous calls to end by themselves before ``destroy`` ends them."""
 _FAREWELL_S = 0.2
@@ -38,12 +45,16 @@ class BufferBase:
         comm: object = None,
         use_fabric: bool = False,
         *,
+        device: object = None,
         options: Options | None = None,
     ) -> None:
         del num_qps_per_rank, allow_nvlink_for_low_latency_mode, allow_mnnvl, use_fabric
         # First: a rank that refuses below must have counted this meeting as the others do.
         exchange = exchange_of(group, comm)
+        platform = platform_of(device)
         options = Options.from_environment() if options is None else options
+        if platform is not None and options.proxy_sleep_us == _DEFAULT_SLEEP_US:
+            options = dataclasses.replace(options, proxy_sleep_us=0)
         self.group = group
         self.num_nvl_bytes, self.num_rdma_bytes = _agreed_sizes(
             exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes
@@ -70,6 +81,8 @@ class BufferBase:
         communicator = self.communicator
         self._stream = CommStream(communicator.abort, lambda: communicator.native)
         self._leaving = threading.Lock()  # taken for good by the first to destroy
+        self.device = CPU if platform is None else platform.device
+        self._gpu = None if platform is None else self._gpu_of(platform, exchange)
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -94,6 +107,8 @@ class BufferBase:
         whole = torch.from_numpy(self.communicator.region_array(0))
         start = self._low_latency_at if use_rdma_buffer else 0
         length = self.num_rdma_bytes if use_rdma_buffer else self.num_nvl_bytes
+        if use_rdma_buffer and self._gpu is not None:
+            whole, start = self._gpu.region(), 0
         wanted = length - offset if size is None else size.numel() * dtype.itemsize
         if offset < 0 or offset % dtype.itemsize or wanted < 0 or offset + wanted > length:
             raise CapacityError(
@@ -113,9 +128,24 @@ class BufferBase:
             raise self._gone()
         try:
             rests = self._stream.rests(_GRACE_S)
+            if self._gpu is not None:
+                self._gpu.release(_GRACE_S)
         finally:
             self.communicator.destroy(None if rests else _FAREWELL_S)
         self._stream.close(None if rests else _FAREWELL_S)
+
+    def _gpu_of(self, platform: Platform, exchange: Exchange) -> Gpu:
+        from crossdock.ep.gpu.gpu import Gpu  # needs Triton
+
+        return Gpu(
+            platform,
+            self.communicator,
+            exchange,
+            self._engine,
+            region_at=self._low_latency_at,
+            region_bytes=self.num_rdma_bytes if self.low_latency_mode else 0,
+            masking=self.enable_shrink,
+        )
 
     def _expect_alive(self) -> None:
         if self.communicator.destroyed or self._leaving.locked():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,9 @@ from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
 from crossdock.ep.outcomes import cut_short
 from crossdock.ep.tensors import expect_experts, expect_tensor
 from crossdock.proxy.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from crossdock.ep.gpu.low_latency import GpuLowLatencyMode
 
 _OVERLAP_ARGUMENTS = {
     "packed_recv_count",
@@ -28,7 +32,9 @@ class LowLatencyCalls(BufferBase):
     """Dispatch and combine through fixed places, and masks of ranks that do not answer."""
 
     @cached_property
-    def _low_latency(self) -> LowLatencyMode:
+    def _low_latency(self) -> LowLatencyMode | GpuLowLatencyMode:
+        if self._gpu is not None:
+            return self._gpu.low_latency
         return LowLatencyMode(self.communicator, self._engine, self._stream, self.enable_shrink)
 
     def low_latency_dispatch(
@@ -87,6 +93,7 @@ class LowLatencyCalls(BufferBase):
             use_fp8=use_fp8,
             round_scale=round_scale,
             use_ue8m0=use_ue8m0,
+            device=self.device,
         )
         with cut_short(self.communicator.abort), self._stream.turn():
             return self._low_latency.dispatch(arguments, async_finish, return_recv_hook)
@@ -142,6 +149,7 @@ class LowLatencyCalls(BufferBase):
             zero_copy=zero_copy,
             out=out,
             wait_us=combine_wait_recv_cost_stats,
+            device=self.device,
         )
         with cut_short(self.communicator.abort), self._stream.turn():
             return self._low_latency.combine(arguments, async_finish, return_recv_hook)
@@ -187,7 +195,8 @@ class LowLatencyCalls(BufferBase):
         if mask and rank_to_mask == self.rank:
             raise ArgumentError(f"rank {rank_to_mask} cannot mask itself")
         if mask:
-            self._stream.run(lambda: self._engine.mask(rank_to_mask))
+            mask_it = self._engine.mask if self._gpu is None else self._gpu.mask
+            self._stream.run(lambda: mask_it(rank_to_mask))
         elif rank_to_mask in self._masked():
             raise ArgumentError(
                 f"rank {rank_to_mask} is masked for good; build a new Buffer to take it in again"
@@ -196,7 +205,9 @@ class LowLatencyCalls(BufferBase):
     def low_latency_query_mask_buffer(self, mask_status: torch.Tensor) -> None:
         """Write 1 for each masked rank into int32 [ranks], 0 for the others."""
         self._expect_masking()
-        status = expect_tensor("mask_status", mask_status, [torch.int32], [self.group_size])
+        status = expect_tensor(
+            "mask_status", mask_status, [torch.int32], [self.group_size], device=self.device
+        )
         status.zero_()
         status[self._masked()] = 1
 

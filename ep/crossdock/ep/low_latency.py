@@ -179,7 +179,7 @@ class LowLatencyMode:
     ) -> tuple[EventOverlap, Hook | None]:
         if return_recv_hook:
             self._stream.run(send)
-            return EventOverlap(), _once(lambda: self._stream.run(receive))
+            return EventOverlap(), once(lambda: self._stream.run(receive))
 
         def both() -> None:
             send()
@@ -224,7 +224,8 @@ class _Results:
         )
 
 
-def _once(receive: Hook) -> Hook:
+def once(receive: Hook) -> Hook:
+    """A hook that does its work the first time it is called."""
     pending = [receive]
 
     def hook() -> None:

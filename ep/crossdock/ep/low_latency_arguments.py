@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
 from crossdock.ep import _native
-from crossdock.ep.tensors import expect_experts, expect_rows, expect_tensor, expect_topk
+from crossdock.ep.tensors import CPU, expect_experts, expect_rows, expect_tensor, expect_topk
 from crossdock.proxy import Communicator, schema
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
@@ -18,10 +19,19 @@ SCALE_BLOCK = 128
 class LowLatencyRound:
     """A dispatch and, later, its combine. Live until it is finished or nobody holds it any more."""
 
-    def __init__(self, communicator: Communicator, topk_idx: torch.Tensor) -> None:
+    def __init__(
+        self,
+        communicator: Communicator,
+        topk_idx: torch.Tensor,
+        shape: _native.LowLatencyShape,
+    ) -> None:
         self.communicator = communicator
+        self.shape = shape
+        self.num_tokens = topk_idx.shape[0]
         self.topk_idx = topk_idx.clone()
         self.native = _native.LowLatencyHandle()
+        self.kernels: Any = None  # of a round on a GPU: what its kernels leave for each other
+        self.half = 0  # of a round on a GPU: its zero-copy buffer
         self.received = False
         self.combined = False
         self.finished = False
@@ -47,7 +57,7 @@ class LowLatencyHandle(tuple[torch.Tensor, torch.Tensor, int, int, int]):
     ) -> LowLatencyHandle:
         """The handle of a new round."""
         handle = cls((src_info, layout_range, shape.max_tokens, shape.hidden, shape.num_experts))
-        handle.round = LowLatencyRound(communicator, topk_idx)
+        handle.round = LowLatencyRound(communicator, topk_idx, shape)
         return handle
 
 
@@ -90,6 +100,7 @@ def checked_dispatch(
     use_fp8: bool,
     round_scale: bool,
     use_ue8m0: bool,
+    device: torch.device = CPU,
 ) -> DispatchArguments:
     """Arguments of ``Buffer.low_latency_dispatch``, or ArgumentError, CapacityError."""
     expect_experts(num_experts, num_ranks)
@@ -98,13 +109,13 @@ def checked_dispatch(
             f"num_max_dispatch_tokens_per_rank is {max_tokens}, but must be between 1 and "
             f"{schema.MAX_VALUE}"
         )
-    rows = expect_tensor("x", x, [torch.bfloat16], [None, None])
+    rows = expect_tensor("x", x, [torch.bfloat16], [None, None], device=device)
     expect_rows("x", rows)
     if rows.shape[0] > max_tokens:
         raise CapacityError(
             f"x has {rows.shape[0]} tokens, but num_max_dispatch_tokens_per_rank is {max_tokens}"
         )
-    idx = expect_topk(topk_idx, rows.shape[0], num_experts)
+    idx = expect_topk(topk_idx, rows.shape[0], num_experts, device)
     if (round_scale or use_ue8m0) and not use_fp8:
         raise ArgumentError("round_scale and use_ue8m0 are options of use_fp8=True")
     kind = _BF16
@@ -115,8 +126,8 @@ def checked_dispatch(
             raise ArgumentError(f"hidden is {rows.shape[1]}, but must be a multiple of {block}")
     if statistics is not None:
         name = "cumulative_local_expert_recv_stats"
-        expect_tensor(name, statistics, [torch.int32], [num_experts // num_ranks])
-    _expect_wait_stats("dispatch_wait_recv_cost_stats", wait_us, num_ranks)
+        expect_tensor(name, statistics, [torch.int32], [num_experts // num_ranks], device=device)
+    _expect_wait_stats("dispatch_wait_recv_cost_stats", wait_us, num_ranks, device)
     shape = _native.LowLatencyShape(max_tokens, rows.shape[1], num_experts, idx.shape[1], kind)
     return DispatchArguments(rows, idx, shape, statistics, wait_us)
 
@@ -162,28 +173,30 @@ def checked_combine(
     zero_copy: bool,
     out: torch.Tensor | None,
     wait_us: torch.Tensor | None,
+    device: torch.device = CPU,
 ) -> CombineArguments:
     """Arguments of ``Buffer.low_latency_combine``, or ArgumentError."""
     known = checked_handle(handle, communicator).round
     expect_open(known)
-    shape = known.native.shape
+    shape = known.shape
     ranks = communicator.size
     experts, capacity = shape.num_experts // ranks, ranks * shape.max_tokens
-    rows = expect_tensor("x", x, [torch.bfloat16], [experts, capacity, shape.hidden])
-    idx = expect_topk(topk_idx, known.native.num_tokens, shape.num_experts)
-    if not torch.equal(idx, known.topk_idx):
+    rows = expect_tensor("x", x, [torch.bfloat16], [experts, capacity, shape.hidden], device=device)
+    idx = expect_topk(topk_idx, known.num_tokens, shape.num_experts, device)
+    # On a GPU nobody waits to compare: the indices of the dispatch are used in any case.
+    if device.type == "cpu" and not torch.equal(idx, known.topk_idx):
         raise ArgumentError("topk_idx differs from that of the dispatch that made the handle")
-    weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape)
+    weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape, device=device)
     if use_logfmt and zero_copy:
         raise ArgumentError("use_logfmt and zero_copy exclude each other")
     if use_logfmt and shape.hidden % SCALE_BLOCK:
         raise ArgumentError(f"hidden is {shape.hidden}, but LogFMT needs a multiple of 128")
-    result = [known.native.num_tokens, shape.hidden]
+    result = [known.num_tokens, shape.hidden]
     if out is None:
-        out = torch.empty(result, dtype=torch.bfloat16, device="cpu")
+        out = torch.empty(result, dtype=torch.bfloat16, device=device)
     else:
-        expect_tensor("out", out, [torch.bfloat16], result)
-    _expect_wait_stats("combine_wait_recv_cost_stats", wait_us, ranks)
+        expect_tensor("out", out, [torch.bfloat16], result, device=device)
+    _expect_wait_stats("combine_wait_recv_cost_stats", wait_us, ranks, device)
     # The copy: a hook reads it later, when the caller may have changed its own.
     return CombineArguments(
         rows, known.topk_idx, weights, known, use_logfmt, zero_copy, out, wait_us
@@ -209,6 +222,8 @@ def expect_open(begun: LowLatencyRound) -> None:
         raise ArgumentError("handle was combined already, or belongs to an epoch that is over")
 
 
-def _expect_wait_stats(name: str, tensor: torch.Tensor | None, num_ranks: int) -> None:
+def _expect_wait_stats(
+    name: str, tensor: torch.Tensor | None, num_ranks: int, device: torch.device
+) -> None:
     if tensor is not None:
-        expect_tensor(name, tensor, [torch.int64], [num_ranks])
+        expect_tensor(name, tensor, [torch.int64], [num_ranks], device=device)

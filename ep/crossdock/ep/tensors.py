@@ -13,6 +13,7 @@ from crossdock.proxy import Communicator, schema
 from crossdock.proxy._native import Communicator as NativeCommunicator
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
+CPU = torch.device("cpu")
 FP8 = torch.float8_e4m3fn
 ROW_GRANULE = 16
 MAX_ROW_BYTES = schema.MAX_TRANSFER_BYTES - 256
@@ -26,12 +27,13 @@ def expect_tensor(
     shape: Sequence[int | None],
     *,
     contiguous: bool = True,
+    device: torch.device = CPU,
 ) -> torch.Tensor:
-    """``tensor``, when it is one on the CPU with this dtype and shape (None: any size)."""
+    """``tensor``, when it is one on the device with this dtype and shape (None: any size)."""
     if not isinstance(tensor, torch.Tensor):
         raise ArgumentError(f"{name} is a {type(tensor).__name__}, but must be a tensor")
-    if tensor.device.type != "cpu":
-        raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for CPU tensors")
+    if tensor.device != device:
+        raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for {device}")
     if tensor.layout != torch.strided:
         raise ArgumentError(f"{name} has the layout {tensor.layout}, but must be dense")
     if tensor.dtype not in dtypes:
@@ -82,12 +84,20 @@ def expect_experts(num_experts: int, num_ranks: int) -> None:
         )
 
 
-def expect_topk(topk_idx: object, num_tokens: int | None, num_experts: int) -> torch.Tensor:
-    """int64 [num_tokens, topk] with entries of -1 .. num_experts - 1."""
-    tensor = expect_tensor("topk_idx", topk_idx, [torch.int64], [num_tokens, None])
+def expect_topk(
+    topk_idx: object,
+    num_tokens: int | None,
+    num_experts: int,
+    device: torch.device = CPU,
+) -> torch.Tensor:
+    """int64 [num_tokens, topk] with entries of -1 .. num_experts - 1.
+
+    On a GPU the entries are not looked at: kernels do, and the next call tells.
+    """
+    tensor = expect_tensor("topk_idx", topk_idx, [torch.int64], [num_tokens, None], device=device)
     if not 1 <= tensor.shape[1] <= MAX_TOPK:
         raise CapacityError(f"top-k is {tensor.shape[1]}, but must be between 1 and {MAX_TOPK}")
-    if tensor.numel():
+    if tensor.numel() and device.type == "cpu":
         low, high = (int(bound) for bound in torch.aminmax(tensor))
         if low < -1 or high >= num_experts:
             wrong = low if low < -1 else high

@@ -127,6 +127,7 @@ class Builder:
         config.num_proxies = num_proxies
         config.threads = threaded
         config.caretaker = True
+        config.sleep_us_max = self._options.proxy_sleep_us
         if threaded and self._options.pin:
             config.cpus = list(topology.cpus_for(num_proxies, shares[self._rank]))
         config.main_bytes = max(self._request.main_bytes, _PAGE_BYTES)

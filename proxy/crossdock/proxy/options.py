@@ -35,6 +35,12 @@ class Options:
     """0 runs the proxy inline in whoever waits; None decides by free cores."""
     pin: bool = True
     """Pin proxy threads to cores of the process's cpuset."""
+    proxy_sleep_us: int = 1000
+    """Longest sleep of a proxy thread that has nothing to do; 0: it only yields. A GPU cannot wake
+    it, so a Buffer on a GPU that finds the default takes 0."""
+    peer_access: bool = True
+    """GPUs of one node write into each other's memory themselves where they can; only counters go
+    through proxies then."""
     timeout_s: float = 30.0
     """Deadline of every wait that is given none."""
     heap_bytes: int | None = None
@@ -93,6 +99,7 @@ class Options:
         if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
             raise ArgumentError(f"timeout_s is {self.timeout_s}, but must be a positive number")
         _within("proxy_threads", self.proxy_threads, 0, 64)
+        _within("proxy_sleep_us", self.proxy_sleep_us, 0, 1_000_000)
         _within("heap_bytes", self.heap_bytes, 1, schema.MAX_REGION_BYTES)
         _within("ring_slots", self.ring_slots, 2, 1 << 24)
         _within("window", self.window, 2, 1 << 20)

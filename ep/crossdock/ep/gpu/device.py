@@ -1,0 +1,202 @@
+"""A GPU that shares rings, counters and regions with the proxies of its rank."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+import weakref
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import torch
+
+from crossdock.ep.gpu.platform import Platform
+from crossdock.ep.kernels import view as table
+from crossdock.proxy import Communicator, Exchange
+from crossdock.proxy._native import Communicator as Native
+from crossdock.proxy.bootstrap import agree
+from crossdock.proxy.errors import CapacityError, TransportError
+
+_MAIN_REGION = 0
+_PAGE_BYTES = 4096
+_Cell = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """How the other ranks may reach the low-latency region of a rank's device."""
+
+    backend: str
+    handle: bytes
+    size: int
+
+
+class Device:
+    """Tables and memory that kernels and proxies share. Building one is collective.
+
+    Args:
+        exchange: how the ranks meet.
+        region_at, region_bytes: the low-latency part of the main region.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        communicator: Communicator,
+        exchange: Exchange,
+        region_at: int,
+        region_bytes: int,
+    ) -> None:
+        self.platform = platform
+        self.communicator = communicator
+        self.region_at = region_at
+        self.region_bytes = region_bytes
+        self.num_rings = communicator.num_proxies
+        self.ring_slots = communicator.options.ring_slots
+        self._expect_capacity()
+        self._held = _Held(platform)
+        self._turn = threading.RLock()
+        native = communicator.native
+        self._finalizer = weakref.finalize(self, self._held.release)
+        self.region = self._held.allocate(region_bytes) if region_bytes else 0
+        self.peers = self._reach(exchange)
+        self._rings = [address for address, _ in native.ring_stretches()]
+        self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
+        stretches = [native.counter_stretch(), *native.ring_stretches()]
+        if not all(self.peers) and region_bytes:
+            address, _ = native.region_stretch(_MAIN_REGION)
+            stretches.append((address + region_at, region_bytes))
+        for address, size in stretches:
+            self._held.pin(address, size)
+        self.view = self._view_of(native)
+        self.state = torch.zeros(table.STATE_WORDS, dtype=torch.int64, device=platform.device)
+
+    def _expect_capacity(self) -> None:
+        if self.num_rings > table.MAX_RINGS:
+            raise CapacityError(
+                f"{self.num_rings} proxies, but a GPU serves at most {table.MAX_RINGS} rings"
+            )
+        if self.communicator.size > self.ring_slots:
+            raise CapacityError(
+                f"ring_slots is {self.ring_slots}, but a GPU needs one for each of "
+                f"{self.communicator.size} ranks"
+            )
+
+    def _reach(self, exchange: Exchange) -> list[int]:
+        """Address here of each rank's region, 0 where one of the two cannot write to the other."""
+        rank, size = exchange.rank, exchange.size
+        timeout_s = self.communicator.options.timeout_s
+
+        def offer() -> Offer:
+            handle = self.platform.share(self.region) if self.region else b""
+            return Offer(self.platform.backend, handle, self.region_bytes)
+
+        offers = agree(exchange, timeout_s, Offer, offer, "use GPUs in a Buffer")
+        mine = offers[rank]
+        peers = [0] * size
+        nodes = self.communicator.node_of
+        for peer, theirs in enumerate(offers):
+            near = nodes[peer] == nodes[rank] and self.communicator.options.peer_access
+            if not near or not self.region or theirs.backend != mine.backend:
+                continue
+            if peer == rank:
+                peers[peer] = self.region
+            elif theirs.handle:
+                with contextlib.suppress(TransportError):
+                    peers[peer] = self._held.open(theirs.handle, theirs.size)
+        reached = agree(
+            exchange, timeout_s, list[bool], lambda: [p != 0 for p in peers], "use GPUs in a Buffer"
+        )
+        return [p if reached[peer][rank] else 0 for peer, p in enumerate(peers)]
+
+    def _view_of(self, native: Native) -> torch.Tensor:
+        view = torch.zeros(table.PEERS.value + len(self.peers), dtype=torch.int64, device="cpu")
+        view[table.COUNTERS.value] = native.counter_stretch()[0]
+        view[table.CONTROL.value] = self.control.data_ptr()
+        view[table.STAGED.value] = native.region_stretch(_MAIN_REGION)[0] + self.region_at
+        view[table.DIRECT.value] = self.region
+        for ring, address in enumerate(self._rings):
+            view[table.RINGS.value + ring] = address
+        view[table.PEERS.value :] = torch.tensor(self.peers, dtype=torch.int64, device="cpu")
+        return view.to(self.platform.device)
+
+    def region_tensor(self, offset: int, size: int) -> torch.Tensor:
+        """uint8 [size] of the low-latency region on the device, from an offset on."""
+        return self.platform.bytes_at(self.region, self.region_bytes)[offset : offset + size]
+
+    @contextlib.contextmanager
+    def host_rings(self) -> Iterator[None]:
+        """Within the block the host writes commands, and no kernel runs."""
+        with self._turn:
+            cells = self._tickets_to_host()
+            try:
+                yield
+            finally:
+                self._tickets_to_device(cells)
+
+    def _tickets_to_host(self) -> list[_Cell]:
+        self.platform.synchronize()
+        first = table.TICKETS.value
+        tickets = self.state[first : first + self.num_rings].cpu()
+        cells = [_word(address + Native.RING_RESERVED_AT) for address in self._rings]
+        for cell, ticket in zip(cells, tickets.tolist(), strict=True):
+            cell[0] = ticket
+        return cells
+
+    def _tickets_to_device(self, cells: list[_Cell]) -> None:
+        first = table.TICKETS.value
+        now = torch.tensor([int(cell[0]) for cell in cells], dtype=torch.int64, device="cpu")
+        self.state[first : first + self.num_rings] = now.to(self.platform.device)
+
+    def release(self) -> None:
+        """Give the rings to the host for good, and all memory back. Kernels must have ended."""
+        self._tickets_to_host()
+        self._finalizer()
+
+
+def _word(address: int) -> _Cell:
+    return np.ctypeslib.as_array((ctypes.c_int64 * 1).from_address(address))
+
+
+class _Held:
+    """What has to be given back, in the order in which it may be."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._pinned: list[int] = []
+        self._opened: list[int] = []
+        self._allocated: list[int] = []
+        self._control: torch.Tensor | None = None
+
+    def control(self, words: int) -> torch.Tensor:
+        """int32 [words] of the host that kernels see."""
+        pages = -(-4 * words // _PAGE_BYTES) + 1
+        whole = torch.zeros(pages * _PAGE_BYTES, dtype=torch.uint8, device="cpu")
+        skip = -whole.data_ptr() % _PAGE_BYTES
+        control = whole[skip : skip + 4 * words].view(torch.int32)
+        self._control = control  # as long as it is pinned
+        self.pin(control.data_ptr(), (pages - 1) * _PAGE_BYTES)
+        return control
+
+    def pin(self, address: int, size: int) -> None:
+        self._platform.pin(address, size)
+        self._pinned.append(address)
+
+    def allocate(self, size: int) -> int:
+        address = self._platform.allocate(size)
+        self._allocated.append(address)
+        return address
+
+    def open(self, handle: bytes, size: int) -> int:
+        address = self._platform.open(handle, size)
+        self._opened.append(address)
+        return address
+
+    def release(self) -> None:
+        while self._opened:
+            self._platform.close(self._opened.pop())
+        while self._pinned:
+            self._platform.unpin(self._pinned.pop())
+        while self._allocated:
+            self._platform.free(self._allocated.pop())

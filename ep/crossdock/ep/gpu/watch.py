@@ -1,0 +1,176 @@
+"""Watches over the waits of a GPU: what makes one pointless, when its time is over, and which ranks
+it can go on without. Kernels wait without an end of their own; this thread is their deadline.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from crossdock.ep import _native
+from crossdock.ep.gpu.device import Device
+from crossdock.ep.kernels import view as table
+from crossdock.proxy import diagnosis
+from crossdock.proxy._native import FaultCode, PeerState, WaitStatus
+from crossdock.proxy.errors import (
+    ArgumentError,
+    CrossdockError,
+    CutOff,
+    DeadlineExceeded,
+    MismatchError,
+    PeerLost,
+)
+
+_TICK_S = 0.002
+_TELL_S = 0.25
+"""For a kernel to say who is missing; it looks at each turn of its wait."""
+_NAMES = {
+    _native.TOKEN_COUNTER: "low-latency dispatch: tokens",
+    _native.RESULT_COUNTER: "low-latency combine: rows of experts",
+    _native.CREDIT_COUNTER: "low-latency dispatch: credits",
+}
+
+
+class Watch:
+    """The thread, and the error that it found.
+
+    Args:
+        masking: ranks that do not answer are masked, instead of failing the wait.
+    """
+
+    def __init__(self, device: Device, engine: _native.Engine, masking: bool) -> None:
+        self._device = device
+        self._communicator = device.communicator
+        self._native = device.communicator.native
+        self._engine = engine
+        self._masking = masking
+        self._cells = device.control.numpy()
+        self._timeout_s = device.communicator.options.timeout_s
+        self._error: CrossdockError | None = None
+        self._end = threading.Event()
+        self._seen = 0
+        self._since = 0.0
+        self._thread = threading.Thread(target=self._run, name="crossdock-gpu-watch", daemon=True)
+        self._thread.start()
+
+    def raise_if_failed(self) -> None:
+        """Raise what a kernel has met since the last call. Its results are not defined."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        diagnosis.raise_if_faulty(self._communicator, "a call on a GPU")
+        self._raise_reports()
+
+    def mask(self, rank: int) -> None:
+        """Leave a rank out, for good."""
+        self._cells[table.EXCUSED.value + rank] = 1
+        self._engine.mask(rank)
+
+    def close(self) -> None:
+        """End the thread, and every wait of a kernel."""
+        self._cells[table.STOP.value] = table.GIVE_UP.value
+        self._end.set()
+        self._thread.join()
+
+    # ---- what kernels report ----------------------------------------------------------------
+
+    def _raise_reports(self) -> None:
+        wrong = int(self._cells[table.BAD_INDEX.value])
+        if wrong:
+            self._cells[table.BAD_INDEX.value] = 0
+            raise ArgumentError(
+                f"entry {wrong - 1} of topk_idx of an earlier call was neither -1 nor an expert; "
+                "it was taken for -1"
+            )
+        other = int(self._cells[table.MISMATCH.value])
+        if other:
+            self._cells[table.MISMATCH.value] = 0
+            first = table.THEIR_SHAPE.value
+            tokens, hidden, experts, topk, form = self._cells[first : first + 5].tolist()
+            raise MismatchError(
+                f"rank {self._communicator.rank}: low-latency dispatch: rank {other - 1} called "
+                f"with num_max_dispatch_tokens_per_rank={tokens}, hidden={hidden}, "
+                f"num_experts={experts}, top-k={topk}, format={form}, and this rank with others; "
+                "they must be the same on every rank"
+            )
+
+    # ---- the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._end.wait(_TICK_S):
+            try:
+                self._look()
+            except CrossdockError as error:
+                self._fail(error)
+
+    def _look(self) -> None:
+        waiting = int(self._cells[table.WAITING.value])
+        waits = int(self._cells[table.WAITS.value])
+        if waiting == 0 or waits != self._seen:
+            self._seen, self._since = waits, time.monotonic()
+        if self._cells[table.STOP.value] == table.GIVE_UP.value:
+            return
+        code, _, _ = self._native.fault()
+        if code != FaultCode.NONE:
+            self._cells[table.STOP.value] = table.GIVE_UP.value
+        if waiting == 0:
+            return
+        diagnosis.raise_if_faulty(self._communicator, self._name(waiting))
+        gone = [p for p in range(self._communicator.size) if self._is_gone(p)]
+        if gone or time.monotonic() - self._since > self._timeout_s:
+            self._judge(waiting, gone)
+
+    def _is_gone(self, peer: int) -> bool:
+        state, _, _ = self._native.peer_state(peer)
+        return state in (PeerState.LEFT, PeerState.LOST)
+
+    def _judge(self, waiting: int, gone: list[int]) -> None:
+        """A peer is gone, or the time is over: whom does the kernel wait for?"""
+        missing = self._missing()
+        vain = [peer for peer in gone if peer in missing]
+        late = time.monotonic() - self._since > self._timeout_s
+        if not vain and not (late and missing):
+            return
+        if self._masking:
+            for peer in vain or missing:
+                self.mask(peer)
+            self._since = time.monotonic()
+            return
+        diagnosis.raise_for(
+            self._communicator,
+            WaitStatus.PEER_GONE if vain else WaitStatus.DEADLINE,
+            vain or missing,
+            self._name(waiting),
+            timeout_s=self._timeout_s,
+            counter=waiting - 1,
+        )
+
+    def _missing(self) -> list[int]:
+        """What the kernel says; nobody when its wait ended meanwhile."""
+        self._cells[table.TOLD.value] = 0
+        self._cells[table.STOP.value] = table.TELL.value
+        end = time.monotonic() + _TELL_S
+        while self._cells[table.TOLD.value] == 0 and self._cells[table.WAITING.value] != 0:
+            if time.monotonic() > end:
+                break
+            time.sleep(_TICK_S / 4)
+        self._cells[table.STOP.value] = 0
+        if self._cells[table.WAITING.value] == 0:
+            return []
+        first = table.EXCUSED.value + self._communicator.size
+        flags = self._cells[first : first + self._communicator.size]
+        return [peer for peer, flag in enumerate(flags.tolist()) if flag]
+
+    def _name(self, waiting: int) -> str:
+        index = waiting - 1
+        return _NAMES.get(index) or _NAMES.get(index - 1, "a counter")
+
+    def _fail(self, error: CrossdockError) -> None:
+        self._error = error
+        blame = None
+        if isinstance(error, PeerLost) and not isinstance(error, CutOff):
+            blame = error.rank
+        if isinstance(error, DeadlineExceeded) and error.missing:
+            blame = error.missing[0]
+        self._cells[table.STOP.value] = table.GIVE_UP.value
+        self._communicator.abort(blame)

@@ -1,0 +1,133 @@
+"""Low-latency combine: `give_back` sends the rows of experts, `reduce` sums them."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from crossdock.ep._native import RESULT_COUNTER
+from crossdock.ep.kernels.bf16 import bf16_bits
+from crossdock.ep.kernels.low_latency_receive import RESULT, TOKEN_INDEX, is_last
+from crossdock.ep.kernels.ring import ADD, WRITE_ADD, push, signal_low, write_high, write_low
+from crossdock.ep.kernels.rows import copy_row
+from crossdock.ep.kernels.view import (
+    COMBINE_DONE,
+    EXCUSED,
+    PEERS,
+    STAGED,
+    base_from,
+    control_at,
+    direct_to,
+)
+
+RESULT_ROWS = tl.constexpr(RESULT_COUNTER)
+
+
+@triton.jit
+def give_back(
+    view,
+    state,
+    x,
+    round_in,
+    count,
+    origin,
+    half_bytes,
+    region_at,
+    results_at,
+    results_per_token,
+    out_results_at,
+    max_tokens,
+    SHARE: tl.constexpr,
+    RANKS: tl.constexpr,
+    RANK_LANES: tl.constexpr,
+    LOCAL: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    CHUNK: tl.constexpr,
+    RINGS: tl.constexpr,
+    CAPACITY: tl.constexpr,
+):
+    """SHARE programs an expert: each row into its place at its source.
+
+    A row that a proxy carries is counted by itself. When all programs are done, the last one tells
+    the ranks that were written to directly, with one addition each.
+    """
+    local = tl.program_id(0) // SHARE
+    round_ = tl.load(round_in)
+    half = (round_ & 1) * half_bytes
+    first_row = local.to(tl.int64) * RANKS * max_tokens
+    number = tl.load(count + local)
+    size: tl.constexpr = 2 * HIDDEN
+    zero = tl.full((), 0, tl.int64)
+    for row in range(tl.program_id(0) % SHARE, number, SHARE):
+        packed = tl.load(origin + first_row + row)
+        source = packed & 0xFFF
+        token = packed >> TOKEN_INDEX
+        result = (packed >> RESULT) & 0xFF
+        there = half + results_at + (token * results_per_token + result) * size
+        staged = half + out_results_at + (first_row + row) * size
+        direct = tl.load(view + PEERS + source)
+        excused = tl.load(control_at(view, EXCUSED + source), volatile=True)
+        if excused == 0:
+            to = tl.where(direct != 0, direct + there, tl.load(view + STAGED) + staged)
+            copy_row(x.to(tl.int64) + (first_row + row) * size, to, size // 4, CHUNK)
+            if direct == 0:
+                one = tl.arange(0, 1)
+                bytes_ = zero + (size + 15) // 16 * 16
+                low = write_low(
+                    zero + WRITE_ADD,
+                    source,
+                    bytes_,
+                    zero,
+                    zero,
+                    RESULT_ROWS + (round_ & 1),
+                    zero + 1,
+                )
+                high = write_high(region_at + staged, region_at + there)
+                ring = row % RINGS
+                push(view, state, ring, low + one, high + one, one == 0, CAPACITY)
+    if is_last(state, COMBINE_DONE, LOCAL * SHARE):
+        lane = tl.arange(0, RANK_LANES)
+        known = lane < RANKS
+        excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
+        told = known & (excused == 0) & (direct_to(view, lane, known) != 0)
+        low = signal_low(zero + ADD, lane.to(tl.int64), RESULT_ROWS + (round_ & 1), zero + 1)
+        push(view, state, (round_ % RINGS).to(tl.int32), low, low * 0, told, CAPACITY)
+
+
+@triton.jit
+def reduce(
+    view,
+    out,
+    round_in,
+    topk_idx,
+    topk_weights,
+    result_slot,
+    arrived_in,
+    half_bytes,
+    results_at,
+    results_per_token,
+    HIDDEN: tl.constexpr,
+    LOCAL: tl.constexpr,
+    K: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """One program a token and chunk of channels: the weighted sum in float32, in the order of k.
+
+    `out` [tokens, hidden] is bf16 as int16.
+    """
+    token = tl.program_id(0)
+    channel = tl.program_id(1) * CHUNK + tl.arange(0, CHUNK)
+    inside = channel < HIDDEN
+    half = (tl.load(round_in) & 1) * half_bytes
+    total = tl.zeros((CHUNK,), tl.float32)
+    for k in range(K):
+        slot = tl.load(result_slot + token * K + k)
+        if slot >= 0:
+            rank = (tl.load(topk_idx + token * K + k) // LOCAL).to(tl.int32)
+            if tl.load(arrived_in + rank) != 0:
+                weight = tl.load(topk_weights + token * K + k)
+                row = results_at + (token.to(tl.int64) * results_per_token + slot) * 2 * HIDDEN
+                address = (base_from(view, rank) + half + row).to(tl.pointer_type(tl.bfloat16))
+                values = tl.load(tl.multiple_of(address, 16) + channel, mask=inside, other=0.0)
+                total += weight * values.to(tl.float32)
+    tl.store(out + token.to(tl.int64) * HIDDEN + channel, bf16_bits(total), mask=inside)

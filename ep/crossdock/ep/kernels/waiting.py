@@ -1,0 +1,86 @@
+"""Waits for counters. The deadline is the host's: it sees who waits, and raises the stop flag."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from crossdock.ep.kernels.system import clock_ns, fence_system, poll
+from crossdock.ep.kernels.view import (
+    COUNTERS,
+    EXCUSED,
+    FENCE,
+    GIVE_UP,
+    STOP,
+    TELL,
+    TOLD,
+    WAITING,
+    WAITS,
+    control_at,
+    words_at,
+)
+
+
+@triton.jit
+def await_counters(
+    view,
+    state,
+    round_in,
+    expected,
+    arrived_out,
+    wait_us,
+    INDEX: tl.constexpr,
+    SEALED: tl.constexpr,
+    FROM_ROUND: tl.constexpr,
+    TIMED: tl.constexpr,
+    RANKS: tl.constexpr,
+    RANK_LANES: tl.constexpr,
+    NUM_COUNTERS: tl.constexpr,
+    BACKEND: tl.constexpr,
+):
+    """One program: wait until the counter of each rank is ready, and start its next round.
+
+    A counter is ready when it is sealed and complete (SEALED), or has `expected[rank]` arrivals.
+    Writes `arrived_out` [ranks]: 1 where it was, 0 where the rank is excused or the wait was
+    stopped. With TIMED adds the microseconds waited for each rank to `wait_us`. Rounds before
+    FROM_ROUND have nothing to wait for.
+    """
+    round_ = tl.load(round_in)
+    index = INDEX + (round_ & 1).to(tl.int32)
+    lane = tl.arange(0, RANK_LANES)
+    known = lane < RANKS
+    counter = words_at(tl.load(view + COUNTERS)) + lane * NUM_COUNTERS + index
+    wanted = tl.load(expected + lane, mask=known, other=0).to(tl.int64)
+    waits = poll(control_at(view, WAITS))
+    tl.store(control_at(view, WAITS), waits + 1)
+    tl.store(control_at(view, WAITING), index + 1)
+    start = clock_ns(BACKEND)
+    waited = tl.zeros((RANK_LANES,), tl.int64)
+    done = ~known | (round_ < FROM_ROUND)
+    arrived = tl.zeros((RANK_LANES,), tl.int32)
+    open_ = tl.full((), 1, tl.int32)
+    while open_ != 0:
+        word = tl.load(counter, mask=known, other=0, volatile=True)
+        excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
+        stopped = poll(control_at(view, STOP))
+        if SEALED:
+            # Bit 63 says that the upper half is the total.
+            ready = (word < 0) & ((word & 0xFFFFFFFF) == ((word >> 32) & 0x7FFFFFFF))
+        else:
+            ready = word == wanted
+        ready = ready & known
+        if TIMED:
+            waited = tl.where(ready & (arrived == 0), clock_ns(BACKEND) - start, waited)
+        arrived = tl.where(ready, 1, arrived)
+        done = done | ready | (excused != 0)
+        if stopped == TELL:
+            tl.store(control_at(view, EXCUSED + RANKS) + lane, (~done).to(tl.int32), mask=known)
+            tl.store(control_at(view, TOLD), 1)
+        open_ = tl.where(stopped == GIVE_UP, 0, tl.max((~done).to(tl.int32), 0))
+    tl.store(counter, tl.zeros((RANK_LANES,), tl.int64), mask=known & (arrived != 0))
+    fence_system(state + FENCE)
+    tl.store(arrived_out + lane, arrived, mask=known)
+    tl.store(control_at(view, WAITING), 0)
+    if TIMED:
+        total = tl.load(wait_us + lane, mask=known, other=0)
+        tl.store(wait_us + lane, total + waited // 1000, mask=known & (arrived != 0))

@@ -1,0 +1,124 @@
+"""Compiles each kernel that a round launches for a GPU that is not there.
+
+    python -m tests.ep.kernels.compile_only cuda:90 fp8 [FOLDER]
+
+Prints a line for each kernel, with the size of its binary; writes the assembly into the folder.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from crossdock.ep import _native
+from crossdock.ep.gpu.launch import Launcher
+
+FORMATS = {"bf16": 0, "fp8": 1, "fp8 rounded": 2, "fp8 ue8m0": 3}
+TARGETS = {
+    "cuda:80": GPUTarget("cuda", 80, 32),
+    "cuda:90": GPUTarget("cuda", 90, 32),
+    "cuda:100": GPUTarget("cuda", 100, 32),
+    "hip:gfx942": GPUTarget("hip", "gfx942", 64),
+}
+_POINTERS = {
+    torch.int64: "*i64",
+    torch.int32: "*i32",
+    torch.int16: "*i16",
+    torch.uint8: "*u8",
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+}
+_COMPILE_OPTIONS = {"num_warps", "enable_fp_fusion"}
+Launch = tuple[JITFunction[Any], tuple[Any, ...], dict[str, Any]]
+
+
+def launches(target: GPUTarget, form: str) -> list[Launch]:
+    """What a dispatch and its combine launch, on 8 ranks with 64 experts."""
+    shape = _native.LowLatencyShape(128, 7168, 64, 8, FORMATS[form])
+    return list(_recorded(target.backend, shape))
+
+
+def _recorded(backend: str, shape: _native.LowLatencyShape) -> Iterator[Launch]:
+    ranks, tokens = 8, 4
+    here = torch.device("cpu")
+    words = torch.zeros(256, dtype=torch.int64)
+    device = types.SimpleNamespace(
+        platform=types.SimpleNamespace(backend=backend, device=here),
+        communicator=types.SimpleNamespace(rank=1, size=ranks),
+        num_rings=4,
+        ring_slots=4096,
+        region_at=0,
+        view=words,
+        state=words,
+    )
+    engine = types.SimpleNamespace(
+        low_latency_half_bytes=lambda: 1 << 33,  # so that it is compiled as 64 bits
+    )
+    seen: list[Launch] = []
+
+    def run(fn: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+        seen.append((fn, args, kwargs))
+
+    with mock.patch.object(JITFunction, "run", run):
+        launcher = Launcher(device, engine, shape)  # type: ignore[arg-type]
+        begun = launcher.new_round(tokens)
+        x = torch.zeros((tokens, shape.hidden), dtype=torch.bfloat16)
+        idx = torch.zeros((tokens, shape.topk), dtype=torch.int64)
+        weights = torch.zeros((tokens, shape.topk))
+        counted = torch.zeros(8, dtype=torch.int32)
+        launcher.send(begun, x, idx)
+        rows = x if shape.format == 0 else x.view(torch.uint8)[:, : shape.hidden].contiguous()
+        scales = None if shape.format == 0 else weights
+        launcher.receive(begun, rows, scales, counted, words, counted, words)
+        launcher.give_back(begun, x)
+        launcher.reduce(begun, idx, weights, x, words)
+    yield from seen
+
+
+def compiled(launch: Launch, target: GPUTarget) -> Any:
+    """The binary of one launch, or what the compiler raises."""
+    fn, args, kwargs = launch
+    options = {name: kwargs[name] for name in _COMPILE_OPTIONS & kwargs.keys()}
+    values = dict(zip(fn.arg_names, args, strict=False)) | kwargs
+    signature, constants, attributes = {}, {}, {}
+    for index, (name, parameter) in enumerate(zip(fn.arg_names, fn.params, strict=True)):
+        value = values[name]
+        if parameter.is_constexpr:
+            signature[name] = "constexpr"
+            constants[(index,)] = value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = _POINTERS[value.dtype]
+            attributes[(index,)] = [["tt.divisibility", 16]]
+        else:
+            signature[name] = "i32" if abs(value) < 1 << 31 else "i64"
+            if value % 16 == 0:
+                attributes[(index,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=fn, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=target, options=options)
+
+
+def main() -> None:
+    """See the module."""
+    target = TARGETS[sys.argv[1]]
+    for launch in launches(target, sys.argv[2]):
+        binary = compiled(launch, target)
+        kind = "cubin" if target.backend == "cuda" else "hsaco"
+        size = len(binary.asm[kind])
+        sys.stdout.write(f"{launch[0].__name__} {size} bytes, shared {binary.metadata.shared}\n")
+        if len(sys.argv) > 3:
+            text = binary.asm["ptx" if target.backend == "cuda" else "amdgcn"]
+            (Path(sys.argv[3]) / f"{launch[0].__name__}.txt").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
