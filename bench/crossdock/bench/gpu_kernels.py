@@ -20,6 +20,7 @@ def flood(
     BATCH: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
+    BACKEND: tl.constexpr,
 ):
     """Each program pushes BATCH additions to a counter, `pushes` times, into one of the rings."""
     lane = tl.arange(0, BATCH)
@@ -27,7 +28,7 @@ def flood(
     low = signal_low(zero + ADD, zero + PEER, zero + COUNTER, zero + 1)
     for _ in range(pushes):
         ring = tl.program_id(0) % RINGS
-        push(view, state, ring, low, zero, lane < BATCH, CAPACITY)
+        push(view, state, ring, low, zero, lane < BATCH, CAPACITY, BACKEND)
 
 
 @triton.jit
@@ -51,10 +52,10 @@ def ping(
     seen = poll(counter)
     for number in range(exchanges):
         start = clock_ns(BACKEND)
-        push(view, state, number % RINGS, low, zero, one == 0, CAPACITY)
+        push(view, state, number % RINGS, low, zero, one == 0, CAPACITY, BACKEND)
         stopped = poll(control_at(view, STOP))
         while (poll(counter) == seen) & (stopped == 0):
             stopped = poll(control_at(view, STOP))
-        fence_system(state + FENCE)
+        fence_system(state + FENCE, BACKEND)
         tl.store(nanoseconds + number, clock_ns(BACKEND) - start)
         seen += 1

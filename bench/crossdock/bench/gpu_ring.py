@@ -66,6 +66,7 @@ def _measured(plan: Plan, platform: Platform, device: Device) -> list[Series]:
     rings = {
         "RINGS": device.num_rings,
         "CAPACITY": device.ring_slots,
+        "BACKEND": platform.backend,
     }
     series = []
     for batch in plan.batches:
@@ -109,8 +110,7 @@ def _latencies(plan: Plan, device: Device, rings: dict[str, object]) -> list[flo
     times = torch.zeros(plan.exchanges, dtype=torch.int64, device=device.platform.device)
     gpu_kernels.ping[(1,)](
         device.view, device.state, times, plan.exchanges,
-        PEER=0, COUNTER=_COUNTER, NUM_COUNTERS=_NUM_COUNTERS,
-        BACKEND=device.platform.backend, num_warps=1, **rings,
+        PEER=0, COUNTER=_COUNTER, NUM_COUNTERS=_NUM_COUNTERS, num_warps=1, **rings,
     )  # fmt: skip
     device.platform.synchronize()
     return [nanoseconds * 1e-9 for nanoseconds in times.tolist()]

@@ -25,6 +25,7 @@ _PROGRAMS = 264
 _TILE = 8192
 """Elements of a program's tile at most."""
 # Products are rounded before they are added, as on the CPU.
+_ATOMIC = "atomic"
 _EXACT = {"enable_fp_fusion": False}
 
 
@@ -38,6 +39,7 @@ class Round:
     sent: torch.Tensor
     expected: torch.Tensor
     arrived: torch.Tensor
+    excused: torch.Tensor
     origin: torch.Tensor
     count: torch.Tensor
 
@@ -79,6 +81,7 @@ class Launcher:
             sent=new(torch.int32, ranks),
             expected=new(torch.int32, ranks),
             arrived=new(torch.int32, ranks),
+            excused=new(torch.int32, ranks),
             origin=new(torch.int64, self._local * ranks * self._shape.max_tokens),
             count=new(torch.int32, self._local),
         )
@@ -91,7 +94,7 @@ class Launcher:
         formats = {"HIDDEN": shape.hidden, "FORMAT": shape.format, "K": shape.topk}
         self._await(state[:1], begun, _native.CREDIT_COUNTER, from_round=2)
         low_latency_dispatch.begin[(self._ranks,)](
-            view, state, topk_idx, begun.index, begun.place_of, begun.result_slot, begun.sent,
+            view, state, topk_idx, begun.excused, begun.index, begun.place_of, begun.result_slot, begun.sent,
             begun.expected, tokens,
             RANKS=self._ranks, LOCAL=self._local, K=shape.topk, K_LANES=self._k_lanes,
             TOKENS=self._tokens_at_once(), num_warps=8,
@@ -103,13 +106,15 @@ class Launcher:
                 self._half_bytes, device.region_at, layout.tokens, layout.out_tokens,
                 layout.slot_bytes, shape.max_tokens,
                 RANK=self._rank, **self._common, **formats, K_LANES=self._k_lanes, BLOCKS=blocks,
-                **self._rings, num_warps=8, **_EXACT,
+                **self._rings, FENCE_BY=_ATOMIC,
+                num_warps=8, **_EXACT,
             )  # fmt: skip
         low_latency_dispatch.seal[(device.num_rings,)](
-            view, state, begun.index, begun.sent,
+            view, state, begun.index, begun.excused, begun.sent,
             self._half_bytes, device.region_at, layout.headers, layout.out_headers,
             shape.max_tokens, shape.num_experts,
-            RANK=self._rank, **self._common, **formats, **self._rings, num_warps=1,
+            RANK=self._rank, **self._common, **formats, **self._rings,
+            FENCE_BY=device.platform.backend, num_warps=1,
         )  # fmt: skip
 
     def receive(
@@ -135,23 +140,24 @@ class Launcher:
             **formats, K_LANES=self._k_lanes, TOKENS=self._tokens_at_once(), num_warps=8,
         )  # fmt: skip
         low_latency_receive.unpack[(self._local * self._share,)](
-            device.view, device.state, begun.index, begun.count, begun.origin,
+            device.view, device.state, begun.index, begun.excused, begun.count, begun.origin,
             rows.view(torch.uint8), rows.view(torch.uint8) if scales is None else scales,
             self._half_bytes, layout.tokens, layout.slot_bytes, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, **formats,
             CHUNK=_chunk(rows.shape[-1] * rows.element_size()),
             SCALE_LANES=triton.next_power_of_2(max(1, shape.hidden // 128)), **self._rings,
+            FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
     def give_back(self, begun: Round, x: torch.Tensor) -> None:
         """The sending part of a combine."""
         device, shape, layout = self._device, self._shape, self._layout
         low_latency_combine.give_back[(self._local * self._share,)](
-            device.view, device.state, x, begun.index, begun.count, begun.origin,
+            device.view, device.state, x, begun.index, begun.excused, begun.count, begun.origin,
             self._half_bytes, device.region_at, layout.results, layout.results_per_token,
             layout.out_results, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, HIDDEN=shape.hidden,
-            CHUNK=_chunk(2 * shape.hidden), **self._rings,
+            CHUNK=_chunk(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
     def reduce(
@@ -169,8 +175,8 @@ class Launcher:
             return
         chunk = min(1024, triton.next_power_of_2(shape.hidden))
         low_latency_combine.reduce[(out.shape[0], -(-shape.hidden // chunk))](
-            self._device.view, out.view(torch.int16), begun.index, topk_idx, topk_weights, begun.result_slot,
-            begun.arrived, self._half_bytes, layout.results, layout.results_per_token,
+            self._device.view, out.view(torch.int16), begun.index, topk_idx, topk_weights,
+            begun.result_slot, begun.arrived, self._half_bytes, layout.results, layout.results_per_token,
             HIDDEN=shape.hidden, LOCAL=self._local, K=shape.topk, CHUNK=chunk, **_EXACT,
         )  # fmt: skip
 
@@ -186,10 +192,12 @@ class Launcher:
     ) -> None:
         timed: Any = begun.index if wait_us is None else wait_us
         waiting.await_counters[(1,)](
-            self._device.view, self._device.state, index, begun.expected, begun.arrived, timed,
+            self._device.view, self._device.state, index, begun.expected, begun.arrived,
+            begun.excused, timed,
             INDEX=counter, SEALED=sealed, FROM_ROUND=from_round, TIMED=wait_us is not None,
             **self._common, NUM_COUNTERS=_native.NUM_COUNTERS,
-            BACKEND=self._device.platform.backend, num_warps=1,
+            BACKEND=self._device.platform.backend, FENCE_BY=self._device.platform.backend,
+            num_warps=1,
         )  # fmt: skip
 
     def _tokens_at_once(self) -> int:

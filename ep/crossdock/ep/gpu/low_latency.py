@@ -27,8 +27,8 @@ from crossdock.proxy.errors import ArgumentError, CapacityError
 class GpuLowLatencyMode:
     """Launches kernels on the caller's stream, or with ``async_finish`` on one of its own.
 
-    What goes wrong on the device is raised by the next call. Calls may be captured in a graph: which
-    half of the region a round uses is decided on the device.
+    What goes wrong on the device is raised by the next call. Calls may be captured in a graph:
+    which half of the region a round uses is decided on the device.
     """
 
     def __init__(self, device: Device, engine: _native.Engine, watch: Watch) -> None:

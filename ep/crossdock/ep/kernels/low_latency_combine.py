@@ -12,11 +12,9 @@ from crossdock.ep.kernels.ring import ADD, WRITE_ADD, push, signal_low, write_hi
 from crossdock.ep.kernels.rows import copy_row
 from crossdock.ep.kernels.view import (
     COMBINE_DONE,
-    EXCUSED,
     PEERS,
     STAGED,
     base_from,
-    control_at,
     direct_to,
 )
 
@@ -29,6 +27,7 @@ def give_back(
     state,
     x,
     round_in,
+    excused_in,
     count,
     origin,
     half_bytes,
@@ -45,6 +44,7 @@ def give_back(
     CHUNK: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
+    FENCE_BY: tl.constexpr,
 ):
     """SHARE programs an expert: each row into its place at its source.
 
@@ -66,32 +66,30 @@ def give_back(
         there = half + results_at + (token * results_per_token + result) * size
         staged = half + out_results_at + (first_row + row) * size
         direct = tl.load(view + PEERS + source)
-        excused = tl.load(control_at(view, EXCUSED + source), volatile=True)
-        if excused == 0:
-            to = tl.where(direct != 0, direct + there, tl.load(view + STAGED) + staged)
-            copy_row(x.to(tl.int64) + (first_row + row) * size, to, size // 4, CHUNK)
-            if direct == 0:
-                one = tl.arange(0, 1)
-                bytes_ = zero + (size + 15) // 16 * 16
-                low = write_low(
-                    zero + WRITE_ADD,
-                    source,
-                    bytes_,
-                    zero,
-                    zero,
-                    RESULT_ROWS + (round_ & 1),
-                    zero + 1,
-                )
-                high = write_high(region_at + staged, region_at + there)
-                ring = row % RINGS
-                push(view, state, ring, low + one, high + one, one == 0, CAPACITY)
+        to = tl.where(direct != 0, direct + there, tl.load(view + STAGED) + staged)
+        copy_row(x.to(tl.int64) + (first_row + row) * size, to, size // 4, CHUNK)
+        if direct == 0:
+            one = tl.arange(0, 1)
+            bytes_ = zero + (size + 15) // 16 * 16
+            low = write_low(
+                zero + WRITE_ADD,
+                source,
+                bytes_,
+                zero,
+                zero,
+                RESULT_ROWS + (round_ & 1),
+                zero + 1,
+            )
+            high = write_high(region_at + staged, region_at + there)
+            ring = row % RINGS
+            push(view, state, ring, low + one, high + one, one == 0, CAPACITY, FENCE_BY)
     if is_last(state, COMBINE_DONE, LOCAL * SHARE):
         lane = tl.arange(0, RANK_LANES)
         known = lane < RANKS
-        excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
+        excused = tl.load(excused_in + lane, mask=known, other=1)
         told = known & (excused == 0) & (direct_to(view, lane, known) != 0)
         low = signal_low(zero + ADD, lane.to(tl.int64), RESULT_ROWS + (round_ & 1), zero + 1)
-        push(view, state, (round_ % RINGS).to(tl.int32), low, low * 0, told, CAPACITY)
+        push(view, state, (round_ % RINGS).to(tl.int32), low, low * 0, told, CAPACITY, FENCE_BY)
 
 
 @triton.jit

@@ -27,10 +27,8 @@ from crossdock.ep.kernels.ring import (
     write_high,
     write_low,
 )
-from crossdock.ep.kernels.system import poll
 from crossdock.ep.kernels.view import (
     BAD_INDEX,
-    EXCUSED,
     PEERS,
     ROUND,
     STAGED,
@@ -92,6 +90,7 @@ def begin(
     view,
     state,
     topk_idx,
+    excused_in,
     round_out,
     place_of,
     result_slot,
@@ -113,7 +112,7 @@ def begin(
     round_ = tl.load(state + ROUND)
     if rank == 0:
         tl.store(round_out, round_)
-    excused = poll(control_at(view, EXCUSED + rank))
+    excused = tl.load(excused_in + rank)
     lane = tl.arange(0, TOKENS)
     k = tl.arange(0, K_LANES)
     total = tl.full((), 0, tl.int32)
@@ -160,7 +159,7 @@ def put_head(address, token, topk_idx, K: tl.constexpr, K_LANES: tl.constexpr):
 
 @triton.jit
 def load_payload(x, token, start, HIDDEN: tl.constexpr, FORMAT: tl.constexpr, BLOCKS: tl.constexpr):
-    """BLOCKS blocks of a token's channels from block `start` on, in the format, and their scales."""
+    """BLOCKS blocks of a token's channels from block `start` on, in the format; their scales."""
     block = start + tl.arange(0, BLOCKS)
     at = block[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
     values = tl.load(x + token * HIDDEN + at, mask=at < HIDDEN, other=0.0)
@@ -218,6 +217,7 @@ def send(
     BLOCKS: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
+    FENCE_BY: tl.constexpr,
 ):
     """One program a token: its message to each rank that has an expert for it."""
     token = tl.program_id(0)
@@ -254,7 +254,7 @@ def send(
             zero + WRITE_ADD, lane.to(tl.int64), size, zero, zero, TOKEN + (round_ & 1), zero + 1
         )
         high = write_high(region_at + staged, region_at + mine + places * slot_bytes)
-        push(view, state, token % RINGS, low, high, by_proxy, CAPACITY)
+        push(view, state, token % RINGS, low, high, by_proxy, CAPACITY, FENCE_BY)
 
 
 @triton.jit
@@ -262,6 +262,7 @@ def seal(
     view,
     state,
     round_in,
+    excused_in,
     sent,
     half_bytes,
     region_at,
@@ -277,6 +278,7 @@ def seal(
     K: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
+    FENCE_BY: tl.constexpr,
 ):
     """One program a ring: the header of the round for each rank, and the seal of its counter."""
     ring = tl.program_id(0)
@@ -284,7 +286,7 @@ def seal(
     half = (round_ & 1) * half_bytes
     lane = tl.arange(0, RANK_LANES)
     known = lane < RANKS
-    excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
+    excused = tl.load(excused_in + lane, mask=known, other=1)
     mine = known & (lane % RINGS == ring) & (excused == 0)
     count = tl.load(sent + lane, mask=mine, other=0)
     direct = direct_to(view, lane, known)
@@ -304,6 +306,6 @@ def seal(
     signalled = signal_low(zero + SEAL, peer, counter, zero)
     low = tl.where(direct != 0, signalled, written)
     high = tl.where(direct != 0, zero, write_high(region_at + staged, region_at + there))
-    push(view, state, ring, low, high, mine, CAPACITY)
+    push(view, state, ring, low, high, mine, CAPACITY, FENCE_BY)
     if ring == 0:
         tl.store(state + ROUND, round_ + 1)

@@ -18,7 +18,6 @@ from crossdock.ep.kernels.ring import SEAL, push, signal_low
 from crossdock.ep.kernels.rows import copy_row
 from crossdock.ep.kernels.view import (
     DISPATCH_DONE,
-    EXCUSED,
     MISMATCH,
     THEIR_SHAPE,
     base_from,
@@ -141,6 +140,7 @@ def unpack(
     view,
     state,
     round_in,
+    excused_in,
     count,
     origin,
     rows_out,
@@ -160,6 +160,7 @@ def unpack(
     SCALE_LANES: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
+    FENCE_BY: tl.constexpr,
 ):
     """SHARE programs an expert: copy rows and scales; the last one gives every rank its credit.
 
@@ -190,8 +191,8 @@ def unpack(
     if is_last(state, DISPATCH_DONE, LOCAL * SHARE):
         lane = tl.arange(0, RANK_LANES)
         known = lane < RANKS
-        excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
+        excused = tl.load(excused_in + lane, mask=known, other=1)
         zero = tl.full((), 0, tl.int64)
         low = signal_low(zero + SEAL, lane.to(tl.int64), CREDIT + (round_ & 1), zero)
         ring = (round_ % RINGS).to(tl.int32)
-        push(view, state, ring, low, low * 0, known & (excused == 0), CAPACITY)
+        push(view, state, ring, low, low * 0, known & (excused == 0), CAPACITY, FENCE_BY)

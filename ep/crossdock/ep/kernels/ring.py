@@ -64,7 +64,7 @@ def write_high(src_offset, dst_offset):
 
 
 @triton.jit
-def push(view, state, ring, low, high, wanted, CAPACITY: tl.constexpr):
+def push(view, state, ring, low, high, wanted, CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr):
     """Push the commands of those lanes where `wanted`, after all that the program has written.
 
     Waits for room. When the Buffer is aborted meanwhile nothing is pushed any more.
@@ -86,5 +86,5 @@ def push(view, state, ring, low, high, wanted, CAPACITY: tl.constexpr):
         phase = ((ticket & CAPACITY) == 0).to(tl.int64)
         live = wanted & (stopped != GIVE_UP)
         tl.store(slot + 1, high, mask=live)
-        fence_system(state + FENCE)
+        fence_system(state + FENCE, FENCE_BY)
         tl.store(slot, low | phase, mask=live)

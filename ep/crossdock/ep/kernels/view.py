@@ -33,6 +33,7 @@ ROUND = tl.constexpr(0)
 DISPATCH_DONE = tl.constexpr(1)
 COMBINE_DONE = tl.constexpr(2)
 FENCE = tl.constexpr(3)  # what fences are made on
+WAIT_NUMBER = tl.constexpr(4)
 TICKETS = tl.constexpr(8)  # the next ticket of each ring
 CREDITS = tl.constexpr(8 + MAX_RINGS)  # what the proxy had popped when it was last looked at
 STATE_WORDS = 8 + 2 * MAX_RINGS
