@@ -154,6 +154,7 @@ def shared_layer(
         received = autograd.dispatch(
             buffer, x, idx, chosen, spec.num_experts, expert_alignment=spec.alignment
         )
+        assert not any(count % spec.alignment for count in received.num_tokens_per_expert)
         if spec.recompute == "experts":
             y = recomputed(lambda: experts(received))
         else:
