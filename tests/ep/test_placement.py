@@ -185,10 +185,16 @@ def test_within_four_thirds_of_the_best_there_is(data: st.DataObject) -> None:
 def test_a_case_by_hand() -> None:
     load = torch.tensor([[90, 40, 30, 20, 10, 10]])
     placed = place_experts(load, 8, 1, 1, 2)
-    # Two heavy ones on both ranks, 65 on each; two slots are left, for 30 + 10 and 20 + 10.
-    assert placed.replica_counts.tolist() == [[2, 2, 1, 1, 1, 1]]
-    got = rank_loads(load, placed.physical_to_logical, 2)
-    assert sorted(got.tolist()[0]) == [95.0, 105.0]
+    # 90 / 2 + 40 + 10 + 10 / 2 and 90 / 2 + 30 + 20 + 10 / 2: the second spare slot is worth more
+    # to a light expert, whose halves fill up both ranks.
+    assert placed.replica_counts.tolist() == [[2, 1, 1, 1, 2, 1]]
+    assert rank_loads(load, placed.physical_to_logical, 2).tolist() == [[100.0, 100.0]]
+
+
+def test_a_light_expert_takes_a_slot_that_nobody_needs() -> None:
+    # Halves of a heavy one would share their ranks with the other heavy one: 1.5.
+    placed = place_experts(torch.tensor([[1, 0, 1]]), 4, 1, 1, 2)
+    assert placed.replica_counts.tolist() == [[1, 2, 1]]
 
 
 def test_exchanges_mend_what_heaviest_first_leaves() -> None:

@@ -13,18 +13,48 @@ from numpy.typing import NDArray
 Loads = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
+_TRIES = 8
+_GOOD_ENOUGH = 1.01
 _GAIN_MIN = 1e-9
 """Exchanges that gain less than this share of the load are noise of rounding, and could go on
 forever."""
 
 
-def replicate(loads: Loads, num_slots: int, num_ranks: int) -> Numbers:
-    """Replicas of each expert, so that the largest load of a replica is the least possible.
+def place(loads: Loads, num_slots: int, num_ranks: int) -> list[list[int]]:
+    """The experts that each rank holds, each expert on at least one.
+
+    More replicas of heavy experts are not always better: with few slots on a rank it can be the
+    slot that is wanted, and not the smaller load. So some numbers of replicas are tried, unless the
+    first placement is as good as any can be.
+
+    Args:
+        loads: [experts].
+        num_slots: a multiple of ``num_ranks``.
+    """
+    spare = num_slots - len(loads)
+    even = float(loads.sum()) / num_ranks
+    best, least = None, np.inf
+    for useful in sorted({spare * n // _TRIES for n in range(_TRIES + 1)}, reverse=True):
+        counts = replicate(loads, num_slots, num_ranks, useful)
+        held = pack(loads / counts, counts, num_ranks)
+        highest = max(float((loads / counts)[mine].sum()) for mine in held)
+        if highest < least:
+            best, least = held, highest
+        if least <= even * _GOOD_ENOUGH:
+            break
+    assert best is not None
+    return best
+
+
+def replicate(loads: Loads, num_slots: int, num_ranks: int, useful: int) -> Numbers:
+    """Replicas of each expert.
 
     Args:
         loads: [experts].
         num_slots: replicas in all, at least one for each expert.
         num_ranks: an expert gets no more replicas than this, unless there are slots for more.
+        useful: of the slots that are left when each expert has one, so many are given out to make
+            the largest load of a replica as small as possible; the others go to light experts.
 
     Returns:
         int64 [experts], their sum is ``num_slots``.
@@ -35,11 +65,16 @@ def replicate(loads: Loads, num_slots: int, num_ranks: int) -> Numbers:
     # further slot to it is optimal.
     heap = [(-load, expert) for expert, load in enumerate(loads)]
     heapq.heapify(heap)
-    for _ in range(num_slots - len(loads)):
+    for _ in range(useful):
         _, expert = heapq.heappop(heap)
         counts[expert] += 1
         if counts[expert] < limit:
             heapq.heappush(heap, (-loads[expert] / counts[expert], expert))
+    left = num_slots - len(loads) - useful
+    for expert in np.argsort(loads, kind="stable"):
+        more = min(left, limit - int(counts[expert]))
+        counts[expert] += more
+        left -= more
     return counts
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from crossdock.ep.packing import Loads, Numbers, arrange_like, pack, replicate
+from crossdock.ep.packing import Loads, Numbers, arrange_like, pack, place
 from crossdock.ep.tensors import expect_whole
 from crossdock.proxy.errors import ArgumentError
 
@@ -198,9 +198,7 @@ def _packed(loads: Loads, shape: _Shape) -> Numbers:
     rows = []
     for groups in pack(of_groups, ones, shape.nodes):
         experts = members[groups].ravel()
-        counts = replicate(loads[experts], slots, ranks)
-        held = pack(loads[experts] / counts, counts, ranks)
-        rows += [experts[rank] for rank in held]
+        rows += [experts[held] for held in place(loads[experts], slots, ranks)]
     return np.concatenate(rows)
 
 
