@@ -78,6 +78,7 @@ void bind_normal(nb::module_& m) {
                      .def(nb::init<>())
                      .def_rw("num_tokens", &DispatchInput::num_tokens)
                      .def_rw("hidden_bytes", &DispatchInput::hidden_bytes)
+                     .def_rw("element_bytes", &DispatchInput::element_bytes)
                      .def_rw("topk", &DispatchInput::topk)
                      .def_rw("num_scales", &DispatchInput::num_scales)
                      .def_rw("num_experts", &DispatchInput::num_experts)
@@ -110,17 +111,25 @@ void bind_normal(nb::module_& m) {
     pointer(output, "topk_idx", &DispatchOutput::topk_idx);
     pointer(output, "topk_weights", &DispatchOutput::topk_weights);
     pointer(output, "scales", &DispatchOutput::scales);
+}
+
+void bind_normal_combine(nb::module_& m) {
+    nb::enum_<RowType>(m, "RowType")
+        .value("BF16", RowType::kBf16)
+        .value("FLOAT32", RowType::kFloat32);
     auto combine = nb::class_<CombineInput>(m, "CombineInput")
                        .def(nb::init<>())
                        .def_rw("hidden", &CombineInput::hidden)
+                       .def_rw("row_type", &CombineInput::row_type)
                        .def_rw("topk", &CombineInput::topk)
                        .def_rw("x_region", &CombineInput::x_region)
                        .def_rw("refusal", &CombineInput::refusal)
+                       .def_prop_ro("row_bytes", &CombineInput::row_bytes)
                        .def_prop_ro("meta_bytes", &CombineInput::meta_bytes)
                        .def(
                            "set_bias",
                            [](CombineInput& self, uint32_t index, uintptr_t bias) {
-                               self.biases.at(index) = reinterpret_cast<const uint16_t*>(bias);
+                               self.biases.at(index) = reinterpret_cast<const std::byte*>(bias);
                            },
                            "index"_a, "bias"_a);
     pointer(combine, "topk_weights", &CombineInput::topk_weights);
@@ -359,6 +368,7 @@ NB_MODULE(_native, m) {
     m.def("isa_message", []() { return selected_kernels().message; });
     bind_endings(m);
     bind_normal(m);
+    bind_normal_combine(m);
     bind_low_latency(m);
     bind_engine(m);
 }

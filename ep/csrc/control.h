@@ -25,14 +25,24 @@ struct Agreement {
     uint32_t scale_bytes = 0;   // of one row of scales; 0: none
     uint32_t topk = 0;          // 0: no indices travel
     uint32_t num_experts = 0;
-    uint32_t dispatch = 0;  // number of the dispatch whose handle is used
+    uint32_t dispatch = 0;       // number of the dispatch whose handle is used
+    uint32_t element_bytes = 0;  // of x: a row may have the same bytes in bf16 and in float32
 
-    static constexpr std::array<const char*, 6> kNames{
-        "call",  "bytes per row of x", "bytes per row of scales",
-        "top-k", "number of experts",  "dispatch that made the handle"};
-    std::array<uint32_t, 6> values() const {
-        return {
-            static_cast<uint32_t>(call), hidden_bytes, scale_bytes, topk, num_experts, dispatch};
+    static constexpr std::array<const char*, 7> kNames{"call",
+                                                       "bytes per row of x",
+                                                       "bytes per row of scales",
+                                                       "top-k",
+                                                       "number of experts",
+                                                       "dispatch that made the handle",
+                                                       "bytes per element of x"};
+    std::array<uint32_t, 7> values() const {
+        return {static_cast<uint32_t>(call),
+                hidden_bytes,
+                scale_bytes,
+                topk,
+                num_experts,
+                dispatch,
+                element_bytes};
     }
 };
 
@@ -43,7 +53,7 @@ struct Header {
     Refusal refusal = Refusal::kNone;
     uint32_t rows = 0;       // tokens that the sender has for the receiver
     uint32_t node_rows = 0;  // tokens that the receiver shall forward to its node
-    uint32_t reserved[7] = {};
+    uint32_t reserved[6] = {};
     // Followed by the sender's count for each expert of the receiver: uint32[local experts].
     uint32_t* expert_rows() { return reinterpret_cast<uint32_t*>(this + 1); }
     const uint32_t* expert_rows() const { return reinterpret_cast<const uint32_t*>(this + 1); }
@@ -53,7 +63,6 @@ static_assert(sizeof(Header) == 64);
 struct Grant {
     Agreement agreement;
     Refusal refusal = Refusal::kNone;
-    uint32_t reserved = 0;
     // Offsets into the sender's heap region, in bytes.
     uint64_t rows_at = 0;  // final rows (dispatch) or rows to be summed (combine)
     uint64_t meta_at = 0;

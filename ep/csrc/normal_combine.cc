@@ -1,6 +1,7 @@
 #include "ep/csrc/normal_combine.h"
 
 #include <algorithm>
+#include <span>
 
 #include "ep/csrc/kernels/kernels.h"
 
@@ -29,7 +30,7 @@ struct Summation {
     const CombineInput& input;
     std::vector<Stream> streams;
 
-    std::vector<const uint16_t*> rows{};
+    std::vector<const std::byte*> rows{};
     std::vector<const float*> weights{};
 
     // Gathers the rows of one token in the order of the streams.
@@ -39,11 +40,20 @@ struct Summation {
         for (Stream& stream : streams) {
             if (!stream.holds(token)) continue;
             const uint64_t row = stream.next++;
-            rows.push_back(reinterpret_cast<const uint16_t*>(device.at(stream.rows.row(row))));
+            rows.push_back(device.at(stream.rows.row(row)));
             if (input.topk == 0) continue;
             weights.push_back(stream.weights != nullptr ? stream.weights + row * input.topk
                                                         : reinterpret_cast<const float*>(
                                                               device.at(stream.meta.row(row))));
+        }
+    }
+
+    void sum_rows(std::byte* out, std::span<const std::byte* const> biases) const {
+        const Kernels& kernels = *selected_kernels().kernels;
+        if (input.row_type == RowType::kFloat32) {
+            run(kernels.sum_float_rows, out, biases);
+        } else {
+            run(kernels.sum_rows, out, biases);
         }
     }
 
@@ -53,6 +63,15 @@ struct Summation {
             for (uint32_t k = 0; k < input.topk; ++k)
                 out[k] += source[k];
         }
+    }
+
+  private:
+    template <typename T>
+    void run(void (*kernel)(T*, const T* const*, size_t, const T* const*, size_t, size_t),
+             std::byte* out, std::span<const std::byte* const> biases) const {
+        kernel(reinterpret_cast<T*>(out), reinterpret_cast<const T* const*>(rows.data()),
+               rows.size(), reinterpret_cast<const T* const*>(biases.data()), biases.size(),
+               input.hidden);
     }
 };
 
@@ -85,7 +104,8 @@ Agreement NormalCombine::agreement(const CombineInput& input, const NormalHandle
     return {.call = Call::kCombine,
             .hidden_bytes = static_cast<uint32_t>(input.row_bytes()),
             .topk = input.topk,
-            .dispatch = handle.dispatch};
+            .dispatch = handle.dispatch,
+            .element_bytes = static_cast<uint32_t>(input.element_bytes())};
 }
 
 CombineSizes NormalCombine::sizes(const NormalHandle& handle) const {
@@ -241,11 +261,9 @@ void NormalCombine::sum_for_source(const CombineInput& input, const NormalHandle
         }
         sum.streams.push_back(stream);
     }
-    const Kernels& kernels = *selected_kernels().kernels;
     for (uint32_t i = 0; i < forwarded.rows; ++i) {
         sum.gather(i);
-        kernels.sum_rows(reinterpret_cast<uint16_t*>(device_.at(partial.row(i))), sum.rows.data(),
-                         sum.rows.size(), nullptr, 0, input.hidden);
+        sum.sum_rows(device_.at(partial.row(i)), {});
         if (input.topk > 0) {
             sum.sum_weights(reinterpret_cast<float*>(device_.at(partial_meta.row(i))));
         }
@@ -284,16 +302,15 @@ void NormalCombine::sum_for_me(const CombineInput& input, const NormalHandle& ha
             sum.streams.push_back(stream);
         }
     }
-    const Kernels& kernels = *selected_kernels().kernels;
     for (uint32_t t = 0; t < handle.num_tokens; ++t) {
         sum.gather(t);
-        std::array<const uint16_t*, 2> biases{};
+        const uint64_t at = t * input.row_bytes();
+        std::array<const std::byte*, 2> biases{};
         size_t num_biases = 0;
-        for (const uint16_t* bias : input.biases) {
-            if (bias != nullptr) biases[num_biases++] = bias + uint64_t{t} * input.hidden;
+        for (const std::byte* bias : input.biases) {
+            if (bias != nullptr) biases[num_biases++] = bias + at;
         }
-        kernels.sum_rows(input.out + uint64_t{t} * input.hidden, sum.rows.data(), sum.rows.size(),
-                         biases.data(), num_biases, input.hidden);
+        sum.sum_rows(input.out + at, {biases.data(), num_biases});
         if (input.topk > 0) sum.sum_weights(input.out_weights + uint64_t{t} * input.topk);
     }
 }

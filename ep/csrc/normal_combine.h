@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <optional>
 #include <vector>
 
@@ -17,17 +18,22 @@
 
 namespace crossdock::ep {
 
+// What rows to be summed are made of; the value is the size of an element in bytes.
+enum class RowType : uint32_t { kBf16 = 2, kFloat32 = 4 };
+
 struct CombineInput {
-    uint32_t hidden = 0;                      // bf16 elements of a row
-    uint32_t topk = 0;                        // 0: no weights travel
-    uint32_t x_region = 0;                    // window on x: [num_recv, hidden]
-    const float* topk_weights = nullptr;      // [num_recv, topk]
-    std::array<const uint16_t*, 2> biases{};  // [num_tokens, hidden] each, or null
-    uint16_t* out = nullptr;                  // [num_tokens, hidden]
-    float* out_weights = nullptr;             // [num_tokens, topk]
+    uint32_t hidden = 0;                       // elements of a row
+    RowType row_type = RowType::kBf16;         // of x, the biases, the sums and what nodes send
+    uint32_t topk = 0;                         // 0: no weights travel
+    uint32_t x_region = 0;                     // window on x: [num_recv, hidden]
+    const float* topk_weights = nullptr;       // [num_recv, topk]
+    std::array<const std::byte*, 2> biases{};  // [num_tokens, hidden] each, or null
+    std::byte* out = nullptr;                  // [num_tokens, hidden]
+    float* out_weights = nullptr;              // [num_tokens, topk]
     Refusal refusal = Refusal::kNone;
 
-    uint64_t row_bytes() const { return 2ull * hidden; }
+    uint64_t element_bytes() const { return static_cast<uint64_t>(row_type); }
+    uint64_t row_bytes() const { return element_bytes() * hidden; }
     uint64_t meta_bytes() const { return MetaLayout{.topk = topk}.stride(); }
 };
 

@@ -21,7 +21,8 @@ Agreement NormalDispatch::agreement(const DispatchInput& input, const NormalHand
             .scale_bytes = 4 * input.num_scales,
             .topk = input.topk,
             .num_experts = input.num_experts,
-            .dispatch = handle.dispatch};
+            .dispatch = handle.dispatch,
+            .element_bytes = input.element_bytes};
 }
 
 // ---- announce -------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ namespace crossdock::ep {
 struct DispatchInput {
     uint32_t num_tokens = 0;
     uint32_t hidden_bytes = 0;
-    uint32_t topk = 0;        // 0: no indices travel (cached dispatch)
-    uint32_t num_scales = 0;  // for each token
+    uint32_t element_bytes = 0;  // for the ranks to compare; rows are bytes here
+    uint32_t topk = 0;           // 0: no indices travel (cached dispatch)
+    uint32_t num_scales = 0;     // for each token
     uint32_t num_experts = 0;
     bool cached = false;
     uint32_t x_region = 0;                       // window on x: [num_tokens] rows of hidden_bytes

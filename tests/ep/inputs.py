@@ -51,9 +51,14 @@ def experts_of_tokens(
 
 def of_many_magnitudes(generator: torch.Generator, *shape: int) -> Tensor:
     """bf16 in whose sums the order of summation shows."""
+    return of_many_magnitudes_in(torch.bfloat16, generator, *shape)
+
+
+def of_many_magnitudes_in(dtype: torch.dtype, generator: torch.Generator, *shape: int) -> Tensor:
+    """The same in another type."""
     values = torch.randn(shape, generator=generator, dtype=torch.float32)
     exponents = torch.randint(-6, 7, shape, generator=generator)
-    return (values * 2.0**exponents).bfloat16()
+    return (values * 2.0**exponents).to(dtype)
 
 
 def same(mine: Tensor, want: Tensor | None) -> bool:

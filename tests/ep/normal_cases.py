@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from tests.ep.inputs import Routing, choices, experts_of_tokens, of_many_magnitudes, same
+from tests.ep.inputs import Routing, choices, experts_of_tokens, of_many_magnitudes_in, same
 from tests.ep.pool import Seat
 from torch import Tensor
 
@@ -28,7 +28,7 @@ class NormalSpec:
     topk: int = 4
     routing: Routing = "distinct"
     masked: float = 0.0
-    kind: str = "bf16"  # or fp8 with "float32" or "int32" scales
+    kind: str = "bf16"  # or "float32 rows", or fp8 with "float32" or "int32" scales
     num_scales: int = 1
     column_major: bool = False
     alignment: int = 1
@@ -43,8 +43,8 @@ class NormalSpec:
 @st.composite
 def normal_specs(draw: st.DrawFn, size: int) -> NormalSpec:
     """Specs for a world of ``size`` ranks."""
-    kind = draw(st.sampled_from(["bf16", "float32", "int32"]))
-    step = 8 if kind == "bf16" else 16  # channels in 16 bytes
+    kind = draw(st.sampled_from(["bf16", "float32 rows", "float32", "int32"]))
+    step = {"bf16": 8, "float32 rows": 4}.get(kind, 16)  # channels in 16 bytes
     few = st.integers(0, 40)
     return NormalSpec(
         tokens=tuple(draw(few) for _ in range(size)),
@@ -98,8 +98,8 @@ class NormalCase:
         """Rows and scales of every rank; another payload each time."""
         spec = self.spec
         shapes = [(count, spec.hidden) for count in spec.tokens]
-        if spec.kind == "bf16":
-            return [of_many_magnitudes(self.generator, *shape) for shape in shapes], None
+        if spec.kind in ("bf16", "float32 rows"):
+            return [self._rows(self.generator, *shape) for shape in shapes], None
         x = [torch.randint(0, 256, s, generator=self.generator) for s in shapes]
         rows = [values.to(torch.uint8).view(FP8) for values in x]
         bits = [
@@ -124,7 +124,7 @@ class NormalCase:
     def outputs(self) -> list[Tensor]:
         """What the experts of each rank return."""
         rows = [len(one.source_rank) for one in self.want]
-        return [of_many_magnitudes(self.generator, count, self.spec.hidden) for count in rows]
+        return [self._rows(self.generator, count, self.spec.hidden) for count in rows]
 
     def weights_of_outputs(self) -> list[Tensor]:
         """Weights to be summed on the way back; any will do, so that the order of the sum shows."""
@@ -134,8 +134,12 @@ class NormalCase:
         """None, a tensor or two, different on each rank."""
         generator = torch.Generator().manual_seed(self.spec.seed + 1 + rank)
         shape = (self.spec.tokens[rank], self.spec.hidden)
-        terms = tuple(of_many_magnitudes(generator, *shape) for _ in range(self.spec.biases))
+        terms = tuple(self._rows(generator, *shape) for _ in range(self.spec.biases))
         return (None, terms[0] if terms else None, terms)[len(terms)]
+
+    def _rows(self, generator: torch.Generator, *shape: int) -> Tensor:
+        dtype = torch.float32 if self.spec.kind == "float32 rows" else torch.bfloat16
+        return of_many_magnitudes_in(dtype, generator, *shape)
 
     def _random(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, dtype=torch.float32)

@@ -147,7 +147,7 @@ def errors_of_events(rank: RankContext) -> None:
         output = case.outputs()[rank.rank]
         if rank.rank == 0:
             with pytest.raises(ArgumentError):
-                buffer.combine(output.float(), handle, async_finish=True)
+                buffer.combine(output.double(), handle, async_finish=True)
         else:
             _, _, event = buffer.combine(output, handle, async_finish=True)
             with pytest.raises(PeerArgumentError):

@@ -60,10 +60,10 @@ def changed(tensor: torch.Tensor, value: int) -> torch.Tensor:
 
 # What rank 1 does to its arguments, and what it is told.
 WRONG_DISPATCHES: dict[str, tuple[Callable[[Arguments], Arguments], type[Exception], str]] = {
-    "x in float32": (
-        lambda a: {"x": a["x"].float()},
+    "x in float64": (
+        lambda a: {"x": a["x"].double()},
         ArgumentError,
-        "x is torch.float32, but must be torch.bfloat16",
+        "x is torch.float64, but must be torch.bfloat16 or torch.float32",
     ),
     "x elsewhere": (
         lambda a: {"x": a["x"].to("meta")},
@@ -248,6 +248,10 @@ DISAGREEMENTS: dict[str, tuple[Arguments, str]] = {
         {"kind": "float32", "hidden": 256, "num_scales": 2},
         "bytes per row of scales is 8 here, but 0 on rank 0",
     ),
+    "rows of equal bytes": (
+        {"kind": "float32 rows", "hidden": 64},
+        "bytes per element of x is 4 here, but 2 on rank 0",
+    ),
 }
 
 
@@ -292,7 +296,8 @@ def test_ranks_that_call_different_things_learn_it(pool: RankPool) -> None:
 
 WRONG_COMBINES: dict[str, tuple[Callable[[torch.Tensor], Arguments], str]] = {
     "too few rows": (lambda y: {"x": y[1:]}, r"x has \d+ rows, but the dispatch gave \d+"),
-    "x in float32": (lambda y: {"x": y.float()}, "x is torch.float32"),
+    "x in float64": (lambda y: {"x": y.double()}, "x is torch.float64"),
+    "bias in another type": (lambda y: {"bias": y.float()}, "bias is torch.float32"),
     "x in fp8": (lambda y: {"x": y.to(FP8)}, "x is torch.float8_e4m3fn"),
     "x strided": (lambda y: {"x": strided(y)}, "must be contiguous"),
     "x elsewhere": (lambda y: {"x": y.to("meta")}, "x is on meta"),

@@ -26,6 +26,11 @@ def test_every_format_and_option_equals_the_reference(pool: RankPool, data: st.D
     pool.check(check_normal, data.draw(normal_specs(pool.world.size)))
 
 
+def test_rows_in_float32_keep_every_bit(pool: RankPool) -> None:
+    tokens = tuple(50 + rank for rank in range(pool.world.size))
+    pool.check(check_normal, NormalSpec(tokens=tokens, hidden=132, kind="float32 rows", biases=2))
+
+
 def test_no_rank_has_tokens(pool: RankPool) -> None:
     pool.check(check_normal, NormalSpec(tokens=(0,) * pool.world.size, biases=2))
 

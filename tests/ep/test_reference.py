@@ -242,6 +242,20 @@ def test_combining_what_was_dispatched_multiplies_by_the_ranks_reached(case: Cas
         assert on_nodes[source].combined_topk_weights is None
 
 
+@BOUNDED
+@given(cases())
+def test_float32_rows_are_summed_and_sent_in_float32(case: Case) -> None:
+    x = [rows.float() * 1.001 for rows in case.x]
+    received = reference.dispatch(x, case.topk_idx, None, case.num_experts)
+    got = reference.combine([r.recv_x for r in received], received, node_of=case.node_of)
+    for source, combined in enumerate(got):
+        rows = {(r, source, t): x[source][t] for r in range(len(x)) for t in range(len(x[source]))}
+        for token in range(len(x[source])):
+            zero = torch.zeros_like(x[source][token])
+            total = combine_one(case, rows, source, token, zero, torch.float32)
+            assert torch.equal(combined.combined_x[token], total)
+
+
 def test_another_node_rounds_its_partial_sum_and_the_own_node_does_not() -> None:
     x = [torch.ones(1, 1, dtype=torch.bfloat16)] + [torch.ones(0, 1, dtype=torch.bfloat16)] * 2
     idx = [torch.tensor([[0, 1, 2]])] + [torch.zeros(0, 3, dtype=torch.int64)] * 2

@@ -44,7 +44,7 @@ def refusing_low_latency_combine(**changes: Any) -> object:
         (lambda: reference.dispatch(X, None, None, 4), ValueError, "both None"),
         (lambda: reference.dispatch(X, None, WEIGHTS, 4), ValueError, "without topk_idx"),
         (lambda: reference.dispatch(X, IDX[:1], None, 4), ValueError, "1 entries"),
-        (lambda: reference.dispatch([x.float() for x in X], IDX, None, 4), TypeError, "float32"),
+        (lambda: reference.dispatch([x.double() for x in X], IDX, None, 4), TypeError, "float64"),
         (lambda: reference.dispatch([X[0], X[1][:, :5]], IDX, None, 4), ValueError, r"\[3, 5\]"),
         (lambda: reference.dispatch(X, IDX, [w[:, :1] for w in WEIGHTS], 4), ValueError, r"\[3, 1"),
         (lambda: reference.dispatch(X, IDX, [w[:2] for w in WEIGHTS], 4), ValueError, r"\[2, 2\]"),

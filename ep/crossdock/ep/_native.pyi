@@ -111,6 +111,12 @@ class DispatchInput:
     def hidden_bytes(self, arg: int, /) -> None: ...
 
     @property
+    def element_bytes(self) -> int: ...
+
+    @element_bytes.setter
+    def element_bytes(self, arg: int, /) -> None: ...
+
+    @property
     def topk(self) -> int: ...
 
     @topk.setter
@@ -244,6 +250,11 @@ class DispatchOutput:
     @scales.setter
     def scales(self, arg: int, /) -> None: ...
 
+class RowType(enum.Enum):
+    BF16 = 2
+
+    FLOAT32 = 4
+
 class CombineInput:
     def __init__(self) -> None: ...
 
@@ -252,6 +263,12 @@ class CombineInput:
 
     @hidden.setter
     def hidden(self, arg: int, /) -> None: ...
+
+    @property
+    def row_type(self) -> RowType: ...
+
+    @row_type.setter
+    def row_type(self, arg: RowType, /) -> None: ...
 
     @property
     def topk(self) -> int: ...
@@ -270,6 +287,9 @@ class CombineInput:
 
     @refusal.setter
     def refusal(self, arg: Refusal, /) -> None: ...
+
+    @property
+    def row_bytes(self) -> int: ...
 
     @property
     def meta_bytes(self) -> int: ...

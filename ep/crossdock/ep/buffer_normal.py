@@ -95,8 +95,8 @@ class NormalCalls(BufferBase):
         """Send each token once to each rank that has an expert for it.
 
         Args:
-            x: bf16 [tokens, hidden], or (fp8 e4m3 [tokens, hidden], scales [tokens, any] float32
-                or int32). A row has a multiple of 16 bytes.
+            x: bf16 or float32 [tokens, hidden], or (fp8 e4m3 [tokens, hidden], scales [tokens, any]
+                float32 or int32). A row has a multiple of 16 bytes.
             handle: of an earlier dispatch, whose layout is used again; then the next four and
                 ``topk_idx``, ``topk_weights`` are not needed.
             num_tokens_per_rank, num_tokens_per_rdma_rank, is_token_in_rank,
@@ -154,13 +154,14 @@ class NormalCalls(BufferBase):
         """Bring rows back and sum them, unweighted, in float32.
 
         Args:
-            x: bf16 [received tokens, hidden], in the order of the dispatch.
+            x: bf16 or float32 [received tokens, hidden], in the order of the dispatch.
             handle: of the dispatch.
             topk_weights: float32 [received tokens, topk], summed as well.
-            bias: one or two bf16 [tokens, hidden], added in float32.
+            bias: one or two [tokens, hidden] of the dtype of ``x``, added in float32.
 
         Returns:
-            bf16 [tokens, hidden]; float32 [tokens, topk] or None; the event. The order of
+            [tokens, hidden] of the dtype of ``x``; float32 [tokens, topk] or None; the event. Nodes
+            send their sums in that dtype, too. The order of
             summation is that of ``crossdock.ep.reference.combine``.
 
         Raises:

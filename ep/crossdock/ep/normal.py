@@ -11,6 +11,7 @@ import torch
 from crossdock.ep import _native
 from crossdock.ep._native import Refusal
 from crossdock.ep.normal_arguments import (
+    ROW_TYPES,
     CombineArguments,
     DispatchArguments,
     DispatchHandle,
@@ -289,8 +290,10 @@ class _Combine:
         hidden = arguments.x.shape[1]
         self._input = given = _native.CombineInput()
         given.hidden = hidden
+        given.row_type = ROW_TYPES[arguments.x.dtype]
         given.x_region = X_WINDOW
-        self.out, _ = heap_tensor(communicator, (native.num_tokens, hidden), torch.bfloat16)
+        shape = (native.num_tokens, hidden)
+        self.out, _ = heap_tensor(communicator, shape, arguments.x.dtype)
         given.out = self.out.data_ptr()
         self.out_weights: torch.Tensor | None = None
         if arguments.topk_weights is not None:
@@ -301,7 +304,7 @@ class _Combine:
             given.out_weights = self.out_weights.data_ptr()
         for index, bias in enumerate(arguments.biases):
             given.set_bias(index, bias.data_ptr())
-        self._places = self._allocate(hidden * 2, given.meta_bytes)
+        self._places = self._allocate(given.row_bytes, given.meta_bytes)
 
     def _allocate(self, row_bytes: int, meta_bytes: int) -> _native.CombinePlaces:
         sizes = self._engine.combine_sizes(self._arguments.handle.native)

@@ -21,6 +21,11 @@ from crossdock.proxy.errors import ArgumentError, CapacityError
 
 X = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 Bias = torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None
+ROW_TYPES = {
+    torch.bfloat16: _native.RowType.BF16,
+    torch.float32: _native.RowType.FLOAT32,
+}
+"""What can be summed. DeepEP has bf16 only; training in float32 needs the other."""
 _SCALES = (torch.float32, torch.int32)
 MAX_SCALES = (schema.MAX_TRANSFER_BYTES - 1024) // 4
 """They travel in one transfer with indices, weights and ranks, which need less than 1024 bytes."""
@@ -57,6 +62,7 @@ class DispatchArguments:
         given = _native.DispatchInput()
         given.num_tokens = self.x.shape[0]
         given.hidden_bytes = self.x.shape[1] * self.x.element_size()
+        given.element_bytes = self.x.element_size()
         given.num_experts = self.num_experts
         given.cached = self.handle is not None
         given.x_region = x_region
@@ -151,7 +157,7 @@ def _checked_sizes(expert_alignment: object, num_worst_tokens: object) -> tuple[
 
 def _checked_x(x: X) -> tuple[torch.Tensor, torch.Tensor | None]:
     if not isinstance(x, tuple):
-        rows = expect_tensor("x", x, [torch.bfloat16], [None, None])
+        rows = expect_tensor("x", x, list(ROW_TYPES), [None, None])
         expect_rows("x", rows)
         return rows, None
     if len(x) != 2:
@@ -209,7 +215,7 @@ def checked_combine(
 ) -> CombineArguments:
     """Arguments of ``Buffer.combine``, or ArgumentError."""
     known = checked_handle(handle, engine)
-    rows = expect_tensor("x", x, [torch.bfloat16], [None, None])
+    rows = expect_tensor("x", x, list(ROW_TYPES), [None, None])
     expect_rows("x", rows)
     if rows.shape[0] < known.native.num_recv:
         raise ArgumentError(
@@ -231,5 +237,5 @@ def checked_combine(
     if len(given) > 2:
         raise ArgumentError(f"bias is a tuple of {len(given)}, but must have at most 2 tensors")
     shape = [known.native.num_tokens, rows.shape[1]]
-    biases = tuple(expect_tensor("bias", b, [torch.bfloat16], shape) for b in given)
+    biases = tuple(expect_tensor("bias", b, [rows.dtype], shape) for b in given)
     return CombineArguments(rows, known, weights, biases)

@@ -36,6 +36,11 @@ struct Kernels {
     void (*sum_rows)(uint16_t* out, const uint16_t* const* rows, size_t num_rows,
                      const uint16_t* const* biases, size_t num_biases, size_t n);
 
+    // The same over float32, which nothing rounds but the sum itself. Which NaN a NaN comes out as
+    // is not specified.
+    void (*sum_float_rows)(float* out, const float* const* rows, size_t num_rows,
+                           const float* const* biases, size_t num_biases, size_t n);
+
     // out[i] = bf16(0 + weights[0] * rows[0][i] + ...), the product rounded, then the sum; the rest
     // as in sum_rows.
     void (*weighted_sum_rows)(uint16_t* out, const uint16_t* const* rows, const float* weights,

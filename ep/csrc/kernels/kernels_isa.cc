@@ -1,6 +1,7 @@
 // Compiled once for each instruction set, into the namespace that the macro CROSSDOCK_ISA names.
 
 #include "ep/csrc/kernels/bf16_sum.h"
+#include "ep/csrc/kernels/f32_sum.h"
 #include "ep/csrc/kernels/fp8.h"
 #include "ep/csrc/kernels/kernels.h"
 #include "ep/csrc/kernels/logfmt.h"
@@ -14,6 +15,7 @@ extern const Kernels kKernels;
 const Kernels kKernels = {
     CROSSDOCK_STRING(CROSSDOCK_ISA),
     sum_rows,
+    sum_float_rows,
     weighted_sum_rows,
     weighted_sum_logfmt,
     cast_fp8,

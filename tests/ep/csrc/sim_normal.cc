@@ -278,12 +278,12 @@ void NormalRound::fill_combine(uint64_t salt, CombineInput& input) {
         for (uint64_t i = 0; i < biases_[b].size(); ++i) {
             biases_[b][i] = bf16(static_cast<float>(small(salt ^ b, static_cast<uint32_t>(i), 31)));
         }
-        input.biases[b] = biases_[b].data();
+        input.biases[b] = reinterpret_cast<const std::byte*>(biases_[b].data());
     }
     out_.assign(tokens * hidden, 0xffff);
     out_weights_.assign(tokens * input.topk, -7.0f);
     input.topk_weights = y_weights_.data();
-    input.out = out_.data();
+    input.out = reinterpret_cast<std::byte*>(out_.data());
     input.out_weights = out_weights_.data();
 }
 

@@ -14,7 +14,7 @@ Bias = Tensor | tuple[Tensor, Tensor]
 
 
 class Combined(NamedTuple):
-    combined_x: Tensor  # bf16[T, H]
+    combined_x: Tensor  # [T, H] of the dtype of x
     combined_topk_weights: Tensor | None  # float32[T, K]
 
 
@@ -27,14 +27,15 @@ def combine(
 ) -> list[Combined]:
     """Sum each token's rows, one from each rank that received it.
 
-    The sum is that of `_sum_of_rows`, in which nodes send partial sums as bf16; then each bias
-    is added in float32, and the result is rounded to bf16 once. A token that went nowhere gives
+    `x` and the biases are bf16 or float32. The sum is that of `_sum_of_rows`, in which nodes send
+    partial sums in the dtype of `x`; then each bias is added in float32, and the result is rounded
+    to that dtype once. A token that went nowhere gives
     0 (and its bias). `topk_weights` (one row per received row) are summed in the same order, all
     in float32.
     """
     nodes = ranks_by_node(node_of, len(dispatched))
     num_rows = [len(received.source_rank) for received in dispatched]
-    expect_tables("x", x, num_rows, torch.bfloat16)
+    expect_tables("x", x, num_rows, torch.bfloat16, torch.float32)
     if topk_weights is not None:
         expect_tables("topk_weights", topk_weights, num_rows, torch.float32)
     if bias is not None:
@@ -42,15 +43,15 @@ def combine(
 
     results = []
     for source in range(len(dispatched)):
-        total = _sum_of_rows(x, dispatched, source, nodes, partial_dtype=torch.bfloat16)
+        total = _sum_of_rows(x, dispatched, source, nodes, partial_dtype=x[source].dtype)
         for term in _bias_terms(bias[source] if bias is not None else None):
-            expect_dtype("bias", term, torch.bfloat16)
+            expect_dtype("bias", term, x[source].dtype)
             expect_shape("bias", term, *total.shape)
             total += term.float()
         weights = None
         if topk_weights is not None:
             weights = _sum_of_rows(topk_weights, dispatched, source, nodes, torch.float32)
-        results.append(Combined(total.bfloat16(), weights))
+        results.append(Combined(total.to(x[source].dtype), weights))
     return results
 
 

@@ -18,7 +18,7 @@ class Dispatched:
     are -1 and their weights 0; their recv_x and recv_scales are unspecified (zero here).
     """
 
-    recv_x: Tensor  # [rows, H], bf16 or fp8
+    recv_x: Tensor  # [rows, H], bf16, float32 or fp8
     recv_scales: Tensor | None  # [rows, S]
     recv_topk_idx: Tensor | None  # int64[rows, K]: local expert ids, -1 where it lives elsewhere
     recv_topk_weights: Tensor | None  # float32[rows, K]: 0 where the expert lives elsewhere
@@ -131,7 +131,7 @@ def _expect_tokens(
     topk_weights: Sequence[Tensor] | None,
     scales: Sequence[Tensor] | None,
 ) -> None:
-    expect_tables("x", x, [None] * len(x), torch.bfloat16, torch.float8_e4m3fn)
+    expect_tables("x", x, [None] * len(x), torch.bfloat16, torch.float32, torch.float8_e4m3fn)
     num_tokens = [len(tokens) for tokens in x]
     if scales is not None:
         expect_tables("scales", scales, num_tokens, torch.float32, torch.int32)
