@@ -227,9 +227,14 @@ def checked_combine(
             raise CapacityError(
                 f"topk_weights has top-k {weights.shape[1]}, but must be between 1 and {MAX_TOPK}"
             )
+    biases = checked_biases(bias, known.native.num_tokens, rows.shape[1])
+    return CombineArguments(rows, known, weights, biases)
+
+
+def checked_biases(bias: Bias, num_tokens: int, hidden: int) -> tuple[torch.Tensor, ...]:
+    """None, one or two bf16 [tokens, hidden]."""
     given = () if bias is None else bias if isinstance(bias, tuple) else (bias,)
     if len(given) > 2:
         raise ArgumentError(f"bias is a tuple of {len(given)}, but must have at most 2 tensors")
-    shape = [known.native.num_tokens, rows.shape[1]]
-    biases = tuple(expect_tensor("bias", b, [torch.bfloat16], shape) for b in given)
-    return CombineArguments(rows, known, weights, biases)
+    shape = [num_tokens, hidden]
+    return tuple(expect_tensor("bias", b, [torch.bfloat16], shape) for b in given)
