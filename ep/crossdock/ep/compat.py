@@ -54,6 +54,11 @@ def install_as_deep_ep() -> None:
     sys.modules.update({"deep_ep": module, "deep_ep.utils": utils})
 
 
+def deep_ep_names() -> dict[str, object]:
+    """What ``import deep_ep`` gives, but for its submodule."""
+    return dict(_NAMES)
+
+
 def deep_ep_utils() -> types.ModuleType:
     """What ``import deep_ep.utils`` gives: the events."""
     utils = types.ModuleType("deep_ep.utils", "The events of crossdock.ep.")
