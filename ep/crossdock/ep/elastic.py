@@ -280,7 +280,7 @@ class ElasticBuffer(BufferBase):
         """
         del num_sms, num_qps, allocate_on_comm_stream
         events = (previous_event, previous_event_before_epilogue)
-        given = (x, handle, topk_weights, bias, self._engine)
+        given = (x, handle, topk_weights, bias, self._engine, self.communicator)
         self._expect_alive()
         if self.allow_multiple_reduction:
             check = _after(events, lambda: checked_folded(*given))
@@ -298,7 +298,7 @@ class ElasticBuffer(BufferBase):
     ) -> Dispatched:
         self._expect_alive()
         one = ElasticDispatch(
-            request, self._engine, self.rank, self.group_size, self.num_max_tokens_per_rank
+            request, self._engine, self.communicator, self.num_max_tokens_per_rank
         )
         check = _after((previous,), one.check)
         moved = self._normal.dispatch(check, request.handle is not None, None, async_finish)

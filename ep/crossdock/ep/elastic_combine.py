@@ -21,12 +21,21 @@ from crossdock.ep.normal_arguments import (
     checked_biases,
     checked_combine,
 )
-from crossdock.ep.tensors import expect_rows, expect_tensor
+from crossdock.ep.tensors import expect_rows, expect_tensor, local_tensor
+from crossdock.proxy import Communicator
 from crossdock.proxy.errors import ArgumentError
+
+_BLOCK_NUMBERS = 1 << 18
+"""Of float32 that are summed at a time: 1 MiB."""
 
 
 def checked_folded(
-    x: object, handle: object, topk_weights: object, bias: Bias, engine: _native.Engine
+    x: object,
+    handle: object,
+    topk_weights: object,
+    bias: Bias,
+    engine: _native.Engine,
+    communicator: Communicator,
 ) -> CombineArguments:
     """Arguments of a combine of the normal mode: one row for each token that came."""
     known = checked_elastic_handle(handle, engine)
@@ -34,30 +43,49 @@ def checked_folded(
         return checked_combine(x, known.dispatched, topk_weights, bias, engine)
     rows, weights = _checked_expanded(x, topk_weights, known)
     slots = known.recv_src_metadata[: known.num_arrived, 2:].long()
-    folded = fold(rows, slots)
+    folded = local_tensor(communicator, (slots.shape[0], rows.shape[1]), rows.dtype)
+    sum_rows(rows, slots, folded, from_zero=False)
     by_choice = None if weights is None else torch.where(slots >= 0, weights[slots], 0.0)
     return checked_combine(folded, known.dispatched, by_choice, bias, engine)
 
 
-def fold(rows: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-    """bf16 [tokens, hidden]: the rows of each token, summed in float32 in the order of its choices.
+def sum_rows(
+    rows: torch.Tensor,
+    slots: torch.Tensor,
+    out: torch.Tensor,
+    biases: tuple[torch.Tensor, ...] = (),
+    *,
+    from_zero: bool,
+) -> None:
+    """Sum the rows of each token, in float32, in the order of its choices.
 
     Args:
-        rows: bf16 [expanded rows, hidden].
-        slots: int64 [tokens, choices], -1 for no row; each token has one at least.
+        rows: bf16 [any, hidden].
+        slots: int64 [tokens, choices], which row is that of a choice, -1 for none.
+        out: bf16 [tokens, hidden], is filled.
+        biases: bf16 [tokens, hidden], added at last.
+        from_zero: else the sum begins with the first row, which each token must have: -0 stays.
     """
-    # The first of the others is added to it, not to 0: a row alone comes through bit for bit.
     order = (slots < 0).to(torch.int8).argsort(dim=1, stable=True)
     slots, counts = slots.gather(1, order), (slots >= 0).sum(1)
-    folded = rows.index_select(0, slots[:, 0])
-    several = (counts > 1).nonzero().flatten()
-    if several.numel():
-        total = folded[several].float()
-        for choice in range(1, int(counts.max())):
-            more = (counts[several] > choice).nonzero().flatten()
-            total[more] += rows.index_select(0, slots[several[more], choice]).float()
-        folded[several] = total.to(rows.dtype)
-    return folded
+    # Those with most rows first: what has one row more is the beginning of a block. And a block
+    # stays in the cache while it is summed.
+    tokens = counts.argsort(descending=True)
+    slots, counts = slots[tokens], counts[tokens]
+    size = max(1, _BLOCK_NUMBERS // rows.shape[1])
+    for begin in range(0, slots.shape[0], size):
+        block = slice(begin, begin + size)
+        where, mine = tokens[block], slots[block]
+        if from_zero:
+            total = torch.zeros((len(where), rows.shape[1]), dtype=torch.float32, device=out.device)
+        else:
+            total = rows.index_select(0, mine[:, 0]).float()
+        for choice in range(0 if from_zero else 1, int(counts[begin])):
+            few = int((counts[block] > choice).sum())
+            total[:few] += rows.index_select(0, mine[:few, choice])
+        for bias in biases:
+            total += bias.index_select(0, where)
+        out.index_copy_(0, where, total.to(out.dtype))
 
 
 def _checked_expanded(
@@ -99,10 +127,17 @@ class SingleReduction:
     _shape: torch.Size
 
     def __init__(
-        self, x: object, handle: object, topk_weights: object, bias: Bias, engine: _native.Engine
+        self,
+        x: object,
+        handle: object,
+        topk_weights: object,
+        bias: Bias,
+        engine: _native.Engine,
+        communicator: Communicator,
     ) -> None:
         self._given = (x, handle, topk_weights, bias)
         self._engine = engine
+        self._communicator = communicator
 
     def check(self) -> DispatchArguments:
         """What the normal mode has to move. Raises what the caller did wrong."""
@@ -113,7 +148,8 @@ class SingleReduction:
             rows = _expanded_rows(x, topk_weights, known)
         else:
             rows = _plain_rows(x, topk_weights, known, self._engine)
-        self._biases = checked_biases(bias, self._shape[0], rows.x.shape[1])
+        biases = checked_biases(bias, self._shape[0], rows.x.shape[1])
+        self._biases = tuple(term.detach() for term in biases)
         tags = rows.place[:, None].to(torch.int32)
         if rows.weights is not None:
             tags = torch.cat([tags, rows.weights.view(torch.int32)], dim=1)
@@ -138,7 +174,8 @@ class SingleReduction:
         assert isinstance(x, tuple)
         self._rows, self._tags = x
         num_tokens, topk = self._shape
-        self.out = self._rows.new_empty((num_tokens, self._rows.shape[1]))
+        shape = (num_tokens, self._rows.shape[1])
+        self.out = local_tensor(self._communicator, shape, self._rows.dtype)
         if self._tags.shape[1] > 1:
             self.out_weights = torch.zeros(
                 (num_tokens, topk), dtype=torch.float32, device=self._rows.device
@@ -148,17 +185,15 @@ class SingleReduction:
         """Sum what has come, in the order of each token's choices."""
         topk = self._shape[1]
         place = self._tags[:, 0].long()
-        token, choice = place.div(topk, rounding_mode="floor"), place % topk
-        total = torch.zeros(self.out.shape, dtype=torch.float32, device=self.out.device)
-        for number in range(topk):
-            # A token has one row for a choice, so no index occurs twice.
-            rows = (choice == number).nonzero().flatten()
-            total[token[rows]] += self._rows[rows].float()
-            if self.out_weights is not None:
-                self.out_weights[token[rows]] += self._tags[rows, 1:].view(torch.float32)
-        for bias in self._biases:
-            total += bias.detach().float()
-        self.out.copy_(total)
+        slots = torch.full((self._shape.numel(),), -1, device=place.device)
+        slots[place] = torch.arange(place.numel(), device=place.device)
+        slots = slots.view(self._shape)
+        sum_rows(self._rows, slots, self.out, self._biases, from_zero=True)
+        if self.out_weights is not None:
+            weights = self._tags[:, 1:].contiguous().view(torch.float32)
+            for choice in range(topk):
+                tokens = (slots[:, choice] >= 0).nonzero().flatten()
+                self.out_weights[tokens] += weights[slots[tokens, choice]]
 
 
 def _plain_rows(x: object, topk_weights: object, handle: EPHandle, engine: _native.Engine) -> _Rows:

@@ -10,6 +10,8 @@ from crossdock.ep.elastic_arguments import ElasticArguments, Request, checked_el
 from crossdock.ep.elastic_handle import EPHandle
 from crossdock.ep.normal import Dispatched
 from crossdock.ep.normal_arguments import DispatchArguments, DispatchHandle, X
+from crossdock.ep.tensors import local_tensor
+from crossdock.proxy import Communicator
 from crossdock.proxy.errors import MismatchError
 
 _COLUMN_GRANULE = 4
@@ -31,12 +33,13 @@ class ElasticDispatch:
     _out: torch.Tensor
 
     def __init__(
-        self, request: Request, engine: _native.Engine, rank: int, num_ranks: int, num_max: int
+        self, request: Request, engine: _native.Engine, communicator: Communicator, num_max: int
     ) -> None:
         self._request = request
         self._engine = engine
-        self._rank = rank
-        self._num_ranks = num_ranks
+        self._communicator = communicator
+        self._rank = communicator.rank
+        self._num_ranks = communicator.size
         self._num_max = num_max
 
     def check(self) -> DispatchArguments:
@@ -103,7 +106,13 @@ class ElasticDispatch:
         args, handle, expand = self._args, self.handle, self._request.do_expand
         rows = self._rows
         num_rows = handle.num_expanded_tokens if expand else rows.shape[0]
-        self._out = rows.new_empty((num_rows, rows.shape[1])) if expand else rows
+        shape = (num_rows, rows.shape[1])
+        if not expand:
+            self._out = rows
+        elif handle.num_recv_tokens_per_expert_list:
+            self._out = local_tensor(self._communicator, shape, rows.dtype)
+        else:
+            self._out = rows.new_empty(shape)  # most of it is never touched
         self.recv_x = self._out
         if args.scales is not None:
             width = args.scales.shape[1]
@@ -123,8 +132,8 @@ class ElasticDispatch:
         if not expand and args.handle is None:
             self.recv_topk_weights = self._weights
         else:
-            shape = (num_rows,) if expand else (num_rows, topk)
-            self.recv_topk_weights = torch.empty(shape, dtype=torch.float32, device=rows.device)
+            table = (num_rows,) if expand else (num_rows, topk)
+            self.recv_topk_weights = torch.empty(table, dtype=torch.float32, device=rows.device)
 
     # ---- contents ---------------------------------------------------------------------------
 
