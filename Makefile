@@ -25,12 +25,13 @@ PARTS := proxy ep bench deploy
 PORTIONS := proxy:ep:bench:deploy
 TOOLS := $(VENV)/.tools
 INSTALLED := $(VENV)/.installed
+ENGINES := build/engines/.unpacked
 CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/build/*'
 CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
 CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
 
 .PHONY: help demo test test-native test-python test-networks test-rdma bench lint sanitize asan tsan fuzz format stubs \
-        clean distclean FORCE
+        clean distclean build/engines FORCE
 
 help:
 	@sed -n '1,2s/^# *//p' Makefile
@@ -46,7 +47,7 @@ test-native: $(TOOLS)
 	cmake --build build/native -j $(JOBS)
 	$(CTEST) --test-dir build/native
 
-test-python: $(INSTALLED)
+test-python: $(INSTALLED) $(ENGINES)
 	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -130,6 +131,19 @@ $(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md L
 	.ci/need g++ libibverbs-dev
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
 	touch $@
+
+# The sources of vLLM and SGLang, in which tests read what these call (170 MB to download). Only
+# another version in pyproject.toml, not just any change of it, downloads them again.
+build/engines: $(ENGINES)
+
+$(ENGINES): build/engines.txt .ci/engines.py | $(TOOLS)
+	$(BIN)/python .ci/engines.py $(@D)
+	touch $@
+
+build/engines.txt: FORCE
+	@mkdir -p build
+	@sed -n '/^engines = /,/]/p' pyproject.toml > $@.new
+	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
 
 # Changes only when a file appears or goes: then too the package must be installed again.
 build/sources.txt: FORCE

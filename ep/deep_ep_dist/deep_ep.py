@@ -43,10 +43,27 @@ def _refuse_to_shadow() -> None:
 
 _refuse_to_shadow()
 
-from crossdock.ep import Buffer, Config, EventHandle, EventOverlap, topk_idx_t  # noqa: E402
+from crossdock.ep import (  # noqa: E402
+    Buffer,
+    Config,
+    ElasticBuffer,
+    EPHandle,
+    EventHandle,
+    EventOverlap,
+    topk_idx_t,
+)
 from crossdock.ep.compat import deep_ep_utils  # noqa: E402
 
 __path__: list[str] = []  # `import deep_ep.utils` works without a file that could overwrite one
 utils = sys.modules["deep_ep.utils"] = deep_ep_utils()
 
-__all__ = ["Buffer", "Config", "EventHandle", "EventOverlap", "topk_idx_t", "utils"]
+__all__ = [
+    "Buffer",
+    "Config",
+    "EPHandle",
+    "ElasticBuffer",
+    "EventHandle",
+    "EventOverlap",
+    "topk_idx_t",
+    "utils",
+]

@@ -15,6 +15,8 @@ def test_deep_ep_is_crossdock_when_asked_for() -> None:
         "ep.install_as_deep_ep(); ep.install_as_deep_ep()\n"
         "import deep_ep, torch\n"
         "from deep_ep import Buffer, Config, EventOverlap, topk_idx_t\n"
+        "from deep_ep import ElasticBuffer, EPHandle\n"
+        "assert ElasticBuffer is ep.ElasticBuffer and EPHandle is ep.EPHandle\n"
         "assert Buffer is ep.Buffer and Config is ep.Config and EventOverlap is ep.EventOverlap\n"
         "assert topk_idx_t is torch.int64 and deep_ep.Buffer.capture().event.query()\n"
         "import importlib.util\n"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from crossdock.ep.buffer import Buffer
     from crossdock.ep.compat import install_as_deep_ep, topk_idx_t
     from crossdock.ep.config import Config
+    from crossdock.ep.elastic import ElasticBuffer
+    from crossdock.ep.elastic_handle import EPHandle
     from crossdock.ep.stream import EventHandle, EventOverlap
 
 _MODULE_OF = {
@@ -20,11 +22,22 @@ _MODULE_OF = {
     "install_as_deep_ep": "compat",
     "topk_idx_t": "compat",
     "Config": "config",
+    "ElasticBuffer": "elastic",
+    "EPHandle": "elastic_handle",
     "EventHandle": "stream",
     "EventOverlap": "stream",
 }
 
-__all__ = ["Buffer", "Config", "EventHandle", "EventOverlap", "install_as_deep_ep", "topk_idx_t"]
+__all__ = [
+    "Buffer",
+    "Config",
+    "EPHandle",
+    "ElasticBuffer",
+    "EventHandle",
+    "EventOverlap",
+    "install_as_deep_ep",
+    "topk_idx_t",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,11 @@ from crossdock.ep.config import RECOMMENDED_SMS, Config
 from crossdock.ep.gpu.events import GpuEvent
 from crossdock.ep.stream import EventHandle, EventOverlap
 from crossdock.ep.tensors import expect_experts
+from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError
 
 
+@with_known_arguments
 class Buffer(NormalCalls, LowLatencyCalls):
     """Dispatches tokens to the ranks of their experts and combines what the experts return.
 
@@ -40,6 +42,7 @@ class Buffer(NormalCalls, LowLatencyCalls):
 
     Raises:
         CrossdockError: as ``crossdock.proxy.Communicator``.
+        UnknownArgument: an argument is of another version of DeepEP, here or in a call.
 
     A call that waits hears Ctrl-C within a moment. What an exception of a signal handler has cut
     short, a call or the wait for an event, is half done: the Buffer is aborted. Then the other

@@ -13,6 +13,7 @@ from crossdock.ep.gpu.platform import Platform, platform_of
 from crossdock.ep.groups import exchange_of
 from crossdock.ep.stream import CommStream
 from crossdock.ep.tensors import CPU, expect_whole
+from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy import Communicator, Exchange, Options
 from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, MismatchError
@@ -28,6 +29,7 @@ _FAREWELL_S = 0.2
 """For each further step of ``destroy`` when calls had to be ended."""
 
 
+@with_known_arguments
 class BufferBase:
     """Memory and life of a Buffer; see ``crossdock.ep.Buffer`` for the arguments."""
 

@@ -12,22 +12,13 @@ from crossdock.ep.buffer_base import BufferBase
 from crossdock.ep.low_latency import Combined, Dispatched, LowLatencyMode
 from crossdock.ep.outcomes import cut_short
 from crossdock.ep.tensors import expect_experts, expect_tensor
+from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError
 
 if TYPE_CHECKING:
     from crossdock.ep.gpu.low_latency import GpuLowLatencyMode
 
-_OVERLAP_ARGUMENTS = {
-    "packed_recv_count",
-    "comp_signal",
-    "block_m",
-    "threshold",
-    "num_sms",
-    "src_signals",
-    "src_signal_expect_value",
-}
-
-
+@with_known_arguments
 class LowLatencyCalls(BufferBase):
     """Dispatch and combine through fixed places, and masks of ranks that do not answer."""
 
@@ -111,7 +102,13 @@ class LowLatencyCalls(BufferBase):
         out: torch.Tensor | None = None,
         combine_wait_recv_cost_stats: torch.Tensor | None = None,
         overlap: bool = False,
-        **overlap_arguments: object,
+        packed_recv_count: object = None,
+        comp_signal: object = None,
+        block_m: object = None,
+        threshold: object = None,
+        num_sms: object = None,
+        src_signals: object = None,
+        src_signal_expect_value: object = None,
     ) -> Combined:
         """Bring the experts' rows back and sum them with the weights of their tokens.
 
@@ -124,8 +121,8 @@ class LowLatencyCalls(BufferBase):
             zero_copy: x is ``get_next_low_latency_combine_buffer(handle)``.
             out: bf16 [tokens, hidden], to hold the result.
             combine_wait_recv_cost_stats: int64 [ranks], microseconds, added to.
-            overlap, overlap_arguments: SGLang's overlap of the experts' GEMM with sending, which a
-                CPU device does not have: only False is accepted, and then the rest is ignored.
+            overlap: SGLang's overlap of the experts' GEMM with sending, which a CPU device does
+                not have: only False is accepted, and then the arguments after it are ignored.
 
         Returns:
             bf16 [tokens, hidden]; the event; the hook.
@@ -134,9 +131,8 @@ class LowLatencyCalls(BufferBase):
             CrossdockError: as ``low_latency_dispatch``.
         """
         self._expect_low_latency(async_finish, return_recv_hook)
-        unknown = overlap_arguments.keys() - _OVERLAP_ARGUMENTS
-        if unknown:
-            raise TypeError(f"low_latency_combine() got unexpected arguments {sorted(unknown)}")
+        del packed_recv_count, comp_signal, block_m, threshold, num_sms
+        del src_signals, src_signal_expect_value
         if overlap:
             raise ArgumentError("overlap is True, but a CPU device cannot overlap; pass False")
         arguments = low_latency_arguments.checked_combine(

@@ -14,11 +14,13 @@ from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
 from crossdock.ep.stream import EventOverlap, expect_event
 from crossdock.ep.tensors import expect_experts, expect_topk
+from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 Layout = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, EventOverlap]
 
 
+@with_known_arguments
 class NormalCalls(BufferBase):
     """Layout, dispatch and combine for any number of tokens."""
 

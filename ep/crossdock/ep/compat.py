@@ -11,6 +11,8 @@ import torch
 
 from crossdock.ep.buffer import Buffer
 from crossdock.ep.config import Config
+from crossdock.ep.elastic import ElasticBuffer
+from crossdock.ep.elastic_handle import EPHandle
 from crossdock.ep.stream import EventHandle, EventOverlap
 from crossdock.proxy.errors import CrossdockError
 
@@ -18,6 +20,8 @@ topk_idx_t = torch.int64
 _NAMES = {
     "Buffer": Buffer,
     "Config": Config,
+    "EPHandle": EPHandle,
+    "ElasticBuffer": ElasticBuffer,
     "EventHandle": EventHandle,
     "EventOverlap": EventOverlap,
     "topk_idx_t": topk_idx_t,
@@ -48,6 +52,11 @@ def install_as_deep_ep() -> None:
     module.__path__ = []
     module.__dict__["utils"] = utils = deep_ep_utils()
     sys.modules.update({"deep_ep": module, "deep_ep.utils": utils})
+
+
+def deep_ep_names() -> dict[str, object]:
+    """What ``import deep_ep`` gives, but for its submodule."""
+    return dict(_NAMES)
 
 
 def deep_ep_utils() -> types.ModuleType:

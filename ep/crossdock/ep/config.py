@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from crossdock.ep import _native
+from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError
 
 RECOMMENDED_SMS = 20
 
 
+@with_known_arguments
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What DeepEP lets users tune; the sizes hint at what a ``Buffer`` needs.

@@ -233,9 +233,16 @@ def checked_combine(
             raise CapacityError(
                 f"topk_weights has top-k {weights.shape[1]}, but must be between 1 and {MAX_TOPK}"
             )
+    biases = checked_biases(bias, known.native.num_tokens, rows.shape[1], rows.dtype)
+    return CombineArguments(rows, known, weights, biases)
+
+
+def checked_biases(
+    bias: Bias, num_tokens: int, hidden: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, ...]:
+    """None, one or two [tokens, hidden]."""
     given = () if bias is None else bias if isinstance(bias, tuple) else (bias,)
     if len(given) > 2:
         raise ArgumentError(f"bias is a tuple of {len(given)}, but must have at most 2 tensors")
-    shape = [known.native.num_tokens, rows.shape[1]]
-    biases = tuple(expect_tensor("bias", b, [rows.dtype], shape) for b in given)
-    return CombineArguments(rows, known, weights, biases)
+    shape = [num_tokens, hidden]
+    return tuple(expect_tensor("bias", b, [dtype], shape) for b in given)

@@ -120,3 +120,15 @@ def heap_tensor(
     array = NativeCommunicator.block_array(block)
     flat = torch.from_numpy(array)[:size]
     return flat.view(dtype).view(tuple(shape)), block.offset
+
+
+def local_tensor(
+    communicator: Communicator, shape: Sequence[int], dtype: torch.dtype
+) -> torch.Tensor:
+    """A tensor that stays on this rank. In the heap region if it has room: touching the pages of
+    fresh memory takes longer than filling them.
+    """
+    try:
+        return heap_tensor(communicator, shape, dtype)[0]
+    except CapacityError:
+        return torch.empty(tuple(shape), dtype=dtype, device="cpu")

@@ -5,6 +5,7 @@ list with one entry per rank. Speed does not matter here; every other implementa
 with this one.
 """
 
+from .elastic import ElasticDispatched, elastic_combine, elastic_dispatch
 from .fp8 import fp8_cast, fp8_uncast
 from .layouts import Layout, layout
 from .logfmt import logfmt_decode, logfmt_encode, logfmt_roundtrip
@@ -16,10 +17,13 @@ __all__ = [
     "Bias",
     "Combined",
     "Dispatched",
+    "ElasticDispatched",
     "Layout",
     "LowLatencyDispatched",
     "combine",
     "dispatch",
+    "elastic_combine",
+    "elastic_dispatch",
     "fp8_cast",
     "fp8_uncast",
     "layout",

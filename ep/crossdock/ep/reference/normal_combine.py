@@ -44,7 +44,7 @@ def combine(
     results = []
     for source in range(len(dispatched)):
         total = _sum_of_rows(x, dispatched, source, nodes, partial_dtype=x[source].dtype)
-        for term in _bias_terms(bias[source] if bias is not None else None):
+        for term in bias_terms(bias[source] if bias is not None else None):
             expect_dtype("bias", term, x[source].dtype)
             expect_shape("bias", term, *total.shape)
             total += term.float()
@@ -96,7 +96,7 @@ def _add_rows(
         total[tokens] += rows[rank][is_from_source].float()
 
 
-def _bias_terms(bias: Bias | None) -> tuple[Tensor, ...]:
+def bias_terms(bias: Bias | None) -> tuple[Tensor, ...]:
     if bias is None:
         return ()
     if isinstance(bias, Tensor):
