@@ -12,13 +12,17 @@ inline Proxy::Batch Proxy::gather(const Outlet& outlet, const Lane& lane, uint64
     const uint32_t limit = std::min(kBatch, outlet.flow.writes(lane.in_flight));
     const Room room = outlet.flow.room(lane.in_flight, lane.pace);
     const auto credit = static_cast<uint64_t>(std::max<int64_t>(lane.credit, 0));
+    const uint64_t free = std::min(room.window + 1, credit);  // what ends before is within both
+    Flight* const flights = flights_.data();
     uint32_t index = lane.head;
-    while (index != kNone && batch.sum.writes < limit && batch.sum.bytes < credit) {
-        Flight& flight = flights_[index];
-        if (!room.holds(batch.sum, flight.write.bytes)) break;
+    while (index != kNone && batch.sum.writes < limit) {
+        Flight& flight = flights[index];
+        if (batch.sum.bytes + flight.write.bytes >= free) {
+            if (batch.sum.bytes >= credit || !room.holds(batch.sum, flight.write.bytes)) break;
+        }
         if (flight.sequenced && order_of(flight).acknowledged.room(sequences_[index]) == 0) break;
         flight.posted_ns = now_ns;
-        writes_[batch.sum.writes] = flight.write;
+        writes_[batch.sum.writes] = &flight.write;
         batch.add(index, flight.write.bytes);
         index = flight.next;
     }
@@ -36,7 +40,7 @@ Proxy::Batch Proxy::head_of(const Lane& lane, size_t count) const {
 inline bool Proxy::post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns) {
     Batch batch = gather(outlet, lane, now_ns);
     if (batch.sum.writes == 0) return false;
-    const auto wanted = std::span<const WriteOp>(writes_).first(batch.sum.writes);
+    const auto wanted = WriteList(writes_).first(batch.sum.writes);
     const size_t posted = outlet.endpoint->post(wanted);
     if (posted == 0) return false;
     if (posted < wanted.size()) batch = head_of(lane, posted);

@@ -94,7 +94,7 @@ void break_path(VerbsJob& ranks, uint32_t rank) {
 }
 
 // Queue pairs fail behind the back of the endpoints: of one side, of both at once, and again while
-// the lane is being mended.
+// the lane is being mended. Epochs begin meanwhile, and writes are forgotten by who posted them.
 TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
     const auto end = steady_clock::now() + std::chrono::seconds(10);
     uint32_t seeds = 0;
@@ -117,6 +117,7 @@ TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
         ASSERT_TRUE(soon(
             [&] {
                 run.step(random);
+                if (random() % 32 == 0) ranks[random() % 2].begin_epoch();
                 const bool mending = !ranks[0].link(1).up() || !ranks[1].link(0).up();
                 if (failures > 0 && wait-- == 0) {
                     const uint32_t who = random() % 3;
