@@ -125,7 +125,7 @@ def verbs_program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("peers", "most"), [pytest.param(1, 332, id="one-peer"), pytest.param(8, 580, id="eight-peers")]
+    ("peers", "most"), [pytest.param(1, 308, id="one-peer"), pytest.param(8, 580, id="eight-peers")]
 )
 def test_a_write_costs_few_instructions_over_verbs(
     verbs_program: pathlib.Path, peers: int, most: int

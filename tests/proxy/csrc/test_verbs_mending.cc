@@ -172,6 +172,29 @@ TEST(VerbsMending, BothBeginAtOnce) {
     EXPECT_EQ(ranks[0].link(1).generation(), ranks[1].link(0).generation());
 }
 
+// What its peer has received is known, and the peer is given up before it was told: what was posted
+// to it may be other writes by now.
+TEST(VerbsMending, NothingIsReportedOfAPeerThatWasGivenUp) {
+    const FakeJob job("rc:1");
+    VerbsJob ranks(2, {.bytes = 1 << 15});
+    for (uint32_t i = 0; i < 5; ++i)
+        ASSERT_TRUE(ranks[0].post(write_to(1, 0, 64, i)));
+    ASSERT_TRUE(soon([&] {
+        ranks[1].step();
+        return ranks[1].seen.arrived.size() == 5;
+    }));
+    ranks[0].link(1).fail({.status = IBV_WC_RETRY_EXC_ERR});
+    ASSERT_TRUE(soon([&] {
+        ranks[1].step();
+        ranks[0].step();
+        return ranks[0].link(1).times_mended() > 0;
+    }));
+    ASSERT_EQ(ranks[0].link(1).acknowledged(), 5u);
+    ranks[0].endpoint().give_up(1);
+    ranks[0].step();
+    EXPECT_TRUE(ranks[0].seen.completed.empty());
+}
+
 TEST(VerbsMending, AnotherNicWhenThePortGoesDown) {
     const FakeJob job("rc:2");
     VerbsJob ranks(2, {.devices = {"fake0", "fake1"}, .bytes = 1 << 15});
