@@ -119,25 +119,32 @@ inline void Proxy::acknowledge(const Outlet& outlet, const Event& event, uint64_
 // Flights that the lane has posted, from `first` to `last`.
 void Proxy::complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns) {
     Flight* const flights = flights_.data();
+    const Flight* const end = flights + last;
+    Flight* flight = flights + first;
     InFlight all;
-    uint32_t index = first;
-    for (bool ended = false; !ended;) {
-        FlowSample sample{.bytes = flights[index].write.bytes,
-                          .posted_ns = flights[index].posted_ns};
+    while (true) {
+        FlowSample sample{.bytes = flight->write.bytes, .posted_ns = flight->posted_ns};
+        const Flight* done = nullptr;
         do {
-            Flight& flight = flights[index];
-            flight.open = false;
-            if (flight.sequenced) order_of(flight).acknowledged.complete(sequences_[index]);
+            done = flight;
+            flight->open = false;
+            if (flight->sequenced) [[unlikely]]
+                acknowledge_number(*flight);
             ++sample.writes;
-            ended = index == last;
-            index = flight.next;
-        } while (!ended && flights[index].belongs_to(sample));
+            if (flight == end) break;
+            flight = flights + flight->next;
+        } while (flight->belongs_to(sample));
         all.add({sample.total(), sample.writes});
         if (lane.pace != nullptr) lane.outlet->flow.acknowledged(*lane.pace, sample, now_ns);
+        if (done == end) break;
     }
-    lane.oldest = index;
+    lane.oldest = end->next;
     if (lane.tail == last) lane.tail = kNone;
     settle(lane, all);
+}
+
+void Proxy::acknowledge_number(const Flight& flight) {
+    order_of(flight).acknowledged.complete(sequences_[index_of(flight.write.cookie)]);
 }
 
 // What was posted is acknowledged, or will never be.

@@ -177,6 +177,7 @@ class Proxy {
     void handle(const Outlet& outlet, const Event& event, uint64_t now_ns);
     void acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns);
     void complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns);
+    void acknowledge_number(const Flight& flight);
     void settle(Lane& lane, InFlight what);
     void arrive(const Event& event, bool may_repeat);
     void apply(uint32_t peer, uint32_t word);

@@ -15,16 +15,19 @@ inline Proxy::Batch Proxy::gather(const Outlet& outlet, const Lane& lane, uint64
     const uint64_t free = std::min(room.window + 1, credit);  // what ends before is within both
     Flight* const flights = flights_.data();
     uint32_t index = lane.head;
-    while (index != kNone && batch.sum.writes < limit) {
-        Flight& flight = flights[index];
-        if (batch.sum.bytes + flight.write.bytes >= free) {
-            if (batch.sum.bytes >= credit || !room.holds(batch.sum, flight.write.bytes)) break;
+    Flight* flight = flights + index;
+    while (batch.sum.writes < limit) {
+        const uint32_t bytes = flight->write.bytes;
+        if (batch.sum.bytes + bytes >= free) {
+            if (batch.sum.bytes >= credit || !room.holds(batch.sum, bytes)) break;
         }
-        if (flight.sequenced && order_of(flight).acknowledged.room(sequences_[index]) == 0) break;
-        flight.posted_ns = now_ns;
-        writes_[batch.sum.writes] = &flight.write;
-        batch.add(index, flight.write.bytes);
-        index = flight.next;
+        if (flight->sequenced && order_of(*flight).acknowledged.room(sequences_[index]) == 0) break;
+        flight->posted_ns = now_ns;
+        writes_[batch.sum.writes] = &flight->write;
+        batch.add(index, bytes);
+        index = flight->next;
+        if (index == kNone) break;
+        flight = flights + index;
     }
     return batch;
 }
