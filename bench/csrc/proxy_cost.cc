@@ -25,9 +25,9 @@ class InstantEndpoint final : public Endpoint {
 
     Guarantees guarantees() const override { return {.paced = plan_.paced}; }
 
-    size_t post(std::span<const WriteOp> writes) override {
-        for (const WriteOp& write : writes)
-            open_[posted_++ % kSlots] = {.peer = write.peer, .cookie = write.cookie};
+    size_t post(WriteList writes) override {
+        for (const WriteOp* write : writes)
+            open_[posted_++ % kSlots] = {.peer = write->peer, .cookie = write->cookie};
         return writes.size();
     }
 

@@ -1,6 +1,7 @@
 // The command: what a device asks of a proxy, 16 bytes. Fields and widths come from schema.h.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "proxy/csrc/schema.h"
@@ -10,6 +11,8 @@ namespace crossdock::proxy {
 using schema::Op;
 
 struct Command {
+    static constexpr uint32_t kGranuleShift = std::countr_zero(schema::kGranuleBytes);
+
     uint64_t low = 0;
     uint64_t high = 0;
 
@@ -40,7 +43,10 @@ struct Command {
     constexpr uint32_t bytes() const { return moves_data() ? payload_bytes() : 0; }
     // Of a command that moves data.
     constexpr uint32_t payload_bytes() const {
-        return static_cast<uint32_t>(get(schema::kLength) + 1) * schema::kGranuleBytes;
+        static_assert(schema::kLength.word == 0 && schema::kLength.shift >= kGranuleShift);
+        constexpr auto kMask = ((1u << schema::kLength.bits) - 1) << kGranuleShift;
+        return (static_cast<uint32_t>(low >> (schema::kLength.shift - kGranuleShift)) & kMask) +
+               schema::kGranuleBytes;
     }
 };
 

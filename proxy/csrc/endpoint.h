@@ -44,6 +44,9 @@ struct WriteOp {
     uint64_t counter_add = 0;  // this is added to the 64-bit word at dst_offset of the counters
 };
 
+// Writes that a proxy keeps, so that an endpoint need not copy them.
+using WriteList = std::span<const WriteOp* const>;
+
 enum class EventKind : uint8_t {
     kCompleted,  // a write of ours is acknowledged: its payload is in the peer's region; see also
                  // Guarantees::acknowledges_in_order
@@ -101,7 +104,13 @@ class Endpoint {
 
     // Accepts the longest prefix that it has room for and returns its length. Source and
     // destination were checked against the regions. A write to a lost peer is accepted and dropped.
-    virtual size_t post(std::span<const WriteOp> writes) = 0;
+    // Writes stay where they are, and as they are, until they are acknowledged, their peer is
+    // reported as gone or given up, or keep_writes() is called.
+    virtual size_t post(WriteList writes) = 0;
+
+    // An epoch ends, and with it what was posted and not acknowledged: an endpoint that may have to
+    // post some of it again copies it now.
+    virtual void keep_writes() {}
 
     // Fills `events` with what has happened and returns how many.
     virtual size_t poll(std::span<Event> events) = 0;

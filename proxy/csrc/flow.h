@@ -33,10 +33,30 @@ struct InFlight {
         bytes -= fewer.bytes;
         writes -= fewer.writes;
     }
-    // Room below `window`; a write of `next` bytes always finds room where nothing is under way.
-    uint64_t room(uint64_t window, uint32_t next) const {
-        const uint64_t left = bytes < window ? window - bytes : 0;
-        return writes == 0 ? std::max<uint64_t>(left, next) : left;
+    uint64_t room(uint64_t window) const { return bytes < window ? window - bytes : 0; }
+    // How many writes may be posted whatever the window is by now.
+    uint32_t spare() const { return kSpareWrites - std::min(kSpareWrites, writes); }
+
+  private:
+    // Under a measured window. Where a write takes as long by itself as all else on its way,
+    // a second one behind it doubles the latency and is taken for a queue; but with one at a time
+    // the wire is idle while the word of it comes back.
+    static constexpr uint32_t kSpareWrites = 2;
+};
+
+// What may be posted at once.
+struct Room {
+    uint64_t limit = 0;   // bytes that nothing may exceed, but for a write that goes alone
+    uint64_t window = 0;  // bytes that latency allows
+    uint32_t spare = 0;   // writes that may go beyond the window
+    bool alone = false;   // nothing is under way
+
+    // Whether another write of `bytes` may go beside those of `sum`.
+    bool holds(const InFlight& sum, uint32_t bytes) const {
+        const uint64_t all = sum.bytes + bytes;
+        if (all <= window) [[likely]]
+            return true;
+        return (all <= limit && sum.writes < spare) || (alone && sum.writes == 0);
     }
 };
 
@@ -58,12 +78,25 @@ class EndpointFlow {
         const uint32_t own = lane_writes_ - std::min(lane_writes_, lane.writes);
         return std::min(own, writes_ - std::min(writes_, in_flight_.writes));
     }
-    // How many bytes all lanes may post, the first write being of `next` bytes.
-    uint64_t room(uint32_t next) const {
-        return in_flight_.room(paced_ ? window_.bytes() : limit_, next);
+    // How much all lanes may post.
+    Room room() const {
+        const uint64_t limit = in_flight_.room(limit_);
+        if (!paced_) return {limit, limit, 0, in_flight_.writes == 0};
+        return {limit, in_flight_.room(window_.bytes()), in_flight_.spare(),
+                in_flight_.writes == 0};
+    }
+    // How much a lane may post of that.
+    Room room(const InFlight& lane, const LanePace* pace) const {
+        Room all = room();
+        if (pace == nullptr) return all;
+        all.window = std::min(all.window, lane.room(pace->window_bytes()));
+        all.spare = std::min(all.spare, lane.spare());
+        return all;
     }
     // Whether a write of `next` bytes must wait for the writes of other lanes, too.
-    bool full(uint32_t next) const { return in_flight_.writes >= writes_ || room(next) < next; }
+    bool full(uint32_t next) const {
+        return in_flight_.writes >= writes_ || !room().holds({}, next);
+    }
 
     // Writes of a lane were posted, the largest of them of `largest` bytes.
     void posted(InFlight& lane, const InFlight& more, uint32_t largest) {

@@ -23,7 +23,7 @@ namespace crossdock::proxy {
 struct FlowPolicy {
     uint64_t start_bytes;
     uint64_t step_bytes;   // what a good round adds
-    uint64_t least_bytes;  // one write is allowed even where it is larger
+    uint64_t least_bytes;  // two writes are allowed even where they are larger
 };
 
 // For all that one endpoint has under way, and for each of its lanes.

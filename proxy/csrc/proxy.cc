@@ -24,6 +24,7 @@ Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t ep
       flights_(limits.window),
       sequences_(limits.window),
       num_peers_(context.peers->size()),
+      window_mask_(limits.window - 1),
       recorder_(context.peers->size()) {
     for (uint32_t peer = 0; peer < num_peers_; ++peer) {
         lanes_[peer].peer = &(*context.peers)[peer];
@@ -117,25 +118,33 @@ inline void Proxy::acknowledge(const Outlet& outlet, const Event& event, uint64_
 
 // Flights that the lane has posted, from `first` to `last`.
 void Proxy::complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns) {
+    Flight* const flights = flights_.data();
+    const Flight* const end = flights + last;
+    Flight* flight = flights + first;
     InFlight all;
-    uint32_t index = first;
-    for (bool ended = false; !ended;) {
-        FlowSample sample{.bytes = flights_[index].write.bytes,
-                          .posted_ns = flights_[index].posted_ns};
+    while (true) {
+        FlowSample sample{.bytes = flight->write.bytes, .posted_ns = flight->posted_ns};
+        const Flight* done = nullptr;
         do {
-            Flight& flight = flights_[index];
-            flight.open = false;
-            if (flight.sequenced) order_of(flight).acknowledged.complete(sequences_[index]);
+            done = flight;
+            flight->open = false;
+            if (flight->sequenced) [[unlikely]]
+                acknowledge_number(*flight);
             ++sample.writes;
-            ended = index == last;
-            index = flight.next;
-        } while (!ended && flights_[index].belongs_to(sample));
+            if (flight == end) break;
+            flight = flights + flight->next;
+        } while (flight->belongs_to(sample));
         all.add({sample.total(), sample.writes});
         if (lane.pace != nullptr) lane.outlet->flow.acknowledged(*lane.pace, sample, now_ns);
+        if (done == end) break;
     }
-    lane.oldest = index;
+    lane.oldest = end->next;
     if (lane.tail == last) lane.tail = kNone;
     settle(lane, all);
+}
+
+void Proxy::acknowledge_number(const Flight& flight) {
+    order_of(flight).acknowledged.complete(sequences_[index_of(flight.write.cookie)]);
 }
 
 // What was posted is acknowledged, or will never be.
@@ -274,16 +283,14 @@ inline void Proxy::accept(Command command, uint64_t ticket) {
     Lane& lane = lanes_[peer];
     const uint32_t index = index_of(ticket);
     Flight& flight = flights_[index];
-    flight.write.cookie = ticket;
-    flight.next = kNone;
-    flight.sequenced = false;
+    flight.begin(ticket);
     const bool valid = command.op() <= Op::kWriteSeal ? fill_write(flight.write, command, lane)
                                                       : fill_special(flight, command, lane);
     if (!valid || lane.shut || !lane.peer->alive()) [[unlikely]] {
+        flight.open = false;
         if (!valid || lane.outlet == nullptr) refuse(command);
         return;
     }
-    flight.open = true;
     enqueue(index, lane);
 }
 

@@ -115,6 +115,12 @@ class Proxy {
         bool sequenced = false;
         bool open = false;
 
+        void begin(uint64_t ticket) {
+            write.cookie = ticket;
+            next = kNone;
+            sequenced = false;
+            open = true;
+        }
         bool belongs_to(const FlowSample& sample) const {
             return posted_ns == sample.posted_ns && write.bytes == sample.bytes;
         }
@@ -171,6 +177,7 @@ class Proxy {
     void handle(const Outlet& outlet, const Event& event, uint64_t now_ns);
     void acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns);
     void complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns);
+    void acknowledge_number(const Flight& flight);
     void settle(Lane& lane, InFlight what);
     void arrive(const Event& event, bool may_repeat);
     void apply(uint32_t peer, uint32_t word);
@@ -192,7 +199,7 @@ class Proxy {
     void enter(uint32_t epoch);
     Order& order_of(const Flight& flight) { return orders_[flight.write.peer]; }
     uint32_t index_of(uint64_t ticket) const {
-        return static_cast<uint32_t>(ticket) & (limits_.window - 1);
+        return static_cast<uint32_t>(ticket) & window_mask_;
     }
 
     bool post_outlets();
@@ -217,7 +224,8 @@ class Proxy {
     std::vector<Flight> flights_;
     std::vector<uint64_t> sequences_;  // of flights that are sequenced
     uint32_t num_peers_;
-    std::array<WriteOp, kBatch> writes_;
+    uint32_t window_mask_;
+    std::array<const WriteOp*, kBatch> writes_;
     std::array<Event, 2 * kBatch> events_;
     ProxyStatistics statistics_;
     FlightRecorder recorder_;

@@ -39,6 +39,8 @@ void Proxy::linger() {
 
 void Proxy::begin_epoch(uint32_t epoch) {
     enter(epoch);
+    for (Outlet& outlet : outlets_)
+        outlet.endpoint->keep_writes();
     for (Flight& flight : flights_)
         flight.open = false;
     for (Lane& lane : lanes_)

@@ -10,21 +10,24 @@ inline Proxy::Batch Proxy::gather(const Outlet& outlet, const Lane& lane, uint64
     Batch batch;
     if (lane.head == kNone) return batch;
     const uint32_t limit = std::min(kBatch, outlet.flow.writes(lane.in_flight));
-    const uint32_t next = flights_[lane.head].write.bytes;
-    uint64_t room = outlet.flow.room(next);
-    if (lane.pace != nullptr) {
-        room = std::min(room, lane.in_flight.room(lane.pace->window_bytes(), next));
-    }
+    const Room room = outlet.flow.room(lane.in_flight, lane.pace);
     const auto credit = static_cast<uint64_t>(std::max<int64_t>(lane.credit, 0));
+    const uint64_t free = std::min(room.window + 1, credit);  // what ends before is within both
+    Flight* const flights = flights_.data();
     uint32_t index = lane.head;
-    while (index != kNone && batch.sum.writes < limit && batch.sum.bytes < credit) {
-        Flight& flight = flights_[index];
-        if (batch.sum.bytes + flight.write.bytes > room) break;
-        if (flight.sequenced && order_of(flight).acknowledged.room(sequences_[index]) == 0) break;
-        flight.posted_ns = now_ns;
-        writes_[batch.sum.writes] = flight.write;
-        batch.add(index, flight.write.bytes);
-        index = flight.next;
+    Flight* flight = flights + index;
+    while (batch.sum.writes < limit) {
+        const uint32_t bytes = flight->write.bytes;
+        if (batch.sum.bytes + bytes >= free) {
+            if (batch.sum.bytes >= credit || !room.holds(batch.sum, bytes)) break;
+        }
+        if (flight->sequenced && order_of(*flight).acknowledged.room(sequences_[index]) == 0) break;
+        flight->posted_ns = now_ns;
+        writes_[batch.sum.writes] = &flight->write;
+        batch.add(index, bytes);
+        index = flight->next;
+        if (index == kNone) break;
+        flight = flights + index;
     }
     return batch;
 }
@@ -40,7 +43,7 @@ Proxy::Batch Proxy::head_of(const Lane& lane, size_t count) const {
 inline bool Proxy::post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns) {
     Batch batch = gather(outlet, lane, now_ns);
     if (batch.sum.writes == 0) return false;
-    const auto wanted = std::span<const WriteOp>(writes_).first(batch.sum.writes);
+    const auto wanted = WriteList(writes_).first(batch.sum.writes);
     const size_t posted = outlet.endpoint->post(wanted);
     if (posted == 0) return false;
     if (posted < wanted.size()) batch = head_of(lane, posted);
@@ -57,7 +60,7 @@ inline bool Proxy::post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns) {
 bool Proxy::post_outlet(Outlet& outlet) {
     EndpointFlow& flow = outlet.flow;
     LaneTurns& turns = flow.turns;
-    const uint64_t share = turns.share(flow.room(0));
+    const uint64_t share = turns.share(flow.room().window);
     const uint64_t now_ns = outlet.now_ns();
     bool worked = false;
     for (uint32_t left = turns.size(); left > 0; --left) {
@@ -66,7 +69,7 @@ bool Proxy::post_outlet(Outlet& outlet) {
         worked |= post_lane(outlet, lane, now_ns);
         if (lane.head == kNone) {
             turns.leave();
-        } else if (flow.full(flights_[lane.head].write.bytes)) {
+        } else if (lane.credit > 0 && flow.full(flights_[lane.head].write.bytes)) {
             return worked;
         } else {
             turns.next();

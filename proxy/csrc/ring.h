@@ -136,14 +136,12 @@ class RingConsumer {
     template <class Take>
     size_t pop(uint64_t limit, Take&& take) {
         const uint64_t first = next_;
+        const uint64_t end = first + limit;
         uint64_t next = first;
-        const uint64_t capacity = ring_->capacity;
-        auto* const slots = ring_->slots();
-        for (const uint64_t end = first + limit; next != end; ++next) {
-            auto& place = slots[next & (capacity - 1)];
-            const uint64_t low = observe(place.low);
-            if ((low & 1) != ((next & capacity) == 0)) break;
-            take(Command{low, peek(place.high)}, next);
+        // Lap by lap: within one, all slots have the same phase and lie one behind the other.
+        for (uint64_t stop = first; next == stop && next != end;) {
+            stop = std::min(end, (next | (ring_->capacity - 1)) + 1);
+            next = pop_lap(next, stop, take);
         }
         if (next != first) {
             next_ = next;
@@ -157,6 +155,17 @@ class RingConsumer {
     void complete(uint64_t ticket) { publish(ring_->completed, ticket); }
 
   private:
+    template <class Take>
+    uint64_t pop_lap(uint64_t next, uint64_t stop, Take& take) {
+        const uint64_t phase = ring_->phase(next);
+        for (auto* place = &ring_->slot(next); next != stop; ++next, ++place) {
+            const uint64_t low = observe(place->low);
+            if ((low & 1) != phase) break;
+            take(Command{low, peek(place->high)}, next);
+        }
+        return next;
+    }
+
     BasicRing<Atomic>* ring_;
     uint64_t next_;
 };

@@ -166,6 +166,8 @@ def strike_everywhere(
 
 def bear(rank: RankContext, blow: Blow, works: dict[int, Work]) -> float | None:
     """One blow, as the victim or as one of the others."""
+    # The deadline of what follows is for one that is stopped, not for one that is still tidying up.
+    rank.exchange(f"ready-{blow.name}").all_gather(b"", 60)
     try:
         if rank.rank != blow.victim:
             return survive(rank, blow, works)

@@ -19,12 +19,14 @@ enum class Access : uint8_t {
     kExposed,  // peers write into it
 };
 
-// What is read on the data path: the key for an offset.
+// What is read on the data path: the address and the key for an offset.
 struct KeyView {
     const uint32_t* keys = nullptr;
+    const std::byte* base = nullptr;
     uint64_t skip = 0;  // where a window begins within the memory that is registered
     uint32_t shift = 63;
 
+    uint64_t address(uint64_t offset) const { return reinterpret_cast<uint64_t>(base + offset); }
     uint32_t at(uint64_t offset) const { return keys[(offset + skip) >> shift]; }
 };
 
@@ -40,7 +42,9 @@ class Registration {
 
     RegionView memory() const { return memory_; }
     uint32_t shift() const { return shift_; }
-    KeyView local(uint64_t skip = 0) const { return {local_.data(), skip, shift_}; }
+    KeyView local(uint64_t skip = 0) const {
+        return {local_.data(), memory_.base + skip, skip, shift_};
+    }
     std::span<const uint32_t> remote_keys() const { return remote_; }
 
   private:

@@ -24,7 +24,7 @@ class TimedEndpoint final : public Endpoint {
     explicit TimedEndpoint(Endpoint& real) : real_(real) {}
 
     Guarantees guarantees() const override { return real_.guarantees(); }
-    size_t post(std::span<const WriteOp> writes) override { return real_.post(writes); }
+    size_t post(WriteList writes) override { return real_.post(writes); }
     size_t poll(std::span<Event> events) override {
         ++polls_;
         return real_.poll(events);
@@ -33,6 +33,7 @@ class TimedEndpoint final : public Endpoint {
     std::chrono::nanoseconds now() const override { return std::chrono::microseconds(10 * polls_); }
     void sleep(std::chrono::microseconds limit) override { real_.sleep(limit); }
     void wake() override { real_.wake(); }
+    void keep_writes() override { real_.keep_writes(); }
     void give_up(uint32_t peer) override { real_.give_up(peer); }
     void leave(int32_t blame) override { real_.leave(blame); }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "proxy/csrc/transport/efa/efa_endpoint.h"
+#include "tests/proxy/csrc/post.h"
 #include "tests/proxy/csrc/rdma_rank.h"
 
 namespace crossdock::proxy::testing {
@@ -58,7 +59,7 @@ class EfaRank {
 
     efa::EfaEndpoint& endpoint() { return *endpoint_; }
     void destroy() { endpoint_.reset(); }
-    bool post(const WriteOp& op) { return endpoint_->post({&op, 1}) == 1; }
+    bool post(const WriteOp& op) { return post_all(*endpoint_, {&op, 1}) == 1; }
     void step(size_t span = 64) { seen.step(*endpoint_, span); }
     // Behind the back of the endpoint.
     void break_queue_pair(size_t nic) {

@@ -15,6 +15,7 @@
 #include "proxy/csrc/transport/sim/endpoint.h"
 #include "proxy/csrc/transport/sim/faults.h"
 #include "proxy/csrc/transport/sim/network.h"
+#include "tests/proxy/csrc/post.h"
 
 namespace crossdock::proxy {
 
@@ -96,7 +97,7 @@ class SimJob {
                static_cast<ptrdiff_t>(bytes);
     }
     size_t post(uint32_t rank, const WriteOp& write) {
-        return endpoints[rank]->post(std::span(&write, 1));
+        return testing::post_all(*endpoints[rank], {&write, 1});
     }
 
     static std::unique_ptr<SimMemory> make_memory() { return std::make_unique<SimMemory>(); }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proxy/csrc/transport/tcp/tcp_endpoint.h"
+#include "tests/proxy/csrc/post.h"
 
 namespace crossdock::proxy::testing {
 
@@ -91,7 +92,7 @@ class Rank {
         return op;
     }
 
-    bool post(const WriteOp& op) { return endpoint_->post({&op, 1}) == 1; }
+    bool post(const WriteOp& op) { return post_all(*endpoint_, {&op, 1}) == 1; }
 
     // One poll; its events.
     std::vector<Event> poll(size_t span = 64) {

@@ -76,11 +76,11 @@ TEST(EfaEndpoint, FullQueueAcceptsAPrefix) {
     std::vector<WriteOp> writes;
     for (uint32_t i = 0; i < 13; ++i)
         writes.push_back(write_to(1, 64 * i, 16, i));
-    EXPECT_EQ(ranks[0].endpoint().post(writes), 5u);
-    EXPECT_EQ(ranks[0].endpoint().post(std::span(writes).subspan(5)), 0u);
+    EXPECT_EQ(post_all(ranks[0].endpoint(), writes), 5u);
+    EXPECT_EQ(post_all(ranks[0].endpoint(), std::span(writes).subspan(5)), 0u);
     std::span<const WriteOp> rest = std::span(writes).subspan(5);
     ASSERT_TRUE(ranks.until([&] {
-        rest = rest.subspan(ranks[0].endpoint().post(rest));
+        rest = rest.subspan(post_all(ranks[0].endpoint(), rest));
         return ranks[0].seen.completed.size() == 13 && ranks[1].seen.arrived.size() == 13;
     }));
     EXPECT_EQ(sorted(ranks[0].seen.completed), first_numbers(13));
@@ -107,7 +107,8 @@ TEST(EfaEndpoint, TrafficAmongFour) {
         bool done = true;
         for (uint32_t i = 0; i < 4; ++i) {
             const auto rest = std::span(writes[i]).subspan(posted[i]);
-            posted[i] += ranks[i].endpoint().post(rest.first(std::min<size_t>(rest.size(), 7)));
+            posted[i] +=
+                post_all(ranks[i].endpoint(), rest.first(std::min<size_t>(rest.size(), 7)));
             ranks[i].step(1 + random() % 3);
             done = done && ranks[i].seen.completed.size() == kWrites &&
                    ranks[i].seen.arrived.size() >= expected[i].size();

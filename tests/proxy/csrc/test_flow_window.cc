@@ -190,6 +190,32 @@ TEST(EndpointFlow, AWriteOfAnySizeMayGoAlone) {
     EXPECT_FALSE(flow.full(1));
 }
 
+TEST(EndpointFlow, TwoWritesMayGoWhateverTheWindow) {
+    constexpr uint32_t kLarge = 1 << 20;
+    EndpointFlow flow({.bytes = kLimit}, {.paced = true});
+    LanePace pace(kLimit);
+    InFlight lane;
+    InFlight other;
+    EXPECT_TRUE(flow.room(lane, &pace).holds({kLarge, 1}, kLarge));
+    EXPECT_FALSE(flow.room(lane, &pace).holds({2 * kLarge, 2}, 16));
+    flow.posted(lane, {kLarge, 1}, kLarge);
+    EXPECT_TRUE(flow.room(lane, &pace).holds({}, kLarge));
+    EXPECT_FALSE(flow.room(lane, &pace).holds({kLarge, 1}, 16));
+    flow.posted(other, {kLarge, 1}, kLarge);
+    EXPECT_FALSE(flow.room(lane, &pace).holds({}, 16));  // two of all lanes
+    EXPECT_TRUE(flow.full(16));
+    flow.settled(other, {kLarge, 1});
+    EXPECT_TRUE(flow.room(lane, &pace).holds({}, kLarge));
+}
+
+TEST(EndpointFlow, TheSecondOfTwoWritesKeepsTheHardLimit) {
+    EndpointFlow flow({.bytes = 1'000}, {.paced = true});
+    LanePace pace(1'000);
+    InFlight lane;
+    EXPECT_TRUE(flow.room(lane, &pace).holds({}, 1'001));
+    EXPECT_FALSE(flow.room(lane, &pace).holds({600, 1}, 600));
+}
+
 // Lanes with writes of very different sizes share an endpoint that has room for little at a time.
 TEST(LaneTurns, SharesAreFairInBytesWhateverTheSizes) {
     const std::vector<uint32_t> sizes{16, 7'168, 700'000, 1 << 20};

@@ -26,17 +26,21 @@ WriteOp write(bool immediate, bool addition = false) {
     return op;
 }
 
+const WriteOp kPlain = write(false);
+const WriteOp kNotifying = write(true);
+const WriteOp kAddition = write(false, true);
+
 // ---- Unacknowledged -------------------------------------------------------------------------
 
 TEST(Unacknowledged, WholeNumbersAcrossTheirLowHalf) {
     Unacknowledged open(4);
     constexpr uint64_t kAround = 1ull << 16;
     for (uint64_t n = 0; n < kAround; ++n) {
-        open.push(write(true));
+        open.push(&kNotifying);
         open.drop_before(open.first() + 1);
     }
-    open.push(write(true));
-    open.push(write(true));
+    open.push(&kNotifying);
+    open.push(&kNotifying);
     EXPECT_EQ(open.whole(static_cast<uint32_t>(kAround + 1)), kAround + 1);
     // A number whose low half has wrapped comes after the oldest, not before.
     EXPECT_EQ(open.whole(0), 1ull << 32);
@@ -46,7 +50,7 @@ TEST(Unacknowledged, WholeNumbersAcrossTheirLowHalf) {
 TEST(Unacknowledged, PlainWritesCountWithTheNextImmediateOnly) {
     Unacknowledged open(8);
     for (const bool immediate : {false, true, false, false, true, false})
-        open.push(write(immediate));
+        open.push(immediate ? &kNotifying : &kPlain);
     EXPECT_EQ(open.received_up_to(0), 0u);
     EXPECT_EQ(open.received_up_to(1), 2u);
     EXPECT_EQ(open.received_up_to(2), 5u);
@@ -59,11 +63,11 @@ TEST(Unacknowledged, PlainWritesCountWithTheNextImmediateOnly) {
 
 TEST(Unacknowledged, AdditionsAreNotRepeated) {
     Unacknowledged open(8);
-    open.push(write(false, true));
-    open.push(write(true));
+    open.push(&kAddition);
+    open.push(&kNotifying);
     EXPECT_FALSE(open.repeatable(0));
     EXPECT_TRUE(open.repeatable(1));
-    open.push(write(false, true));
+    open.push(&kAddition);
     EXPECT_FALSE(open.repeatable(2));
     EXPECT_TRUE(open.repeatable(3));
 }
@@ -75,6 +79,7 @@ TEST(Unacknowledged, BehavesAsAList) {
         const uint32_t capacity = 1u << random() % 6;
         Unacknowledged open(capacity);
         std::deque<std::pair<WriteOp, uint64_t>> model;  // with the immediates up to it
+        std::deque<WriteOp> posted;
         uint64_t first = 0, sent = 0;
         for (int step = 0; step < 300; ++step) {
             ASSERT_EQ(open.room(), capacity - model.size());
@@ -82,12 +87,16 @@ TEST(Unacknowledged, BehavesAsAList) {
                 WriteOp op = write(random() % 2 == 0, random() % 16 == 0);
                 op.cookie = random();
                 sent += op.has_immediate;
-                open.push(op);
+                open.push(&posted.emplace_back(op));
                 model.emplace_back(op, sent);
             } else if (!model.empty() && random() % 2 == 0) {
                 open.drop_before(open.first() + 1);
                 model.pop_front();
                 ++first;
+            } else if (random() % 8 == 0) {
+                open.keep();
+                posted.clear();
+                posted.shrink_to_fit();
             }
             ASSERT_EQ(open.first(), first);
             ASSERT_EQ(open.next(), first + model.size());
@@ -106,6 +115,27 @@ TEST(Unacknowledged, BehavesAsAList) {
                 ASSERT_EQ(open.whole(static_cast<uint32_t>(n)), n);
         }
     }
+}
+
+// What is listed when an epoch ends is needed when its lane is mended in the next one.
+TEST(Unacknowledged, KeepsWhatItsOwnerForgets) {
+    Unacknowledged open(4);
+    std::vector<WriteOp> posted(5);
+    for (uint64_t i = 0; i < 4; ++i) {
+        posted[i].cookie = i;
+        open.push(&posted[i]);
+    }
+    open.drop_before(2);
+    open.keep();
+    for (WriteOp& op : posted)
+        op.cookie = 99;
+    EXPECT_EQ(open[2].cookie, 2u);
+    EXPECT_EQ(open[3].cookie, 3u);
+    posted[4].cookie = 4;
+    open.push(&posted[4]);
+    open.keep();
+    EXPECT_EQ(open[3].cookie, 3u);
+    EXPECT_EQ(open[4].cookie, 4u);
 }
 
 // ---- QueuePairMap ---------------------------------------------------------------------------

@@ -17,14 +17,22 @@ class ScriptedEndpoint : public Endpoint {
     struct Script {
         std::deque<Event> events;
         std::vector<WriteOp> posted;
+        std::vector<const WriteOp*> places;
+        std::vector<WriteOp> kept;  // as they were when they had to be copied
     };
 
     explicit ScriptedEndpoint(Script& script) : script_(script) {}
 
     Guarantees guarantees() const override { return {.ordered = true, .completes_on_post = true}; }
-    size_t post(std::span<const WriteOp> writes) override {
-        script_.posted.insert(script_.posted.end(), writes.begin(), writes.end());
+    size_t post(WriteList writes) override {
+        for (const WriteOp* write : writes)
+            script_.posted.push_back(*write);
+        script_.places.insert(script_.places.end(), writes.begin(), writes.end());
         return writes.size();
+    }
+    void keep_writes() override {
+        for (const WriteOp* write : script_.places)
+            script_.kept.push_back(*write);
     }
     size_t poll(std::span<Event> events) override {
         size_t count = 0;
@@ -144,6 +152,18 @@ TEST_F(ProxyTest, ANewEpochDropsWhatTheOldOneLeftInTheRing) {
     const Immediate sent = layout_.unpack(scripts_[0].posted[0].immediate);
     EXPECT_EQ(sent.epoch, 1u);
     EXPECT_EQ(sent.value, 9u);
+}
+
+TEST_F(ProxyTest, ANewEpochLetsEndpointsCopyWhatTheyMayPostAgain) {
+    for (uint32_t value = 1; value <= 20; ++value)
+        push(make_signal(Op::kAdd, 1, 0, value));
+    proxies_[0]->begin_epoch(1);
+    ASSERT_EQ(scripts_[0].kept.size(), 20u);
+    for (uint32_t i = 0; i < 20; ++i) {
+        EXPECT_EQ(scripts_[0].kept[i].cookie, i);
+        EXPECT_EQ(scripts_[0].kept[i].immediate, scripts_[0].posted[i].immediate);
+    }
+    EXPECT_TRUE(scripts_[1].kept.empty());
 }
 
 TEST_F(ProxyTest, APeerIsLostAsSoonAsOneProxyKnows) {

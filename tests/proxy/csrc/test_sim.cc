@@ -189,7 +189,7 @@ TEST(SimNetwork, EndpointsOfDifferentIndexDoNotMix) {
     auto sender = job.network.endpoint(0, 2, job.memory[0]->table);
     auto receiver = job.network.endpoint(1, 2, job.memory[1]->table);
     const WriteOp write = signal_of(5);
-    EXPECT_EQ(sender->post(std::span(&write, 1)), 1u);
+    EXPECT_EQ(testing::post_all(*sender, {&write, 1}), 1u);
     EXPECT_TRUE(job.run().empty());
     std::array<Event, 4> events;
     ASSERT_EQ(receiver->poll(events), 1u);

@@ -104,7 +104,7 @@ TEST(SimNetwork, PacketsOfAnAbandonedEpochReachTheNextOne) {
             memory = SimJob::make_memory();  // the old regions are gone
         job.attach();
         const WriteOp write = signal_of(99);
-        EXPECT_EQ(old[0]->post(std::span(&write, 1)), 1u);  // dropped
+        EXPECT_EQ(testing::post_all(*old[0], {&write, 1}), 1u);  // dropped
         job.post(0, signal_of(50));
         const auto all = job.run();
         std::array<Event, 16> events;

@@ -42,7 +42,7 @@ TEST(SimFaults, FullQueueAcceptsAPrefix) {
         writes.push_back(signal_of(i));
     std::set<size_t> accepted;
     for (uint32_t i = 0; i < 100; ++i) {
-        const size_t count = job.endpoints[0]->post(writes);
+        const size_t count = testing::post_all(*job.endpoints[0], writes);
         accepted.insert(count);
         EXPECT_FALSE(job.network.idle());  // else a driver could not tell that room will come
         std::vector<uint32_t> got = immediates(job.run());
@@ -63,12 +63,12 @@ TEST(SimFaults, NoMoreInFlightThanGuaranteed) {
     std::vector<WriteOp> writes;
     for (uint32_t i = 0; i < 5; ++i)
         writes.push_back(signal_of(i));
-    EXPECT_EQ(job.endpoints[0]->post(writes), 3u);
-    EXPECT_EQ(job.endpoints[0]->post(writes), 0u);
+    EXPECT_EQ(testing::post_all(*job.endpoints[0], writes), 3u);
+    EXPECT_EQ(testing::post_all(*job.endpoints[0], writes), 0u);
     EXPECT_EQ(job.post(0, signal_of(9, 2)), 1u);  // another peer has its own limit
     while (only(job.poll(), EventKind::kCompleted).empty())
         ASSERT_TRUE(job.network.advance());
-    EXPECT_GT(job.endpoints[0]->post(writes), 0u);
+    EXPECT_GT(testing::post_all(*job.endpoints[0], writes), 0u);
 }
 
 TEST(SimFaults, RepeatedReportsCarryEqualCookies) {

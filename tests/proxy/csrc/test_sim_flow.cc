@@ -157,6 +157,35 @@ TEST(SimFlow, AFastNicIsFilledWithoutAHandSetLimit) {
     EXPECT_GT(flood.done(), 3'000ull * 50'000 * 85 / 100);
 }
 
+// One stream of writes, each of which takes 131 us on the wire of its sender and 43 us on the rest
+// of its way.
+Flood large_writes(bool is_paced, uint64_t bytes_in_flight) {
+    SimFaults faults = paced(25'000, 20'000);
+    faults.paced = is_paced;
+    faults.nics.slow_rank = 1;
+    faults.nics.slow_bytes_per_us = 500;
+    return {2, faults, {{.from = 1, .to = 0, .bytes = 64 << 10}}, bytes_in_flight};
+}
+
+// A second write behind the first doubles the latency and looks like a queue; but without it the
+// wire is idle while the word of the first comes back.
+TEST(SimFlow, LargeWritesDoNotGoOneAtATime) {
+    Flood flood = large_writes(true, 64 << 20);
+    flood.run(20'000'000);
+    flood.run(220'000'000);
+    EXPECT_GT(flood.done(), 200'000ull * 500 * 95 / 100);
+    EXPECT_LE(flood.peak(), 4u);
+}
+
+// A lane whose turn is over does not keep it until there is room: the next write would go out a
+// round later, and nobody says when that is where nothing else happens.
+TEST(SimFlow, RoomIsUsedInTheRoundThatMakesIt) {
+    Flood flood = large_writes(false, 64 << 10);
+    flood.run(20'000'000);
+    EXPECT_EQ(flood.peak(), 1u);
+    EXPECT_GT(flood.done(), 20'000ull * 500 * 70 / 100);
+}
+
 // Many senders and one receiver, whose NIC is the slow one.
 TEST(SimFlow, IncastSettlesNearWhatThePathHolds) {
     for (const uint32_t senders : {2u, 4u, 8u, 16u}) {

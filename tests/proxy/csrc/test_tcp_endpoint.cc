@@ -69,7 +69,7 @@ TEST(TcpEndpoint, WritesWithoutPayloadOrImmediate) {
     silent.has_immediate = false;
     const WriteOp nothing = Rank::write(1, 12345, 0, 6);
     const WriteOp both[] = {silent, nothing};
-    ASSERT_EQ(pair.left.endpoint().post(both), 2u);
+    ASSERT_EQ(post_all(pair.left.endpoint(), both), 2u);
     Seen left, right;
     ASSERT_TRUE(within(kLimit, [&] {
         right.add(pair.right.poll());
@@ -97,15 +97,15 @@ TEST(TcpEndpoint, FullQueueAcceptsAPrefix) {
     std::vector<WriteOp> writes;
     for (uint32_t i = 0; i < 8; ++i)
         writes.push_back(Rank::write(1, 0, 16, i));
-    EXPECT_EQ(pair.left.endpoint().post(writes), 5u);
-    EXPECT_EQ(pair.left.endpoint().post(writes), 0u);
+    EXPECT_EQ(post_all(pair.left.endpoint(), writes), 5u);
+    EXPECT_EQ(post_all(pair.left.endpoint(), writes), 0u);
     Seen left;
     ASSERT_TRUE(within(kLimit, [&] {
         pair.right.poll();
         left.add(pair.left.poll());
         return left.completed.size() == 5;
     }));
-    EXPECT_EQ(pair.left.endpoint().post(writes), 5u);
+    EXPECT_EQ(post_all(pair.left.endpoint(), writes), 5u);
 }
 
 TEST(TcpEndpoint, QueueIsBoundInBytesButTakesOneWriteAlways) {

@@ -94,7 +94,7 @@ void break_path(VerbsJob& ranks, uint32_t rank) {
 }
 
 // Queue pairs fail behind the back of the endpoints: of one side, of both at once, and again while
-// the lane is being mended.
+// the lane is being mended. Epochs begin meanwhile, and writes are forgotten by who posted them.
 TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
     const auto end = steady_clock::now() + std::chrono::seconds(10);
     uint32_t seeds = 0;
@@ -117,6 +117,7 @@ TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
         ASSERT_TRUE(soon(
             [&] {
                 run.step(random);
+                if (random() % 32 == 0) ranks[random() % 2].begin_epoch();
                 const bool mending = !ranks[0].link(1).up() || !ranks[1].link(0).up();
                 if (failures > 0 && wait-- == 0) {
                     const uint32_t who = random() % 3;
@@ -169,6 +170,29 @@ TEST(VerbsMending, BothBeginAtOnce) {
     EXPECT_EQ(ranks[0].link(1).path().nic_name, ranks[1].link(0).path().nic_name);
     EXPECT_NE(ranks[0].link(1).path().nic_name, "fake0:1");
     EXPECT_EQ(ranks[0].link(1).generation(), ranks[1].link(0).generation());
+}
+
+// What its peer has received is known, and the peer is given up before it was told: what was posted
+// to it may be other writes by now.
+TEST(VerbsMending, NothingIsReportedOfAPeerThatWasGivenUp) {
+    const FakeJob job("rc:1");
+    VerbsJob ranks(2, {.bytes = 1 << 15});
+    for (uint32_t i = 0; i < 5; ++i)
+        ASSERT_TRUE(ranks[0].post(write_to(1, 0, 64, i)));
+    ASSERT_TRUE(soon([&] {
+        ranks[1].step();
+        return ranks[1].seen.arrived.size() == 5;
+    }));
+    ranks[0].link(1).fail({.status = IBV_WC_RETRY_EXC_ERR});
+    ASSERT_TRUE(soon([&] {
+        ranks[1].step();
+        ranks[0].step();
+        return ranks[0].link(1).times_mended() > 0;
+    }));
+    ASSERT_EQ(ranks[0].link(1).acknowledged(), 5u);
+    ranks[0].endpoint().give_up(1);
+    ranks[0].step();
+    EXPECT_TRUE(ranks[0].seen.completed.empty());
 }
 
 TEST(VerbsMending, AnotherNicWhenThePortGoesDown) {

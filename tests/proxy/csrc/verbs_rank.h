@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "proxy/csrc/transport/verbs/verbs_endpoint.h"
+#include "tests/proxy/csrc/post.h"
 #include "tests/proxy/csrc/rdma_rank.h"
 
 namespace crossdock::proxy::testing {
@@ -92,18 +93,28 @@ class VerbsRank {
 
     bool post(const WriteOp& op) { return post(std::span(&op, 1)) == 1; }
     size_t post(std::span<const WriteOp> writes) {
-        const size_t posted = endpoint_->post(writes);
+        const size_t posted = keeper_.post_all(*endpoint_, writes);
         for (const WriteOp& op : writes.first(posted))
             seen.open[op.peer].push_back(op.cookie);
         return posted;
     }
-    void step(size_t span = 64) { seen.step(*endpoint_, span); }
+    void step(size_t span = 64) {
+        seen.step(*endpoint_, span);
+        for (const auto& [peer, cookies] : seen.open)
+            keeper_.settle(peer, cookies.size());
+    }
+    // As a proxy does it: what is not acknowledged is forgotten.
+    void begin_epoch() {
+        endpoint_->keep_writes();
+        keeper_.end_epoch();
+    }
 
   private:
     size_t place(uint32_t peer) const {
         return static_cast<size_t>(std::find(peers_.begin(), peers_.end(), peer) - peers_.begin());
     }
 
+    WriteKeeper keeper_;
     uint32_t rank_;
     uint32_t num_ranks_;
     VerbsSetup setup_;

@@ -51,15 +51,15 @@ Guarantees EfaEndpoint::guarantees() const {
 
 // ---- what goes out --------------------------------------------------------------------------
 
-size_t EfaEndpoint::post(std::span<const WriteOp> writes) {
+size_t EfaEndpoint::post(WriteList writes) {
     size_t accepted = 0;
     while (accepted < writes.size()) {
-        const std::span<const WriteOp> rest = writes.subspan(accepted);
-        const auto other = std::find_if(rest.begin(), rest.end(), [&](const WriteOp& op) {
-            return op.peer != rest.front().peer;
+        const WriteList rest = writes.subspan(accepted);
+        const auto other = std::find_if(rest.begin(), rest.end(), [&](const WriteOp* op) {
+            return op->peer != rest.front()->peer;
         });
         const auto run = rest.first(static_cast<size_t>(other - rest.begin()));
-        const size_t got = post_run(peers_[place_of_rank_[run.front().peer]], run);
+        const size_t got = post_run(peers_[place_of_rank_[run.front()->peer]], run);
         accepted += got;
         if (got < run.size()) break;
     }
@@ -67,14 +67,14 @@ size_t EfaEndpoint::post(std::span<const WriteOp> writes) {
 }
 
 // One doorbell for all of them. The device takes them all or none.
-size_t EfaEndpoint::post_run(Remote& peer, std::span<const WriteOp> writes) {
+size_t EfaEndpoint::post_run(Remote& peer, WriteList writes) {
     if (peer.over) return writes.size();
     NicQueues& nic = *nics_[peer.nic];
     const size_t count = std::min<size_t>(writes.size(), nic.sends - nic.sent);
     if (count == 0) return 0;
     ibv_wr_start(nic.queue_pair.extended());
     for (size_t i = 0; i < count; ++i)
-        build(nic, peer, writes[i], free_[free_.size() - 1 - i]);
+        build(nic, peer, *writes[i], free_[free_.size() - 1 - i]);
     if (ibv_wr_complete(nic.queue_pair.extended()) != 0) return 0;
     free_.resize(free_.size() - count);
     nic.sent += static_cast<uint32_t>(count);

@@ -71,7 +71,7 @@ class EfaEndpoint final : public Endpoint {
     ~EfaEndpoint() override;
 
     Guarantees guarantees() const override;
-    size_t post(std::span<const WriteOp> writes) override;
+    size_t post(WriteList writes) override;
     size_t poll(std::span<Event> events) override;
     uint64_t congestion() const override { return congestion_; }
     void look_around() override;
@@ -91,7 +91,7 @@ class EfaEndpoint final : public Endpoint {
         uint32_t operation = 0;
     };
 
-    size_t post_run(Remote& peer, std::span<const WriteOp> writes);
+    size_t post_run(Remote& peer, WriteList writes);
     void build(NicQueues& nic, const Remote& peer, const WriteOp& op, uint32_t place);
     size_t take(NicQueues& nic, std::span<const ibv_wc> completions, std::span<Event> events);
     void lose(uint32_t place, const ibv_wc& completion, uint32_t operation);

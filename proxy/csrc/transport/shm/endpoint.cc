@@ -50,9 +50,9 @@ Guarantees ShmEndpoint::guarantees() const {
     return {.ordered = true, .completes_on_post = true, .any_source = true};
 }
 
-size_t ShmEndpoint::post(std::span<const WriteOp> writes) {
+size_t ShmEndpoint::post(WriteList writes) {
     for (size_t i = 0; i < writes.size(); ++i) {
-        if (!write(links_[link_of_[writes[i].peer]], writes[i])) return i;
+        if (!write(links_[link_of_[writes[i]->peer]], *writes[i])) return i;
     }
     return writes.size();
 }

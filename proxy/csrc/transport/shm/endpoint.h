@@ -32,7 +32,7 @@ class ShmEndpoint : public Endpoint {
                 uint32_t num_ranks);
 
     Guarantees guarantees() const override;
-    size_t post(std::span<const WriteOp> writes) override;
+    size_t post(WriteList writes) override;
     size_t poll(std::span<Event> events) override;
     void look_around() override;
     void sleep(std::chrono::microseconds limit) override;

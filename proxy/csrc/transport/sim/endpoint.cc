@@ -23,10 +23,10 @@ Guarantees SimEndpoint::guarantees() const {
             .max_in_flight_in_all = faults.max_in_flight_in_all};
 }
 
-size_t SimEndpoint::post(std::span<const WriteOp> writes) {
+size_t SimEndpoint::post(WriteList writes) {
     const size_t room = network_.room_for(writes.size());
     size_t accepted = 0;
-    while (accepted < room && accept(writes[accepted]))
+    while (accepted < room && accept(*writes[accepted]))
         ++accepted;
     network_.counts_.refused += writes.size() - accepted;
     return accepted;

@@ -20,7 +20,7 @@ class SimEndpoint final : public Endpoint {
     ~SimEndpoint() override;
 
     Guarantees guarantees() const override;
-    size_t post(std::span<const WriteOp> writes) override;
+    size_t post(WriteList writes) override;
     size_t poll(std::span<Event> events) override;
     uint64_t congestion() const override { return congestion_; }
     std::chrono::nanoseconds now() const override {

@@ -131,9 +131,10 @@ Guarantees TcpEndpoint::guarantees() const {
             .max_in_flight = options_.queue_depth};
 }
 
-size_t TcpEndpoint::post(std::span<const WriteOp> writes) {
+size_t TcpEndpoint::post(WriteList writes) {
     size_t accepted = 0;
-    for (const WriteOp& write : writes) {
+    for (const WriteOp* place : writes) {
+        const WriteOp& write = *place;
         Peer* peer = find(write.peer);
         if (peer != nullptr && peer->state == PeerState::kOpen && !left_) {
             if (!has_room(*peer, write.bytes)) break;

@@ -42,7 +42,7 @@ class TcpEndpoint final : public Endpoint {
     ~TcpEndpoint() override;
 
     Guarantees guarantees() const override;
-    size_t post(std::span<const WriteOp> writes) override;
+    size_t post(WriteList writes) override;
     size_t poll(std::span<Event> events) override;
     void sleep(std::chrono::microseconds limit) override;
     void wake() override { poller_.wake(); }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include <infiniband/verbs.h>
 
@@ -24,6 +25,9 @@ class RequestChain {
     uint32_t room() const { return kCapacity - length_; }
     const ibv_send_wr& last() const { return requests_[length_ - 1]; }
 
+    // Those that are not in the chain yet, the next one first; and so many of them filled in.
+    std::span<ibv_send_wr> free() { return std::span(requests_).subspan(length_); }
+    void add(size_t count) { length_ += static_cast<uint32_t>(count); }
     // The next one, to be filled in.
     ibv_send_wr& add() {
         ibv_send_wr& request = requests_[length_++];

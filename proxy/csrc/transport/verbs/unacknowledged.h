@@ -1,6 +1,9 @@
 // The writes of one lane that were not yet reported as acknowledged, oldest first: on a connection
 // that keeps order one completion acknowledges all that came before it. When the connection fails,
 // what the peer has received is taken out, and the rest is posted again on another one.
+//
+// The writes lie with whoever posted them, for as long as an epoch lasts; what is listed beyond its
+// end is copied.
 #pragma once
 
 #include <cstdint>
@@ -13,22 +16,49 @@ namespace crossdock::proxy::verbs {
 class Unacknowledged {
   public:
     // `capacity` is a power of two.
-    explicit Unacknowledged(uint32_t capacity) : mask_(capacity - 1), writes_(capacity) {}
+    explicit Unacknowledged(uint32_t capacity)
+        : mask_(capacity - 1), writes_(capacity), kept_(capacity) {}
 
     uint32_t capacity() const { return static_cast<uint32_t>(writes_.size()); }
     size_t room() const { return mask_ + 1 - (next_ - first_); }
     // Numbers of the oldest write, and of the one that comes next.
     uint64_t first() const { return first_; }
     uint64_t next() const { return next_; }
-    const WriteOp& operator[](uint64_t number) const { return writes_[index(number)]; }
+    const WriteOp& operator[](uint64_t number) const { return *writes_[index(number)]; }
 
     // The number, not before the oldest, that ends in these 32 bits.
     uint64_t whole(uint32_t low) const { return first_ + (low - static_cast<uint32_t>(first_)); }
 
-    void push(const WriteOp& op) {
-        sent_ += op.has_immediate;
-        writes_[index(next_)] = op;
-        ++next_;
+    // Where the next writes are noted, before they are listed all at once.
+    struct Tail {
+        const WriteOp** writes;
+        uint64_t mask;
+        uint64_t next;
+        uint64_t sent;
+
+        void push(const WriteOp* op) {
+            sent += op->has_immediate;
+            writes[next++ & mask] = op;
+        }
+    };
+    Tail tail() { return {writes_.data(), mask_, next_, sent_}; }
+    void extend(const Tail& tail) {
+        next_ = tail.next;
+        sent_ = tail.sent;
+    }
+    void push(const WriteOp* op) {
+        Tail one = tail();
+        one.push(op);
+        extend(one);
+    }
+    // Nothing that is listed is looked up elsewhere from now on.
+    void keep() {
+        for (uint64_t n = first_; n != next_; ++n) {
+            WriteOp& copy = kept_[index(n)];
+            if (writes_[index(n)] == &copy) continue;
+            copy = *writes_[index(n)];
+            writes_[index(n)] = &copy;
+        }
     }
     // Those before this number were reported.
     void drop_before(uint64_t number) { first_ = number; }
@@ -57,7 +87,8 @@ class Unacknowledged {
     uint64_t index(uint64_t number) const { return number & mask_; }
 
     uint64_t mask_;
-    std::vector<WriteOp> writes_;
+    std::vector<const WriteOp*> writes_;
+    std::vector<WriteOp> kept_;  // copies, each at the place of its write
     uint64_t first_ = 0;
     uint64_t next_ = 0;
     uint64_t sent_ = 0;  // immediates, on this lane

@@ -66,44 +66,63 @@ VerbsEndpoint::Way VerbsEndpoint::way_of(Link& link) const {
 }
 
 // The first of these writes are for the link: as many of them as it has room for.
-inline size_t VerbsEndpoint::post_to(uint32_t place, std::span<const WriteOp> writes) {
+inline size_t VerbsEndpoint::post_to(uint32_t place, WriteList writes) {
     Link& link = *links_[place];
     if (!link.up()) [[unlikely]]
         return link.over() ? writes.size() : 0;
-    const Way way = ways_[place];
+    const Way& way = ways_[place];
     Unacknowledged& open = link.unacknowledged();
-    const WriteOp* op = writes.data();
-    const WriteOp* const end = op + std::min(writes.size(), open.room());
-    for (; op != end && op->peer == way.peer; ++op) {
-        if (chain_.room() == 0 && !send_chain(link)) [[unlikely]]
-            break;
+    const WriteList mine = writes.first(std::min(writes.size(), open.room()));
+    size_t done = 0;
+    while (true) {
+        done += add_plain(way, mine.subspan(done), open);
+        if (done == mine.size() || mine[done]->peer != way.peer) break;
+        if (chain_.room() == 0 && !send_chain(link)) break;
         const auto number = static_cast<uint32_t>(open.next());
-        open.push(*op);
-        add_requests(link, way, *op, number);
+        open.push(mine[done]);
+        add_requests(link, way, *mine[done++], number);
     }
     if (!chain_.empty()) send_chain(link);
-    return static_cast<size_t>(op - writes.data());
+    return done;
 }
 
-size_t VerbsEndpoint::post(std::span<const WriteOp> writes) {
+size_t VerbsEndpoint::post(WriteList writes) {
     size_t accepted = 0;
     while (accepted < writes.size()) {
-        const std::span<const WriteOp> rest = writes.subspan(accepted);
-        const size_t got = post_to(link_of_rank_[rest.front().peer], rest);
+        const WriteList rest = writes.subspan(accepted);
+        const size_t got = post_to(link_of_rank_[rest.front()->peer], rest);
         if (got == 0) break;
         accepted += got;
     }
     return accepted;
 }
 
+// The first of these writes, as long as each is one request with a payload and the chain has room;
+// this is what most of them are.
+inline size_t VerbsEndpoint::add_plain(Way way, WriteList writes, Unacknowledged& open) {
+    const std::span<ibv_send_wr> requests = chain_.free();
+    Unacknowledged::Tail tail = open.tail();
+    const size_t end = std::min(writes.size(), requests.size());
+    size_t count = 0;
+    for (; count < end; ++count) {
+        const WriteOp& op = *writes[count];
+        if (op.peer != way.peer || op.bytes - 1 >= way.message_bytes) break;
+        ibv_send_wr& request = requests[count];
+        request.wr_id = way.id | static_cast<uint32_t>(tail.next);
+        fill_immediate(request, op);
+        fill_payload(request, way, op, 0, op.bytes);
+        tail.push(&op);
+    }
+    chain_.add(count);
+    open.extend(tail);
+    return count;
+}
+
 // One request, or one for each piece of a write that is longer than a message may be. The chain has
 // room for one.
-inline void VerbsEndpoint::add_requests(Link& link, const Way& way, const WriteOp& op,
-                                        uint32_t number) {
-    if (op.bytes - 1 >= way.message_bytes) [[unlikely]] {
-        if (op.bytes > 0) return add_pieces(link, way, op, number);
-        return add_without_payload(link, way, op, number);
-    }
+void VerbsEndpoint::add_requests(Link& link, const Way& way, const WriteOp& op, uint32_t number) {
+    if (op.bytes == 0) return add_without_payload(link, way, op, number);
+    if (op.bytes > way.message_bytes) return add_pieces(link, way, op, number);
     ibv_send_wr& request = chain_.add();
     request.wr_id = way.id | number;
     fill_immediate(request, op);
@@ -144,16 +163,15 @@ inline void VerbsEndpoint::fill_immediate(ibv_send_wr& request, const WriteOp& o
 inline void VerbsEndpoint::fill_payload(ibv_send_wr& request, const Way& way, const WriteOp& op,
                                         uint32_t skip, uint32_t bytes) const {
     request.num_sge = 1;
-    request.sg_list->lkey = way.local->regions[op.src_region].at(op.src_offset);
-    const std::byte* source = regions_[op.src_region].base + op.src_offset + skip;
-    request.sg_list->addr = reinterpret_cast<uint64_t>(source);
+    const rdma::KeyView& source = way.local->regions[op.src_region];
     request.sg_list->length = bytes;
+    request.sg_list->addr = source.address(op.src_offset + skip);
+    request.sg_list->lkey = source.at(op.src_offset);
     const rdma::RemoteRegion& remote = way.remote->regions[op.dst_region];
     request.wr.rdma.remote_addr = remote.address(op.dst_offset + skip);
     request.wr.rdma.rkey = remote.key(op.dst_offset);
-    if (bytes <= way.inline_bytes && way.local->on_host[op.src_region]) {
-        request.send_flags |= IBV_SEND_INLINE;
-    }
+    const bool goes_inline = bytes <= way.inline_bytes && way.local->on_host[op.src_region];
+    request.send_flags = goes_inline ? IBV_SEND_INLINE : 0;
 }
 
 // The NIC of the peer adds to the counter; what the word held before comes back and is not used.
@@ -291,7 +309,8 @@ inline void VerbsEndpoint::report_acknowledged(Link& link, Sink& sink) {
 // What peers have acknowledged when their lanes were mended.
 void VerbsEndpoint::report_mended(Sink& sink) {
     while (!mended_.empty() && sink.room() > 0) {
-        report_acknowledged(*links_[mended_.back()], sink);
+        Link& link = *links_[mended_.back()];
+        if (!link.gone()) report_acknowledged(link, sink);
         mended_.pop_back();
     }
 }

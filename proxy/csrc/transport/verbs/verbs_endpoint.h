@@ -26,7 +26,8 @@ class VerbsEndpoint final : public Endpoint {
     ~VerbsEndpoint() override;
 
     Guarantees guarantees() const override;
-    size_t post(std::span<const WriteOp> writes) override;
+    size_t post(WriteList writes) override;
+    void keep_writes() override;
     size_t poll(std::span<Event> events) override;
     uint64_t congestion() const override { return congestion_; }
     void look_around() override;
@@ -59,8 +60,9 @@ class VerbsEndpoint final : public Endpoint {
         uint32_t inline_bytes;
     };
 
-    size_t post_to(uint32_t place, std::span<const WriteOp> writes);
+    size_t post_to(uint32_t place, WriteList writes);
     Way way_of(Link& link) const;
+    size_t add_plain(Way way, WriteList writes, Unacknowledged& open);
     void add_requests(Link& link, const Way& way, const WriteOp& op, uint32_t number);
     void add_without_payload(Link& link, const Way& way, const WriteOp& op, uint32_t number);
     void add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number);

@@ -14,6 +14,11 @@ constexpr std::chrono::milliseconds kCountInterval{100};
 
 }  // namespace
 
+void VerbsEndpoint::keep_writes() {
+    for (auto& link : links_)
+        link->unacknowledged().keep();
+}
+
 void VerbsEndpoint::look_around() {
     const auto now = Link::Clock::now();
     notice_outages();
