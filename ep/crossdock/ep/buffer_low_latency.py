@@ -18,6 +18,7 @@ from crossdock.proxy.errors import ArgumentError
 if TYPE_CHECKING:
     from crossdock.ep.gpu.low_latency import GpuLowLatencyMode
 
+
 @with_known_arguments
 class LowLatencyCalls(BufferBase):
     """Dispatch and combine through fixed places, and masks of ranks that do not answer."""

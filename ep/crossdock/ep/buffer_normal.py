@@ -10,6 +10,7 @@ import torch
 from crossdock.ep import _native, normal_arguments
 from crossdock.ep.buffer_base import BufferBase
 from crossdock.ep.config import Config
+from crossdock.ep.gpu.staging import through_host
 from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
 from crossdock.ep.stream import EventOverlap, expect_event
@@ -28,6 +29,7 @@ class NormalCalls(BufferBase):
     def _normal(self) -> NormalMode:
         return NormalMode(self.communicator, self._engine, self._stream)
 
+    @through_host
     def get_dispatch_layout(
         self,
         topk_idx: torch.Tensor,
@@ -77,6 +79,7 @@ class NormalCalls(BufferBase):
             event = EventOverlap()
         return per_rank, per_node, per_expert, in_rank, event
 
+    @through_host
     def dispatch(
         self,
         x: X,
@@ -142,6 +145,7 @@ class NormalCalls(BufferBase):
             async_finish,
         )
 
+    @through_host
     def combine(
         self,
         x: torch.Tensor,

@@ -61,7 +61,10 @@ def check_registrations(host: Host) -> list[Finding]:
 
 
 def check_gpu_memory(host: Host) -> Finding:
-    """A NIC reaches the memory of a GPU by a DMA-BUF, or by a module of the driver."""
+    """A NIC reaches the memory of a GPU by a DMA-BUF, or by a module of the driver.
+
+    The regions of a Buffer on a GPU are staged in memory of the host all the same, for now.
+    """
     modules = [name for name in ("nvidia_peermem", "nv_peer_mem") if host.has_module(name)]
     dma_buf = probes.cuda_dma_buf()
     driver = {"none": "no libcuda", "yes": "libcuda exports DMA-BUFs", "no": "libcuda exports none"}
@@ -71,7 +74,8 @@ def check_gpu_memory(host: Host) -> Finding:
         "gpu memory",
         Status.WARN if gpus and host.rdma_devices() and not reachable else Status.OK,
         observed=f"{driver.get(dma_buf, f'libcuda: {dma_buf}')}; "
-        f"{', '.join(modules) or 'nvidia_peermem'} {'is' if modules else 'is not'} loaded",
+        f"{', '.join(modules) or 'nvidia_peermem'} {'is' if modules else 'is not'} loaded"
+        f"{'; rows of GPUs are staged in memory of the host' if gpus else ''}",
         expected="DMA-BUFs or nvidia_peermem where NICs are to reach GPU memory",
         fix="use the open kernel modules of the driver on Linux 5.12 or newer, or "
         "modprobe nvidia_peermem",

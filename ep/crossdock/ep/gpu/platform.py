@@ -61,7 +61,7 @@ class Platform(Protocol):
     def rests(self, grace_s: float) -> bool:
         """Whether all kernels end within ``grace_s``."""
 
-    def event(self, check: Callable[[], None]) -> EventHandle:
+    def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """What was launched so far, as an event."""
 
 
@@ -140,7 +140,7 @@ class GpuPlatform:
             time.sleep(_POLL_S)
         return True
 
-    def event(self, check: Callable[[], None]) -> EventHandle:
+    def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """See ``Platform``."""
         return GpuEvent(check)
 
@@ -205,7 +205,7 @@ class InterpreterPlatform:
         del grace_s
         return True
 
-    def event(self, check: Callable[[], None]) -> EventHandle:
+    def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """See ``Platform``."""
         del check
         return EventHandle()
