@@ -253,6 +253,7 @@ PEERMEM = {**GPU_AND_NIC, "sys/module": ["nvidia_peermem"]}
         (GPU_AND_NIC, "no", Status.WARN, "libcuda exports none"),
         (GPU_AND_NIC, "error 100", Status.WARN, "libcuda: error 100"),
         (GPU_AND_NIC, "yes", Status.OK, "libcuda exports DMA-BUFs"),
+        (GPU_AND_NIC, "yes", Status.OK, "rows of GPUs are staged in memory of the host"),
         (PEERMEM, "no", Status.OK, "nvidia_peermem is loaded"),
     ],
 )

@@ -93,6 +93,7 @@ def checked_elastic(
         num_worst_tokens=worst,
     )
     _expect_few(normal.x, num_max)
+    _expect_no_float32(normal.x)
     number = torch.arange(idx.shape[0], dtype=torch.int32, device=idx.device)
     return ElasticArguments(
         normal=_tagged(normal, number[:, None]),
@@ -135,6 +136,7 @@ def _cached(
         expert_alignment=handle.expert_alignment,
         num_worst_tokens=0 if exact or request.do_expand else handle.num_recv_tokens,
     )
+    _expect_no_float32(normal.x)
     tagged = normal
     if request.topk_weights is not None:
         shape = [num_tokens, topk]
@@ -216,6 +218,12 @@ def _checked_max(num_max_tokens_per_rank: object, num_ranks: int) -> int:
             f"{MAX_ROWS // num_ranks}"
         )
     return num_max
+
+
+def _expect_no_float32(x: torch.Tensor) -> None:
+    """The normal mode of ``Buffer`` moves such rows as well, the interface of DeepEP 2 does not."""
+    if x.dtype == torch.float32:
+        raise ArgumentError(f"x is {x.dtype}, but must be torch.bfloat16, or fp8 with its scales")
 
 
 def _expect_few(x: torch.Tensor, num_max: int) -> None:

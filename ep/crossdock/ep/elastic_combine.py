@@ -40,6 +40,7 @@ def checked_folded(
     """Arguments of a combine of the normal mode: one row for each token that came."""
     known = checked_elastic_handle(handle, engine)
     if not known.do_expand:
+        expect_tensor("x", x, [torch.bfloat16], [None, None])
         return checked_combine(x, known.dispatched, topk_weights, bias, engine)
     rows, weights = _checked_expanded(x, topk_weights, known)
     slots = known.recv_src_metadata[: known.num_arrived, 2:].long()
@@ -197,6 +198,7 @@ class SingleReduction:
 
 
 def _plain_rows(x: object, topk_weights: object, handle: EPHandle, engine: _native.Engine) -> _Rows:
+    expect_tensor("x", x, [torch.bfloat16], [None, None])
     checked = checked_combine(x, handle.dispatched, topk_weights, None, engine)
     arrived, topk = handle.num_arrived, handle.topk_idx.shape[1]
     weights = checked.topk_weights
