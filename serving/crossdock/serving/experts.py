@@ -5,20 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import threading
 from collections.abc import Callable
 
 import torch
 
 from crossdock.ep import Buffer, Config
+from crossdock.ep.groups import exchange_of
 from crossdock.ep.normal_arguments import DispatchHandle
-from crossdock.proxy import Options, diagnosis
-from crossdock.proxy.errors import ArgumentError, DestroyedError
+from crossdock.proxy import Options
+from crossdock.proxy.errors import ArgumentError
 from crossdock.proxy.options import variable_of
+from crossdock.serving.watch import Watch
 
 _PATIENCE_S = 300.0
 """Ranks of an engine may be minutes apart, as while they load weights; a death is heard at once."""
-_WATCH_S = 0.25
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,11 +58,8 @@ class ExpertParallel:
             options = dataclasses.replace(options, timeout_s=_PATIENCE_S)
         self.buffer = _buffer_of(group, options)
         self.num_experts = num_experts
-        self._over = threading.Event()
-        self._watch = threading.Thread(
-            target=_watch, args=(self.buffer, self._over, report), name="crossdock-watch"
-        )
-        self._watch.daemon = True
+        communicator = self.buffer.communicator
+        self._watch = Watch(communicator, exchange_of(group), report)
         self._watch.start()
 
     def dispatch(
@@ -105,8 +102,8 @@ class ExpertParallel:
         return self._sum_of_returned(received.handle, outputs)
 
     def destroy(self) -> None:
-        """Leave the job. Idempotent."""
-        self._over.set()
+        """Leave the job; what has been lost until then is reported. Idempotent."""
+        self._watch.end()
         if not self.buffer.communicator.destroyed:
             self.buffer.destroy()
 
@@ -177,16 +174,3 @@ def _buffer_of(group: object, options: Options) -> Buffer:
 def _as_bytes(rows: torch.Tensor) -> torch.Tensor:
     """Rows of any dtype under the dtype that the normal mode carries without looking at it."""
     return rows.contiguous().view(torch.bfloat16)
-
-
-def _watch(buffer: Buffer, over: threading.Event, report: Callable[[str], object]) -> None:
-    """An engine may be in a collective of another library when a rank dies, which names nobody."""
-    communicator = buffer.communicator
-    while not over.wait(_WATCH_S):
-        try:
-            lost = diagnosis.lost_peers(communicator)
-            if lost:
-                report(str(diagnosis.loss_of(communicator, lost, "expert parallel")))
-                return
-        except DestroyedError:
-            return

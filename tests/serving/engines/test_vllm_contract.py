@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from tests.serving.engines.server import ROOT, environment
 
 from crossdock.serving.vllm.contract import CONTRACT
 
 _PLATFORM = "from vllm.platforms import current_platform as p; print(type(p).__name__)"
-_DEEP_EP = """
+_UNASKED = """
+from vllm.platforms import current_platform as p; print(type(p).__name__)
+from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator as c
+print([name in vars(c) for name in ("all_gatherv", "reduce_scatterv")])
 from crossdock.serving.vllm import plugin
 plugin._stand_in_for_deep_ep()
 from vllm.utils.import_utils import has_deep_ep
@@ -39,8 +43,14 @@ def test_installed_version_is_one_that_was_tested() -> None:
     assert CONTRACT.refusal() is None
 
 
-def test_platform_is_vllms_own_unless_asked() -> None:
-    assert "CpuPlatform" in printed(_PLATFORM)
+@pytest.fixture(scope="module")
+def unasked() -> list[str]:
+    """What a vLLM prints that was not asked to use crossdock."""
+    return printed(_UNASKED)
+
+
+def test_platform_is_vllms_own_unless_asked(unasked: list[str]) -> None:
+    assert "CpuPlatform" in unasked
 
 
 def test_platform_is_ours_when_asked() -> None:
@@ -61,15 +71,11 @@ plugin.CONTRACT = dataclasses.replace(plugin.CONTRACT, oldest=(0, 99), beyond=(1
     assert "0.32.0" in said[0]
 
 
-def test_vllm_takes_crossdock_for_deep_ep() -> None:
+def test_vllm_takes_crossdock_for_deep_ep(unasked: list[str]) -> None:
     """On GPUs ``--all2all-backend deepep_high_throughput`` is the way."""
-    assert "True" in printed(_DEEP_EP)
+    assert "True" in unasked
 
 
-def test_vllms_own_path_between_cpu_ranks_lacks_its_collectives() -> None:
+def test_vllms_own_path_between_cpu_ranks_lacks_its_collectives(unasked: list[str]) -> None:
     """When this fails, vLLM can do by itself what ``generate.py`` gives it for comparison."""
-    code = """
-from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator as c
-print([hasattr(c, name) and name in vars(c) for name in ("all_gatherv", "reduce_scatterv")])
-"""
-    assert "[False, False]" in printed(code)
+    assert "[False, False]" in unasked

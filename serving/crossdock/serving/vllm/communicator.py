@@ -40,6 +40,12 @@ class CrossdockCpuCommunicator(CpuCommunicator):
         )
         _log.info("crossdock: moves the tokens of %d expert-parallel ranks", cpu_group.size())
 
+    def destroy(self) -> None:
+        """Leave the job, also as the last act of a worker whose engine fails."""
+        super().destroy()
+        if self.all2all_manager is not None:
+            self.all2all_manager.destroy()
+
 
 def refusal(config: Any, ranks: int) -> str | None:
     """Why a configuration of vLLM is not served; None: it is. All ranks find the same."""
