@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from crossdock.proxy import Communicator, Exchange, diagnosis
-from crossdock.proxy._native import PeerState
 from crossdock.proxy.errors import DestroyedError
 
 _LOOK_MS = 20
@@ -38,58 +39,74 @@ class Watch(threading.Thread):
         self._report = report
         self._over = False
         self._poll = select.poll()
-        self._rank_of: dict[int, int] = {}
-        said = exchange.all_gather(_whereabouts().encode(), communicator.options.timeout_s)
-        host = _host_of(_whereabouts())
-        for rank, text in enumerate(map(bytes.decode, said)):
-            if rank == communicator.rank or _host_of(text) != host:
+        self._peers: dict[int, _Peer] = {}
+        self._farewell = os.memfd_create("crossdock-farewell")
+        mine = _whereabouts(self._farewell)
+        said = exchange.all_gather(msgspec.json.encode(mine), communicator.options.timeout_s)
+        for rank, data in enumerate(said):
+            theirs = msgspec.json.decode(data, type=_Whereabouts)
+            if rank == communicator.rank or theirs.host != mine.host:
                 continue
-            with contextlib.suppress(OSError):  # gone already: the communicator tells
-                process = os.pidfd_open(int(text.rpartition(" ")[2]))
-                self._rank_of[process] = rank
+            with contextlib.suppress(OSError):  # gone already, or hidden: the communicator tells
+                farewell = os.open(f"/proc/{theirs.pid}/fd/{theirs.farewell}", os.O_RDONLY)
+                process = os.pidfd_open(theirs.pid)
+                self._peers[process] = _Peer(rank, farewell)
                 self._poll.register(process, select.POLLIN)
+        exchange.all_gather(b"", communicator.options.timeout_s)  # all files have been opened
 
     def run(self) -> None:
         """Look until somebody is lost, or nobody wants to know."""
         while not (self._look(_LOOK_MS) or self._over):
             pass
-        for process in self._rank_of:
-            os.close(process)
 
     def end(self) -> None:
-        """Look once more, and no longer."""
+        """Look once more, and no longer; this rank leaves in peace. Idempotent."""
+        if self._over:
+            return
         self._over = True
+        os.write(self._farewell, b"!")
         self.join()
+        for process, peer in self._peers.items():
+            os.close(process)
+            os.close(peer.farewell)
+        os.close(self._farewell)
 
     def _look(self, limit_ms: int) -> bool:
         """Whether to look no more."""
-        ended = [self._rank_of[process] for process, _ in self._poll.poll(limit_ms)]
+        ended = [self._peers[process] for process, _ in self._poll.poll(limit_ms)]
         try:
             lost = diagnosis.lost_peers(self._communicator)
             text = str(diagnosis.loss_of(self._communicator, lost, "watch")) if lost else None
-            if text is None and ended:
-                text = self._text_of(ended[0])
         except DestroyedError:
             return True
+        for peer in ended:
+            if text is None and not os.pread(peer.farewell, 1, 0):
+                me = self._communicator.rank
+                text = f"rank {me}: watch: rank {peer.rank} has died: its process ended"
+        for process in [process for process, peer in self._peers.items() if peer in ended]:
+            self._poll.unregister(process)
         if text is not None:
             self._report(text)
-        return text is not None or bool(ended)
-
-    def _text_of(self, rank: int) -> str | None:
-        """Before the communicator knows it; nothing for a rank that has left in peace, which it does
-        know: a process goes on for a while after it has left."""
-        state, _, _ = self._communicator.native.peer_state(rank)
-        if state == PeerState.LEFT:
-            return None
-        me = self._communicator.rank
-        return f"rank {me}: watch: rank {rank} has died: its process ended"
+        return text is not None
 
 
-def _whereabouts() -> str:
-    """The running kernel, the process's numbering of processes, and its own number."""
+class _Whereabouts(msgspec.Struct, frozen=True):
+    """What a rank says of its process."""
+
+    host: str
+    """The running kernel, and the numbering of processes."""
+    pid: int
+    farewell: int
+    """The file that is written to when the rank leaves."""
+
+
+class _Peer(msgspec.Struct, frozen=True):
+    """A rank of this host that has not ended yet."""
+
+    rank: int
+    farewell: int
+
+
+def _whereabouts(farewell: int) -> _Whereabouts:
     kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{kernel} {Path('/proc/self/ns/pid').readlink()} {os.getpid()}"
-
-
-def _host_of(whereabouts: str) -> str:
-    return whereabouts.rpartition(" ")[0]
+    return _Whereabouts(f"{kernel} {Path('/proc/self/ns/pid').readlink()}", os.getpid(), farewell)
