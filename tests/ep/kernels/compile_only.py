@@ -80,8 +80,9 @@ def _recorded(backend: str, shape: _native.LowLatencyShape) -> Iterator[Launch]:
         rows = x if shape.format == 0 else x.view(torch.uint8)[:, : shape.hidden].contiguous()
         scales = None if shape.format == 0 else weights
         launcher.receive(begun, rows, scales, counted, words, counted, words)
-        launcher.give_back(begun, x)
-        launcher.reduce(begun, idx, weights, x, words)
+        for use_logfmt in (False, True):
+            launcher.give_back(begun, x, use_logfmt)
+            launcher.reduce(begun, idx, weights, x, words, use_logfmt)
     yield from seen
 
 

@@ -61,6 +61,7 @@ class Launcher:
         self._rank_lanes = triton.next_power_of_2(self._ranks)
         interpreted = device.platform.backend == "interpreter"
         self._share = 2 if interpreted else max(1, -(-_PROGRAMS // self._local))
+        self._table: torch.Tensor | None = None
         self._common = {"RANKS": self._ranks, "RANK_LANES": self._rank_lanes}
         self._rings = {
             "RINGS": device.num_rings,
@@ -149,15 +150,16 @@ class Launcher:
             FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
-    def give_back(self, begun: Round, x: torch.Tensor) -> None:
+    def give_back(self, begun: Round, x: torch.Tensor, use_logfmt: bool) -> None:
         """The sending part of a combine."""
         device, shape, layout = self._device, self._shape, self._layout
         low_latency_combine.give_back[(self._local * self._share,)](
-            device.view, device.state, x, begun.index, begun.excused, begun.count, begun.origin,
+            device.view, device.state, x, self._log2_of(x, use_logfmt), begun.index,
+            begun.excused, begun.count, begun.origin,
             self._half_bytes, device.region_at, layout.results, layout.results_per_token,
             layout.out_results, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, HIDDEN=shape.hidden,
-            CHUNK=_chunk(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
+            LOGFMT=use_logfmt, CHUNK=_chunk(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
     def reduce(
@@ -167,6 +169,7 @@ class Launcher:
         topk_weights: torch.Tensor,
         out: torch.Tensor,
         wait_us: torch.Tensor | None,
+        use_logfmt: bool,
     ) -> None:
         """The receiving part of a combine."""
         shape, layout = self._shape, self._layout
@@ -177,7 +180,8 @@ class Launcher:
         low_latency_combine.reduce[(out.shape[0], -(-shape.hidden // chunk))](
             self._device.view, out.view(torch.int16), begun.index, topk_idx, topk_weights,
             begun.result_slot, begun.arrived, self._half_bytes, layout.results, layout.results_per_token,
-            HIDDEN=shape.hidden, LOCAL=self._local, K=shape.topk, CHUNK=chunk, **_EXACT,
+            HIDDEN=shape.hidden, LOCAL=self._local, K=shape.topk, LOGFMT=use_logfmt, CHUNK=chunk,
+            **_EXACT,
         )  # fmt: skip
 
     def _await(
@@ -199,6 +203,17 @@ class Launcher:
             BACKEND=self._device.platform.backend, FENCE_BY=self._device.platform.backend,
             num_warps=1,
         )  # fmt: skip
+
+    def _log2_of(self, x: torch.Tensor, use_logfmt: bool) -> torch.Tensor:
+        """The table for LogFMT: of each bf16 magnitude its logarithm, rounded once; 0 of 0."""
+        if not use_logfmt:
+            return x
+        if self._table is None:
+            bits = torch.arange(1 << 15, dtype=torch.int32, device="cpu").to(torch.int16)
+            table = bits.view(torch.bfloat16).double().log2().float()
+            table[0] = 0
+            self._table = table.to(x.device)
+        return self._table
 
     def _tokens_at_once(self) -> int:
         return max(1, min(128, _TILE // self._k_lanes**2))

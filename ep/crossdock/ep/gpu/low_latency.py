@@ -85,8 +85,6 @@ class GpuLowLatencyMode:
     ) -> Combined:
         """See ``Buffer.low_latency_combine``."""
         self._watch.raise_if_failed()
-        if arguments.use_logfmt:
-            raise ArgumentError("use_logfmt is True, but rows travel as bf16 on a GPU; pass False")
         begun = arguments.round
         if arguments.zero_copy:
             expected = self.combine_buffer(begun)
@@ -97,6 +95,7 @@ class GpuLowLatencyMode:
                 )
         launcher = self._launcher(begun.shape)
         kernels: Round = begun.kernels
+        use_logfmt = arguments.use_logfmt
         begun.combined = True
 
         def receive() -> None:
@@ -106,13 +105,14 @@ class GpuLowLatencyMode:
                 arguments.topk_weights,
                 arguments.out,
                 arguments.wait_us,
+                use_logfmt,
             )
             begun.finished = True
             arguments.forget_x()
             self._raise_now()
 
         event, hook = self._in_two_parts(
-            lambda: launcher.give_back(kernels, arguments.x),
+            lambda: launcher.give_back(kernels, arguments.x, use_logfmt),
             receive,
             async_finish,
             return_recv_hook,

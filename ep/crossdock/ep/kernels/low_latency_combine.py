@@ -7,6 +7,7 @@ import triton.language as tl
 
 from crossdock.ep._native import RESULT_COUNTER
 from crossdock.ep.kernels.bf16 import bf16_bits
+from crossdock.ep.kernels.logfmt import decode_blocks, encode_row
 from crossdock.ep.kernels.low_latency_receive import RESULT, TOKEN_INDEX, is_last
 from crossdock.ep.kernels.ring import ADD, WRITE_ADD, push, signal_low, write_high, write_low
 from crossdock.ep.kernels.rows import copy_row
@@ -21,11 +22,19 @@ from crossdock.ep.kernels.view import (
 RESULT_ROWS = tl.constexpr(RESULT_COUNTER)
 
 
+@triton.constexpr_function
+def returned_bytes(HIDDEN, LOGFMT):
+    """Bytes of a row on its way back, in whole granules."""
+    size = HIDDEN // 128 * 168 if LOGFMT else 2 * HIDDEN
+    return (size + 15) // 16 * 16
+
+
 @triton.jit
 def give_back(
     view,
     state,
     x,
+    log2_of,
     round_in,
     excused_in,
     count,
@@ -41,6 +50,7 @@ def give_back(
     RANK_LANES: tl.constexpr,
     LOCAL: tl.constexpr,
     HIDDEN: tl.constexpr,
+    LOGFMT: tl.constexpr,
     CHUNK: tl.constexpr,
     RINGS: tl.constexpr,
     CAPACITY: tl.constexpr,
@@ -48,7 +58,7 @@ def give_back(
 ):
     """SHARE programs an expert: each row into its place at its source.
 
-    A row that a proxy carries is counted by itself. When all programs are done, the last one tells
+    With LOGFMT rows travel in that format; `log2_of` is its table. A row that a proxy carries is counted by itself. When all programs are done, the last one tells
     the ranks that were written to directly, with one addition each.
     """
     local = tl.program_id(0) // SHARE
@@ -67,10 +77,14 @@ def give_back(
         staged = half + out_results_at + (first_row + row) * size
         direct = tl.load(view + PEERS + source)
         to = tl.where(direct != 0, direct + there, tl.load(view + STAGED) + staged)
-        copy_row(x.to(tl.int64) + (first_row + row) * size, to, size // 4, CHUNK)
+        given = x.to(tl.int64) + (first_row + row) * size
+        if LOGFMT:
+            encode_row(given, to, log2_of, HIDDEN, CHUNK // 64)
+        else:
+            copy_row(given, to, size // 4, CHUNK)
         if direct == 0:
             one = tl.arange(0, 1)
-            bytes_ = zero + (size + 15) // 16 * 16
+            bytes_ = zero + returned_bytes(HIDDEN, LOGFMT)
             low = write_low(
                 zero + WRITE_ADD,
                 source,
@@ -107,6 +121,7 @@ def reduce(
     HIDDEN: tl.constexpr,
     LOCAL: tl.constexpr,
     K: tl.constexpr,
+    LOGFMT: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
     """One program a token and chunk of channels: the weighted sum in float32, in the order of k.
@@ -125,7 +140,14 @@ def reduce(
             if tl.load(arrived_in + rank) != 0:
                 weight = tl.load(topk_weights + token * K + k)
                 row = results_at + (token.to(tl.int64) * results_per_token + slot) * 2 * HIDDEN
-                address = (base_from(view, rank) + half + row).to(tl.pointer_type(tl.bfloat16))
-                values = tl.load(tl.multiple_of(address, 16) + channel, mask=inside, other=0.0)
-                total += weight * values.to(tl.float32)
+                source = base_from(view, rank) + half + row
+                if LOGFMT:
+                    first = tl.program_id(1) * (CHUNK // 128)
+                    blocks = decode_blocks(source, first, HIDDEN, CHUNK // 128)
+                    values = tl.reshape(blocks, (CHUNK,))
+                else:
+                    address = tl.multiple_of(source.to(tl.pointer_type(tl.bfloat16)), 16)
+                    given = tl.load(address + channel, mask=inside, other=0.0)
+                    values = given.to(tl.float32)
+                total += weight * values
     tl.store(out + token.to(tl.int64) * HIDDEN + channel, bf16_bits(total), mask=inside)
