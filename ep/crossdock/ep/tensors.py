@@ -33,7 +33,8 @@ def expect_tensor(
     if not isinstance(tensor, torch.Tensor):
         raise ArgumentError(f"{name} is a {type(tensor).__name__}, but must be a tensor")
     if tensor.device != device:
-        raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for {device}")
+        whose = "CPU tensors" if device == CPU else f"tensors on {device}"
+        raise ArgumentError(f"{name} is on {tensor.device}, but this Buffer is for {whose}")
     if tensor.layout != torch.strided:
         raise ArgumentError(f"{name} has the layout {tensor.layout}, but must be dense")
     if tensor.dtype not in dtypes:
