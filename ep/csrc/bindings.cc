@@ -169,9 +169,11 @@ void bind_low_latency(nb::module_& m) {
                      [](const LowLatencyLayout& l) { return l.token(0, 1) - l.token(0, 0); })
         .def_prop_ro("out_tokens", [](const LowLatencyLayout& l) { return l.out_token(0); })
         .def_prop_ro("results", [](const LowLatencyLayout& l) { return l.result(0, 0); })
-        .def_prop_ro("results_per_token", [](const LowLatencyLayout& l) {
-            return (l.result(1, 0) - l.result(0, 0)) / (l.result(0, 1) - l.result(0, 0));
-        })
+        .def_prop_ro("results_per_token",
+                     [](const LowLatencyLayout& l) {
+                         return (l.result(1, 0) - l.result(0, 0)) /
+                                (l.result(0, 1) - l.result(0, 0));
+                     })
         .def_prop_ro("out_results", [](const LowLatencyLayout& l) { return l.out_result(0); });
     nb::class_<LowLatencyHandle>(m, "LowLatencyHandle")
         .def(nb::init<>())

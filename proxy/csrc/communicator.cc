@@ -66,11 +66,12 @@ Communicator::Communicator(const CommunicatorConfig& config)
               shared("crossdock-heap", config.heap_bytes)},
       heap_(std::make_shared<Heap>(memory_[kHeapRegion])),
       peers_(config.num_ranks),
-      counter_memory_(SharedMemory::create(
-          "crossdock-counters",
-          sizeof(Counter) * uint64_t{config.num_ranks} * config.num_counters)),
-      context_{config.rank, config.layout, config.num_counters, counters_of(counter_memory_),
-               &regions_,   &peers_,       &fault_,             config.num_proxies},
+      counter_memory_(
+          SharedMemory::create("crossdock-counters",
+                               sizeof(Counter) * uint64_t{config.num_ranks} * config.num_counters)),
+      context_{
+          config.rank, config.layout, config.num_counters, counters_of(counter_memory_), &regions_,
+          &peers_,     &fault_,       config.num_proxies},
       owner_(getpid()) {
     for (Counter& counter : counters())
         new (&counter) Counter;

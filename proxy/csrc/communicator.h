@@ -21,11 +21,11 @@ namespace crossdock::proxy {
 struct CommunicatorConfig {
     uint32_t rank = 0;
     uint32_t num_ranks = 1;
-    uint32_t num_proxies = 1;  // endpoints and rings of the rank; the same on every rank
-    bool threads = false;      // a thread for each proxy; else waiters run them inline
-    bool caretaker = false;    // inline: a thread that runs them when no waiter has for a while
+    uint32_t num_proxies = 1;      // endpoints and rings of the rank; the same on every rank
+    bool threads = false;          // a thread for each proxy; else waiters run them inline
+    bool caretaker = false;        // inline: a thread that runs them when no waiter has for a while
     uint32_t sleep_us_max = 1000;  // of an idle thread; 0: it only yields
-    std::vector<int> cpus;     // a core for each thread; empty: not pinned
+    std::vector<int> cpus;         // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
     uint32_t num_counters = 1;  // per peer

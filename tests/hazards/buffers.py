@@ -13,6 +13,7 @@ from tests.networks import NETWORK
 from torch import Tensor
 
 from crossdock.ep import Buffer, Config
+from crossdock.ep.low_latency import LowLatencyMode
 from crossdock.proxy import Options
 
 HIDDEN = 256
@@ -130,3 +131,10 @@ def check_both_modes(buffer: Buffer) -> None:
     assert torch.equal(buffer.combine(received, handle)[0], x)
     arrived, _, known, _, _ = low_latency_dispatch(buffer, x, idx)
     assert torch.equal(buffer.low_latency_combine(arrived, idx, even_weights(idx), known)[0], x)
+
+
+def limit_low_latency(buffer: Buffer, seconds: float) -> None:
+    """Deadline of the waits of low-latency calls alone."""
+    mode = buffer._low_latency
+    assert isinstance(mode, LowLatencyMode)
+    mode._timeout_s = seconds

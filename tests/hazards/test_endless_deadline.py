@@ -6,7 +6,7 @@ import time
 
 import pytest
 from tests.harness import RankContext, run_ranks
-from tests.hazards.buffers import EACH_WAY, built, check_both_modes
+from tests.hazards.buffers import EACH_WAY, built, check_both_modes, limit_low_latency
 
 FAR_S = 1e10
 LATE_S = 0.3
@@ -18,7 +18,8 @@ def wait_for_a_late_rank(
     """With ``chosen`` the whole Buffer has the limit, else only the waits of its calls."""
     options = {"timeout_s": limit} if chosen else {}
     with built(rank, transport, threads, **options) as buffer:
-        buffer._normal._timeout_s = buffer._low_latency._timeout_s = limit
+        buffer._normal._timeout_s = limit
+        limit_low_latency(buffer, limit)
         for late in range(2):
             if rank.rank == late:
                 time.sleep(LATE_S)

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from tests.harness import RankContext, run_ranks
-from tests.hazards.buffers import EACH_WAY, HIDDEN, build, rows, values_of
+from tests.hazards.buffers import (
+    EACH_WAY,
+    HIDDEN,
+    build,
+    limit_low_latency,
+    rows,
+    values_of,
+)
 from torch import Tensor
 
 from crossdock.ep import Buffer
@@ -55,11 +62,11 @@ def go_on(rank: RankContext, buffer: Buffer) -> list[float]:
     """Rank 0 sends its token to rank 2 in round 0, and to rank 1 in round 2: the same half."""
     meet = rank.exchange("pace")
     sends = rank.rank == 0
-    buffer._low_latency._timeout_s = DEADLINE_S
+    limit_low_latency(buffer, DEADLINE_S)
     for expert in (SLEEPER, None):
         # Rank 1 is done with round 0 at once, but must not mask rank 0, which waits for rank 2.
         end(buffer, begin(buffer, expert if sends else None, OLD))
-    buffer._low_latency._timeout_s = LONG_S
+    limit_low_latency(buffer, LONG_S)
     status = torch.zeros(SIZE, dtype=torch.int32)
     buffer.low_latency_query_mask_buffer(status)
     assert status.tolist() == [0, 0, 1]

@@ -15,6 +15,7 @@ from tests.hazards.buffers import (
     LOCAL_EXPERTS,
     built,
     even_weights,
+    limit_low_latency,
     low_latency_dispatch,
     routes,
     rows,
@@ -57,9 +58,9 @@ def fall_silent(buffer: Buffer) -> None:
 
 def go_on(buffer: Buffer, others: StoreExchange) -> float:
     """Seconds of the rounds after the one in which the silent rank is masked."""
-    buffer._low_latency._timeout_s = DEADLINE_S
+    limit_low_latency(buffer, DEADLINE_S)
     assert round_of(buffer, 2.0**STOPS_IN) == [0, 0, 1]
-    buffer._low_latency._timeout_s = LONG_S
+    limit_low_latency(buffer, LONG_S)
     others.all_gather(b"", LONG_S)
     start = time.monotonic()
     for number in range(STOPS_IN + 1, ROUNDS):

@@ -6,6 +6,12 @@ import enum
 
 NUM_COUNTERS: int = 14
 
+TOKEN_COUNTER: int = 7
+
+RESULT_COUNTER: int = 9
+
+CREDIT_COUNTER: int = 11
+
 MAX_TOPK: int = 32
 
 MAX_LOCAL_EXPERTS: int = 1024
@@ -13,6 +19,8 @@ MAX_LOCAL_EXPERTS: int = 1024
 def normal_bytes(num_ranks: int) -> int: ...
 
 def low_latency_bytes(max_tokens: int, hidden: int, num_ranks: int, num_experts: int) -> int: ...
+
+def low_latency_layout(shape: LowLatencyShape, num_ranks: int) -> LowLatencyLayout: ...
 
 def first_miscount(topk_idx: int, num_tokens: int, topk: int, per_expert: int, num_experts: int) -> tuple[int, int] | None: ...
 
@@ -389,6 +397,34 @@ class LowLatencyShape:
 
     @property
     def format(self) -> int: ...
+
+class LowLatencyLayout:
+    @property
+    def headers(self) -> int: ...
+
+    @property
+    def out_headers(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def tokens_end(self) -> int: ...
+
+    @property
+    def slot_bytes(self) -> int: ...
+
+    @property
+    def out_tokens(self) -> int: ...
+
+    @property
+    def results(self) -> int: ...
+
+    @property
+    def results_per_token(self) -> int: ...
+
+    @property
+    def out_results(self) -> int: ...
 
 class LowLatencyHandle:
     def __init__(self) -> None: ...

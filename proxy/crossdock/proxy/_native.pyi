@@ -162,6 +162,12 @@ class CommunicatorConfig:
     def caretaker(self, arg: bool, /) -> None: ...
 
     @property
+    def sleep_us_max(self) -> int: ...
+
+    @sleep_us_max.setter
+    def sleep_us_max(self, arg: int, /) -> None: ...
+
+    @property
     def cpus(self) -> list[int]: ...
 
     @cpus.setter
@@ -263,6 +269,20 @@ class Communicator:
     def open_window(self, region: int, address: int, bytes: int) -> None: ...
 
     def close_window(self, region: int) -> None: ...
+
+    def counter_stretch(self) -> tuple[int, int]: ...
+
+    def ring_stretches(self) -> list[tuple[int, int]]: ...
+
+    def region_stretch(self, region: int) -> tuple[int, int]: ...
+
+    RING_RESERVED_AT: int = 64
+
+    RING_POPPED_AT: int = 128
+
+    RING_COMPLETED_AT: int = 192
+
+    RING_SLOTS_AT: int = 256
 
     def peer_state(self, peer: int) -> tuple[PeerState, Loss, int]: ...
 

@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any
 
 import torch
-import triton
 
 from crossdock.ep import _native
 from crossdock.ep.gpu.device import Device
@@ -24,8 +23,8 @@ _PROGRAMS = 264
 """Two on each multiprocessor of the largest GPUs."""
 _TILE = 8192
 """Elements of a program's tile at most."""
-# Products are rounded before they are added, as on the CPU.
 _ATOMIC = "atomic"
+# Products are rounded before they are added, as on the CPU.
 _EXACT = {"enable_fp_fusion": False}
 
 
@@ -57,8 +56,8 @@ class Launcher:
         self._half_bytes = engine.low_latency_half_bytes()
         self._layout = _native.low_latency_layout(shape, self._ranks)
         self._local = shape.num_experts // self._ranks
-        self._k_lanes = triton.next_power_of_2(shape.topk)
-        self._rank_lanes = triton.next_power_of_2(self._ranks)
+        self._k_lanes = _power_of_two(shape.topk)
+        self._rank_lanes = _power_of_two(self._ranks)
         interpreted = device.platform.backend == "interpreter"
         self._share = 2 if interpreted else max(1, -(-_PROGRAMS // self._local))
         self._table: torch.Tensor | None = None
@@ -95,13 +94,13 @@ class Launcher:
         formats = {"HIDDEN": shape.hidden, "FORMAT": shape.format, "K": shape.topk}
         self._await(state[:1], begun, _native.CREDIT_COUNTER, from_round=2)
         low_latency_dispatch.begin[(self._ranks,)](
-            view, state, topk_idx, begun.excused, begun.index, begun.place_of, begun.result_slot, begun.sent,
-            begun.expected, tokens,
+            view, state, topk_idx, begun.excused, begun.index, begun.place_of,
+            begun.result_slot, begun.sent, begun.expected, tokens,
             RANKS=self._ranks, LOCAL=self._local, K=shape.topk, K_LANES=self._k_lanes,
             TOKENS=self._tokens_at_once(), num_warps=8,
         )  # fmt: skip
         if tokens:
-            blocks = min(_TILE // 128, triton.next_power_of_2(-(-shape.hidden // 128)))
+            blocks = min(_TILE // 128, _power_of_two(-(-shape.hidden // 128)))
             low_latency_dispatch.send[(tokens,)](
                 view, state, x, topk_idx, begun.index, begun.place_of,
                 self._half_bytes, device.region_at, layout.tokens, layout.out_tokens,
@@ -146,7 +145,7 @@ class Launcher:
             self._half_bytes, layout.tokens, layout.slot_bytes, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, **formats,
             CHUNK=_chunk(rows.shape[-1] * rows.element_size()),
-            SCALE_LANES=triton.next_power_of_2(max(1, shape.hidden // 128)), **self._rings,
+            SCALE_LANES=_power_of_two(max(1, shape.hidden // 128)), **self._rings,
             FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
@@ -176,10 +175,11 @@ class Launcher:
         self._await(begun.index, begun, _native.RESULT_COUNTER, sealed=False, wait_us=wait_us)
         if not out.shape[0]:
             return
-        chunk = min(1024, triton.next_power_of_2(shape.hidden))
+        chunk = min(1024, _power_of_two(shape.hidden))
         low_latency_combine.reduce[(out.shape[0], -(-shape.hidden // chunk))](
             self._device.view, out.view(torch.int16), begun.index, topk_idx, topk_weights,
-            begun.result_slot, begun.arrived, self._half_bytes, layout.results, layout.results_per_token,
+            begun.result_slot, begun.arrived, self._half_bytes, layout.results,
+            layout.results_per_token,
             HIDDEN=shape.hidden, LOCAL=self._local, K=shape.topk, LOGFMT=use_logfmt, CHUNK=chunk,
             **_EXACT,
         )  # fmt: skip
@@ -221,4 +221,8 @@ class Launcher:
 
 def _chunk(row_bytes: int) -> int:
     """32-bit words of a row to copy at once."""
-    return min(2048, triton.next_power_of_2(row_bytes // 4))
+    return min(2048, _power_of_two(row_bytes // 4))
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()

@@ -47,8 +47,9 @@ def await_counters(
 
     A counter is ready when it is sealed and complete (SEALED), or has `expected[rank]` arrivals.
     Writes `arrived_out` [ranks]: 1 where it was, 0 where the rank is excused or the wait was
-    stopped; and `excused_out` [ranks], for the kernels that follow. With TIMED adds the microseconds waited for each rank to `wait_us`. Rounds before
-    FROM_ROUND have nothing to wait for.
+    stopped; and `excused_out` [ranks], for the kernels that follow. With TIMED adds the
+    microseconds waited for each rank to `wait_us`. Rounds before FROM_ROUND have nothing to wait
+    for.
     """
     round_ = tl.load(round_in)
     index = INDEX + (round_ & 1).to(tl.int32)
