@@ -200,8 +200,7 @@ class Launcher:
             begun.excused, timed,
             INDEX=counter, SEALED=sealed, FROM_ROUND=from_round, TIMED=wait_us is not None,
             **self._common, NUM_COUNTERS=_native.NUM_COUNTERS,
-            BACKEND=self._device.platform.backend, FENCE_BY=self._device.platform.backend,
-            num_warps=1,
+            BACKEND=self._device.platform.backend, num_warps=1,
         )  # fmt: skip
 
     def _log2_of(self, x: torch.Tensor, use_logfmt: bool) -> torch.Tensor:

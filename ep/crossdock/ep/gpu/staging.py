@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import torch
 
@@ -35,7 +35,7 @@ def through_host(method: Callable[Concatenate[B, P], T]) -> Callable[Concatenate
         given = signature.bind(self, *args, **kwargs)
         return _staged(gpu, method, given)
 
-    return call
+    return cast("Callable[Concatenate[B, P], T]", call)
 
 
 def _staged(gpu: Gpu, method: Callable[..., T], given: inspect.BoundArguments) -> T:
@@ -51,7 +51,7 @@ def _staged(gpu: Gpu, method: Callable[..., T], given: inspect.BoundArguments) -
     moved: Any = _moved(result, gpu.platform.device)
     if is_async:
         moved = (*moved[:-1], EventOverlap(gpu.platform.event()))
-    return moved
+    return cast("T", moved)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -40,7 +40,7 @@ def _scale(magnitude, log2_of):
 
 @triton.jit
 def encode_row(source, target, log2_of, HIDDEN: tl.constexpr, BLOCKS: tl.constexpr):
-    """Write a row of bf16 at an address in the format; `log2_of` is ``log2_table`` on the device."""
+    """Write a row of bf16 in the format; `log2_of` holds the logarithm of each magnitude."""
     channels = source.to(tl.pointer_type(tl.int16))
     for start in range(0, HIDDEN // 128, BLOCKS):
         block = start + tl.arange(0, BLOCKS)

@@ -58,8 +58,9 @@ def give_back(
 ):
     """SHARE programs an expert: each row into its place at its source.
 
-    With LOGFMT rows travel in that format; `log2_of` is its table. A row that a proxy carries is counted by itself. When all programs are done, the last one tells
-    the ranks that were written to directly, with one addition each.
+    With LOGFMT rows travel in that format; `log2_of` is its table. A row that a proxy carries is
+    counted by itself. When all programs are done, the last one tells the ranks that were written to
+    directly, with one addition each.
     """
     local = tl.program_id(0) // SHARE
     round_ = tl.load(round_in)

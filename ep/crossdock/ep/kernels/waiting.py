@@ -25,6 +25,26 @@ LOOK_EVERY = tl.constexpr(8)
 
 
 @triton.jit
+def is_ready(word, wanted, SEALED: tl.constexpr):
+    """Whether the counters with these words have all that they wait for."""
+    if SEALED:
+        # Bit 63 says that the upper half is the total.
+        ready = (word < 0) & ((word & 0xFFFFFFFF) == ((word >> 32) & 0x7FFFFFFF))
+    else:
+        ready = word == wanted
+    return ready
+
+
+@triton.jit
+def tell_missing(view, missing, RANKS: tl.constexpr, RANK_LANES: tl.constexpr):
+    """Say to the host which ranks are waited for."""
+    lane = tl.arange(0, RANK_LANES)
+    flags = control_at(view, EXCUSED + RANKS) + lane
+    tl.store(flags, missing.to(tl.int32), mask=lane < RANKS)
+    tl.store(control_at(view, TOLD), 1)
+
+
+@triton.jit
 def await_counters(
     view,
     state,
@@ -41,7 +61,6 @@ def await_counters(
     RANK_LANES: tl.constexpr,
     NUM_COUNTERS: tl.constexpr,
     BACKEND: tl.constexpr,
-    FENCE_BY: tl.constexpr,
 ):
     """One program: wait until the counter of each rank is ready, and start its next round.
 
@@ -77,22 +96,16 @@ def await_counters(
             excused = tl.load(control_at(view, EXCUSED) + lane, mask=known, other=1, volatile=True)
             stopped = poll(control_at(view, STOP))
         turn += 1
-        if SEALED:
-            # Bit 63 says that the upper half is the total.
-            ready = (word < 0) & ((word & 0xFFFFFFFF) == ((word >> 32) & 0x7FFFFFFF))
-        else:
-            ready = word == wanted
-        ready = ready & known & (idle == 0)
+        ready = is_ready(word, wanted, SEALED) & known & (idle == 0)
         if TIMED:
             waited = tl.where(ready & (arrived == 0), clock_ns(BACKEND) - start, waited)
         arrived = tl.where(ready, 1, arrived)
         done = done | ready | (excused != 0) | idle
         if stopped == TELL:
-            tl.store(control_at(view, EXCUSED + RANKS) + lane, (~done).to(tl.int32), mask=known)
-            tl.store(control_at(view, TOLD), 1)
+            tell_missing(view, ~done, RANKS, RANK_LANES)
         open_ = tl.where(stopped == GIVE_UP, 0, tl.max((~done).to(tl.int32), 0))
     tl.store(counter, tl.zeros((RANK_LANES,), tl.int64), mask=known & (arrived != 0))
-    fence_system(state + FENCE, FENCE_BY)
+    fence_system(state + FENCE, BACKEND)
     tl.store(arrived_out + lane, arrived, mask=known)
     tl.store(excused_out + lane, excused, mask=known)
     tl.store(control_at(view, WAITING), 0)
