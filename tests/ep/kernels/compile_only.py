@@ -8,6 +8,7 @@ Prints a line for each kernel, with the size of its binary; writes the assembly 
 from __future__ import annotations
 
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,18 +109,25 @@ def compiled(launch: Launch, target: GPUTarget) -> Any:
     return triton.compile(source, target=target, options=options)
 
 
-def main() -> None:
-    """See the module."""
-    target = TARGETS[sys.argv[1]]
+def main() -> int:
+    """See the module; the number of launches that do not compile."""
+    target, failed = TARGETS[sys.argv[1]], 0
     for launch in launches(target, sys.argv[2]):
-        binary = compiled(launch, target)
+        name = launch[0].__name__
+        try:
+            binary = compiled(launch, target)
+        except Exception:  # noqa: BLE001 - the compiler raises what it likes; the next one is tried
+            failed += 1
+            sys.stderr.write(f"{name} does not compile:\n{traceback.format_exc()}\n")
+            continue
         kind = "cubin" if target.backend == "cuda" else "hsaco"
         size = len(binary.asm[kind])
-        sys.stdout.write(f"{launch[0].__name__} {size} bytes, shared {binary.metadata.shared}\n")
+        sys.stdout.write(f"{name} {size} bytes, shared {binary.metadata.shared}\n")
         if len(sys.argv) > 3:
             text = binary.asm["ptx" if target.backend == "cuda" else "amdgcn"]
-            (Path(sys.argv[3]) / f"{launch[0].__name__}.txt").write_text(text)
+            (Path(sys.argv[3]) / f"{name}.txt").write_text(text)
+    return failed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

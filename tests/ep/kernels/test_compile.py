@@ -1,0 +1,45 @@
+"""Each kernel of a round compiles for each generation of GPUs that is promised; none is needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.ep.worlds import INTERPRETED
+
+ROOT = Path(__file__).parents[3]
+TARGETS = ("cuda:80", "cuda:90", "cuda:100", "hip:gfx942")
+FORMS = ("bf16", "fp8", "fp8 ue8m0")
+KERNELS = {"await_counters", "begin", "send", "seal", "place", "unpack", "give_back", "reduce"}
+MOVERS = ("send", "unpack", "give_back")
+TIME_S = 110
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The tool in a process of its own, in which Triton compiles and does not interpret."""
+    environment = {k: v for k, v in os.environ.items() if k not in INTERPRETED}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.ep.kernels.compile_only", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIME_S,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_kernel_compiles(target: str, form: str, tmp_path: Path) -> None:
+    done = run(target, form, str(tmp_path))
+    assert done.returncode == 0, f"{target} {form}: {done.stderr}"
+    assert {line.split()[0] for line in done.stdout.splitlines()} == KERNELS
+    if target == "cuda:90":
+        for name in MOVERS:
+            text = (tmp_path / f"{name}.txt").read_text()
+            for moved in ("ld.global.v4.b32", "st.global.v4.b32"):
+                assert moved in text, f"{name} moves rows in pieces of less than 16 bytes"
