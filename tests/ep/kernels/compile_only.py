@@ -113,7 +113,7 @@ def main() -> int:
     """See the module; the number of launches that do not compile."""
     target, failed = TARGETS[sys.argv[1]], 0
     for launch in launches(target, sys.argv[2]):
-        name = launch[0].__name__
+        name = launch[0].__name__ + (" logfmt" if launch[2].get("LOGFMT") else "")
         try:
             binary = compiled(launch, target)
         except Exception:  # noqa: BLE001 - the compiler raises what it likes; the next one is tried
@@ -122,7 +122,7 @@ def main() -> int:
             continue
         kind = "cubin" if target.backend == "cuda" else "hsaco"
         size = len(binary.asm[kind])
-        sys.stdout.write(f"{name} {size} bytes, shared {binary.metadata.shared}\n")
+        sys.stdout.write(f"{name}: {size} bytes, shared {binary.metadata.shared}\n")
         if len(sys.argv) > 3:
             text = binary.asm["ptx" if target.backend == "cuda" else "amdgcn"]
             (Path(sys.argv[3]) / f"{name}.txt").write_text(text)
