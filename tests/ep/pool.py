@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
-from tests.ep.worlds import World, build
+from tests.ep.worlds import INTERPRETED, World, build
 from tests.harness import RankContext, run_ranks
 
 from crossdock.ep import Buffer
@@ -91,7 +91,15 @@ class RankPool:
     def _run(self, theirs: list[Connection]) -> None:
         # What went wrong is told through the connections.
         with contextlib.suppress(AssertionError):
-            run_ranks(_serve, self.world.size, self.world, theirs, self._more, timeout=_LIFE_S)
+            run_ranks(
+                _serve,
+                self.world.size,
+                self.world,
+                theirs,
+                self._more,
+                timeout=_LIFE_S,
+                environment=INTERPRETED if self._more.get("device") == "interpreter" else None,
+            )
 
     def _answers(self) -> list[tuple[str | None, Any]]:
         """What went wrong, if anything did, and the result, of each rank."""

@@ -49,6 +49,9 @@ def on_one_node(size: int, transport: str = "auto", threads: int = 0) -> World:
     return World((0,) * size, transport, threads)
 
 
+# The environment of ranks whose Buffer has device="interpreter".
+INTERPRETED = {"TRITON_INTERPRET": "1"}
+
 # What must behave alike.
 WAYS = [("shm", 0), ("shm", 1), (NETWORK, 0), (NETWORK, 2)]
 
@@ -62,9 +65,13 @@ def build(
     num_nvl_bytes: int | None = None,
     num_rdma_bytes: int | None = None,
     enable_shrink: bool = False,
+    device: str | None = None,
     **more: Any,
 ) -> Buffer:
-    """A Buffer of ``ranks``, or all; ``low_latency`` is (max tokens, hidden, experts)."""
+    """A Buffer of ``ranks``, or all; ``low_latency`` is (max tokens, hidden, experts).
+
+    With ``device="interpreter"`` in a process with INTERPRETED in its environment.
+    """
     exchange = rank.exchange(name, ranks)
     size = exchange.size
     if num_nvl_bytes is None:
@@ -78,6 +85,7 @@ def build(
         num_rdma_bytes or 0,
         low_latency_mode=low_latency is not None,
         enable_shrink=enable_shrink,
+        device=device,
         options=world.options(rank.rank, **more),
     )
 
