@@ -12,10 +12,21 @@ import pytest
 import torch
 
 SUITE_S = 110
-TINY = (
-    "--ranks=2 --tokens=2 --hidden=128 --topk=2 --experts=4 --replays=1 --rounds=1 --proxies=1 "
-    "--batches=1,4 --programs=2 --commands=40 --exchanges=2 --deadline-s=100"
-).split()
+TINY = [
+    "--ranks=2",
+    "--tokens=2",
+    "--hidden=128",
+    "--topk=2",
+    "--experts=4",
+    "--replays=1",
+    "--rounds=1",
+    "--proxies=1",
+    "--batches=1,4",
+    "--programs=2",
+    "--commands=40",
+    "--exchanges=2",
+    "--deadline-s=100",
+]
 
 
 def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
