@@ -17,7 +17,7 @@ from crossdock.ep.kernels import view as table
 from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
-from crossdock.proxy.errors import CapacityError, TransportError
+from crossdock.proxy.errors import CapacityError, DestroyedError, TransportError
 
 _MAIN_REGION = 0
 _PAGE_BYTES = 4096
@@ -57,6 +57,7 @@ class Device:
         self._expect_capacity()
         self._held = _Held(platform)
         self._turn = threading.RLock()
+        self._leaving = False
         native = communicator.native
         self._finalizer = weakref.finalize(self, self._held.release)
         self.region = self._held.allocate(region_bytes) if region_bytes else 0
@@ -126,6 +127,24 @@ class Device:
         return self.platform.bytes_at(self.region, self.region_bytes)[offset : offset + size]
 
     @contextlib.contextmanager
+    def launching(self) -> Iterator[None]:
+        """Within the block kernels may be launched: the memory that they use stays.
+
+        Raises:
+            DestroyedError: the memory is given back, or will be as soon as the block is left; what
+                waits of kernels found is not defined.
+        """
+        with self._turn:
+            self._expect_to_stay()
+            yield
+            self._expect_to_stay()
+
+    def _expect_to_stay(self) -> None:
+        if self._leaving:
+            rank = self.communicator.rank
+            raise DestroyedError(f"rank {rank}: the Buffer is destroyed; build a new one")
+
+    @contextlib.contextmanager
     def host_rings(self) -> Iterator[None]:
         """Within the block the host writes commands, and no kernel runs."""
         with self._turn:
@@ -149,10 +168,16 @@ class Device:
         now = torch.tensor([int(cell[0]) for cell in cells], dtype=torch.int64, device="cpu")
         self.state[first : first + self.num_rings] = now.to(self.platform.device)
 
+    def leave(self) -> None:
+        """Launch nothing new."""
+        self._leaving = True
+
     def release(self) -> None:
-        """Give the rings to the host for good, and all memory back. Kernels must have ended."""
-        self._tickets_to_host()
-        self._finalizer()
+        """Give the rings to the host for good, and all memory back, once all kernels have ended."""
+        self.leave()
+        with self._turn:
+            self._tickets_to_host()
+            self._finalizer()
 
 
 def _word(address: int) -> _Cell:

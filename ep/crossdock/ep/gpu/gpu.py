@@ -70,6 +70,7 @@ class Gpu:
         if self._device is None:
             return
         self.platform.rests(grace_s)
+        self._device.leave()
         self._watch.close()
         self._device.release()
         self._device = None

@@ -21,7 +21,7 @@ from crossdock.ep.low_latency_arguments import (
 )
 from crossdock.ep.stream import EventOverlap
 from crossdock.ep.tensors import FP8
-from crossdock.proxy.errors import ArgumentError, CapacityError
+from crossdock.proxy.errors import ArgumentError, CapacityError, CrossdockError
 
 
 class GpuLowLatencyMode:
@@ -70,7 +70,7 @@ class GpuLowLatencyMode:
             results.count.copy_(kernels.count)
             begun.received = True
             self._live[half] = weakref.ref(begun)
-            self._raise_now()
+            self._raise_now(begun)
 
         event, hook = self._in_two_parts(
             lambda: launcher.send(kernels, arguments.x, begun.topk_idx),
@@ -109,7 +109,7 @@ class GpuLowLatencyMode:
             )
             begun.finished = True
             arguments.forget_x()
-            self._raise_now()
+            self._raise_now(begun)
 
         event, hook = self._in_two_parts(
             lambda: launcher.give_back(kernels, arguments.x, use_logfmt),
@@ -173,10 +173,15 @@ class GpuLowLatencyMode:
         begun = kept() if isinstance(kept, weakref.ref) else kept
         return begun is not None and not begun.finished
 
-    def _raise_now(self) -> None:
-        """In the interpreter a kernel is over when it was launched."""
-        if self.device.platform.backend == "interpreter":
+    def _raise_now(self, begun: LowLatencyRound) -> None:
+        """In the interpreter a kernel is over when it was launched; a round that failed, too."""
+        if self.device.platform.backend != "interpreter":
+            return
+        try:
             self._watch.raise_if_failed()
+        except CrossdockError:
+            begun.finished = True
+            raise
 
     def _in_two_parts(
         self,
@@ -186,23 +191,25 @@ class GpuLowLatencyMode:
         return_recv_hook: bool,
     ) -> tuple[EventOverlap, Hook | None]:
         if return_recv_hook:
-            send()
-            return EventOverlap(), once(receive)
+            self._launch(send)
+            return EventOverlap(), once(lambda: self._launch(receive))
         if not async_finish:
-            send()
-            receive()
+            self._launch(send, receive)
             return EventOverlap(), None
         if self.device.platform.backend == "interpreter":
-            send()
-            receive()
+            self._launch(send, receive)
             return self._event(), None
         if self._stream is None:
             self._stream = torch.cuda.Stream(self.device.platform.device)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            send()
-            receive()
+            self._launch(send, receive)
             return self._event(), None
+
+    def _launch(self, *parts: Callable[[], None]) -> None:
+        with self.device.launching():
+            for part in parts:
+                part()
 
     def _event(self) -> EventOverlap:
         return EventOverlap(self.device.platform.event(self._watch.raise_if_failed))

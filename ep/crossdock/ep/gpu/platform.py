@@ -226,7 +226,7 @@ def platform_of(device: Any) -> Platform | None:
         return GpuPlatform() if torch.cuda.is_available() else None
     if device == "interpreter":
         return InterpreterPlatform()
-    kind = torch.device(device).type if isinstance(device, str | torch.device) else None
+    kind = _kind_of(device)
     if kind == "cpu":
         return None
     if kind == "cuda":
@@ -234,3 +234,10 @@ def platform_of(device: Any) -> Platform | None:
             raise ArgumentError(f"device is {device!r}, but PyTorch sees no GPU here")
         return GpuPlatform()
     raise ArgumentError(f"device is {device!r}, but must be cpu, cuda, interpreter or None")
+
+
+def _kind_of(device: Any) -> str | None:
+    """What PyTorch takes it for; None when it knows no such device."""
+    with contextlib.suppress(RuntimeError, TypeError):
+        return torch.device(device).type
+    return None
