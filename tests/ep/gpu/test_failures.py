@@ -172,7 +172,7 @@ def wrong_arguments(rank: RankContext) -> None:
         case = LowLatencyCase(LowLatencySpec((2, 3), 4, local_experts=2, topk=2))
         idx = case.topk_idx[rank.rank].clone()
         x = case.x[rank.rank]
-        with pytest.raises(ArgumentError, match="x is on meta, but this Buffer is for cpu"):
+        with pytest.raises(ArgumentError, match="x is on meta, but this Buffer is for CPU tensors"):
             buffer.low_latency_dispatch(x.to("meta"), idx, 4, 4, use_fp8=False)
         with pytest.raises(CapacityError, match=r"x has . tokens, but num_max_dispatch_tokens"):
             buffer.low_latency_dispatch(x, idx, 1, 4, use_fp8=False)
@@ -271,11 +271,13 @@ def leave_while_waiting(rank: RankContext, how: str) -> float:
     took = 0.0
     if rank.rank == 0:
         leave = buffer.destroy if how == "destroy" else buffer.communicator.abort
-        threading.Timer(0.5, leave).start()
+        timer = threading.Timer(0.5, leave)
+        timer.start()
         start = time.monotonic()
         with pytest.raises((Aborted, DestroyedError, PeerLost)):
             round_of(buffer)
         took = time.monotonic() - start
+        timer.join()  # it may still be giving memory back
     pace.all_gather(b"", 30)
     if rank.rank == 1:
         with pytest.raises(CrossdockError):
