@@ -109,6 +109,12 @@ def test_several_rounds(pool: RankPool, form: str) -> None:
     pool.check(several_rounds, LowLatencySpec(tokens, 3, hidden, 2, 3, masked=0.2, format=form))
 
 
+def test_rows_return_in_logfmt(pool: RankPool) -> None:
+    tokens = (3, 1, 2)[: pool.world.size]
+    spec = LowLatencySpec(tokens, 3, 384, 2, 3, returned="logfmt", format="fp8")
+    pool.check(check_low_latency, spec)
+
+
 def overlapping_rounds(seat: Seat, spec: LowLatencySpec) -> None:
     """The second is dispatched before the first is combined, as engines with two batches do."""
     ready_for(seat, spec)
