@@ -75,7 +75,7 @@ MUTATIONS = [
     Mutation(
         "span-of-numbers-not-bounded",
         POST,
-        "order_of(flight).acknowledged.room(sequences_[index]) == 0) break;",
+        "order_of(*flight).acknowledged.room(sequences_[index]) == 0) break;",
         "false) break;",
         "SimSequenced.*",
     ),
