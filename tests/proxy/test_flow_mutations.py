@@ -91,8 +91,8 @@ MUTATIONS = [
     Mutation(
         "no-write-alone",
         "flow.h",
-        "return writes == 0 ? std::max<uint64_t>(left, next) : left;",
-        "return next == 0 ? left : left;",
+        " || (alone && sum.writes == 0);",
+        ";",
         "EndpointFlow.AWriteOfAnySizeMayGoAlone",
     ),
     Mutation(

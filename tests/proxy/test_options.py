@@ -15,6 +15,8 @@ FROM_ENVIRONMENT: dict[str, tuple[str, Any]] = {
     "transport": ("tcp", "tcp"),
     "proxy_threads": ("3", 3),
     "pin": ("false", False),
+    "proxy_sleep_us": ("50", 50),
+    "peer_access": ("0", False),
     "timeout_s": ("2.5", 2.5),
     "heap_bytes": ("2GiB", 2 << 30),
     "ring_slots": ("512", 512),

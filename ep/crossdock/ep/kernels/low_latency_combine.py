@@ -30,6 +30,16 @@ def returned_bytes(HIDDEN, LOGFMT):
 
 
 @triton.jit
+def row_command(source, from_, to, round_, HIDDEN: tl.constexpr, LOGFMT: tl.constexpr):
+    """Both words of the command by which a proxy carries a row back, and counts it."""
+    zero = tl.full((), 0, tl.int64)
+    size = zero + returned_bytes(HIDDEN, LOGFMT)
+    counter = RESULT_ROWS + (round_ & 1)
+    low = write_low(zero + WRITE_ADD, source, size, zero, zero, counter, zero + 1)
+    return low, write_high(from_, to)
+
+
+@triton.jit
 def give_back(
     view,
     state,
@@ -84,18 +94,10 @@ def give_back(
         else:
             copy_row(given, to, size // 4, CHUNK)
         if direct == 0:
-            one = tl.arange(0, 1)
-            bytes_ = zero + returned_bytes(HIDDEN, LOGFMT)
-            low = write_low(
-                zero + WRITE_ADD,
-                source,
-                bytes_,
-                zero,
-                zero,
-                RESULT_ROWS + (round_ & 1),
-                zero + 1,
+            low, high = row_command(
+                source, region_at + staged, region_at + there, round_, HIDDEN, LOGFMT
             )
-            high = write_high(region_at + staged, region_at + there)
+            one = tl.arange(0, 1)
             ring = row % RINGS
             push(view, state, ring, low + one, high + one, one == 0, CAPACITY, FENCE_BY)
     if is_last(state, COMBINE_DONE, LOCAL * SHARE):
