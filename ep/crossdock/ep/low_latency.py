@@ -28,6 +28,18 @@ Combined = tuple[torch.Tensor, EventOverlap, Hook | None]
 MAIN_REGION = 0
 
 
+def expect_room(engine: _native.Engine, shape: _native.LowLatencyShape) -> None:
+    """CapacityError unless the region holds two rounds of this shape."""
+    needed = 2 * engine.low_latency_needed_bytes(shape)
+    have = 2 * engine.low_latency_half_bytes()
+    if needed > have:
+        raise CapacityError(
+            f"the low-latency mode needs {needed} bytes for {shape.max_tokens} tokens, hidden "
+            f"{shape.hidden}, {shape.num_experts} experts, but the Buffer has {have}; build it "
+            "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
+        )
+
+
 class LowLatencyMode:
     """Runs low-latency dispatch and combine.
 
@@ -136,14 +148,7 @@ class LowLatencyMode:
 
     def expect_room(self, shape: _native.LowLatencyShape) -> None:
         """CapacityError unless the region holds two rounds of this shape."""
-        needed = 2 * self._engine.low_latency_needed_bytes(shape)
-        have = 2 * self._engine.low_latency_half_bytes()
-        if needed > have:
-            raise CapacityError(
-                f"the low-latency mode needs {needed} bytes for {shape.max_tokens} tokens, hidden "
-                f"{shape.hidden}, {shape.num_experts} experts, but the Buffer has {have}; build it "
-                "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
-            )
+        expect_room(self._engine, shape)
 
     def clean(self) -> None:
         """Let the next rounds have any shape. Collective."""

@@ -11,7 +11,7 @@ from crossdock.ep import _native
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.gpu.launch import Launcher, Round
 from crossdock.ep.gpu.watch import Watch
-from crossdock.ep.low_latency import Combined, Dispatched, Hook, Received, once
+from crossdock.ep.low_latency import Combined, Dispatched, Hook, Received, expect_room, once
 from crossdock.ep.low_latency_arguments import (
     CombineArguments,
     DispatchArguments,
@@ -131,14 +131,7 @@ class GpuLowLatencyMode:
 
     def expect_room(self, shape: _native.LowLatencyShape) -> None:
         """CapacityError unless the region holds two rounds of this shape."""
-        needed = 2 * self._engine.low_latency_needed_bytes(shape)
-        have = 2 * self._engine.low_latency_half_bytes()
-        if needed > have:
-            raise CapacityError(
-                f"the low-latency mode needs {needed} bytes for {shape.max_tokens} tokens, hidden "
-                f"{shape.hidden}, {shape.num_experts} experts, but the Buffer has {have}; build it "
-                "with num_rdma_bytes=Buffer.get_low_latency_rdma_size_hint(...)"
-            )
+        expect_room(self._engine, shape)
 
     def clean(self) -> None:
         """Let the next rounds have any shape. Collective."""
