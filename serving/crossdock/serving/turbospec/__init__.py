@@ -1,0 +1,10 @@
+"""How far to speculate, step by step: a controller that knows no engine.
+
+After *TurboSpec* (arXiv 2406.14066): predict goodput, the tokens per second that requests get, from
+estimates of acceptance and of the length of a step, and choose what promises most.
+"""
+
+from crossdock.serving.turbospec.fixed import Fixed, Table
+from crossdock.serving.turbospec.step import Batch, Plan, Policy, Step, Verified, Work
+
+__all__ = ["Batch", "Fixed", "Plan", "Policy", "Step", "Table", "Verified", "Work"]
