@@ -9,8 +9,6 @@ drafts). The share of accepted among all drafts, which TurboSpec averages, is no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from crossdock.serving.turbospec.cost import Floats
@@ -31,6 +29,9 @@ _RECENT = 48.0
 _LEAST_RECENT = 16.0
 _CHANGE = 3.5
 """Standard deviations between the short memory and the long one that are no accident."""
+_LIKENESS_EVERY = 8
+_LIKENESS_STEP = 0.4
+"""How often, in plans, and how fast the likeness of requests is followed."""
 _FADED = 0.3
 """What is left of the outcomes of a request when acceptance has changed for all."""
 _EDGE = 0.002
@@ -58,6 +59,7 @@ class Acceptance:
         self._recent: Floats = np.zeros((2, max_draft))
         self._chance = _PRIOR_CHANCE
         self._request_weight = _MOST_WEIGHT / 4
+        self._calls = 0
         self.slots = Slots()
 
     @property
@@ -65,12 +67,12 @@ class Acceptance:
         """That a draft is accepted once all before it are; all requests and positions."""
         return self._chance
 
-    def observe(self, verified: Sequence[Verified]) -> None:
-        """Drafts of one step; requests that had none are left out."""
-        if not verified:
+    def observe(self, verified: Verified) -> None:
+        """Drafts of one step."""
+        if len(verified) == 0:
             return
-        drafts = np.array([v.drafts for v in verified])
-        accepted = np.array([v.accepted for v in verified])
+        drafts = np.array(verified.drafts)
+        accepted = np.array(verified.accepted)
         missed = accepted < drafts
         positions = len(self.accepted)
         # A draft longer than foreseen adds to no position, but to its request.
@@ -87,7 +89,7 @@ class Acceptance:
             self.slots.fade(_FADED)
         a, r = self.accepted.sum(), self.rejected.sum()
         self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
-        self.slots.add([v.request for v in verified], accepted, missed, self._request_memory)
+        self.slots.add(verified.requests, accepted, missed, self._request_memory)
 
     def _changed(self) -> bool:
         """Whether the last outcomes are of another law than the older ones."""
@@ -110,14 +112,18 @@ class Acceptance:
         """Chance of each request, drawn to that of all as far as requests are alike."""
         good, bad = self.slots.good[slots], self.slots.bad[slots]
         seen = good + bad
-        judged = seen >= _JUDGED
-        if np.count_nonzero(judged) >= 4:
-            self._request_weight += 0.1 * (
-                self._likeness(good, seen, judged) - self._request_weight
-            )
+        self._calls += 1
+        if self._calls % _LIKENESS_EVERY == 0:
+            self._see_likeness(good, seen)
         weight = self._request_weight
         chances: Floats = (good + weight * self._chance) / (seen + weight)
         return chances
+
+    def _see_likeness(self, good: Floats, seen: Floats) -> None:
+        judged = seen >= _JUDGED
+        if np.count_nonzero(judged) >= 4:
+            likeness = self._likeness(good, seen, judged)
+            self._request_weight += _LIKENESS_STEP * (likeness - self._request_weight)
 
     def _likeness(self, good: Floats, seen: Floats, judged: np.ndarray) -> float:
         """The weight of the common chance for which requests scatter as they do.
@@ -140,12 +146,11 @@ def survival(chances: Floats, positions: Floats, mean: float) -> Floats:
 
     The odds of a position are scaled by those of the request, so that a chance stays one.
     """
-    odds = chances / (1 - chances) * ((1 - mean) / mean)
-    scaled = odds[:, None] * (positions / (1 - positions))[None, :]
-    chained = scaled / (1 + scaled)
-    return np.cumprod(chained, axis=1, dtype=np.float64)
+    own = chances / (1 - chances) * ((1 - mean) / mean)
+    odds = own[:, None] * (positions / (1 - positions))
+    return np.cumprod(odds / (1 + odds), axis=1, dtype=np.float64)
 
 
 def classes_of(chances: Floats) -> np.ndarray:
     """The class of each chance; fine where chances are high, since there they matter most."""
-    return np.searchsorted(_EDGES, chances)
+    return _EDGES.searchsorted(chances)

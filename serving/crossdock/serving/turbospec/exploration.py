@@ -7,7 +7,7 @@ of the second position. The time that probes lose is paid from a share of all ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -44,18 +44,25 @@ class Probes:
         self._saved_s = min(self._saved_s + self._share * seconds, _MOST_SAVED_S)
         self._age_s += seconds
 
-    def saw(self, verified: Sequence[Verified]) -> None:
+    def saw(self, verified: Verified) -> None:
         """These drafts were verified."""
-        longest = max((v.drafts for v in verified), default=0)
+        longest = max(verified.drafts, default=0)
         self._age_s[:longest] = 0.0
 
-    def probe(self, length: int, verify: np.ndarray, choices: Choices) -> int | None:
+    def probe(
+        self,
+        length: int,
+        verify: np.ndarray,
+        choices: Choices,
+        tokens_s: Callable[[float, int], float],
+    ) -> int | None:
         """The length of a probe, for which ``verify`` is changed; None: none is made now.
 
         Args:
             length: in use.
             verify: drafts of each request, changed for those that are probed.
-            choices: predicts what the probe costs.
+            choices: what the drafter costs.
+            tokens_s: what so many more drafts than those of the plan cost.
         """
         if self._share == 0 or length == self._max_draft:
             return None
@@ -66,7 +73,7 @@ class Probes:
         chosen = (self._next + np.arange(count)) % len(verify)
         drafts = int((longer - verify[chosen]).clip(min=0).sum())
         drafting_s = float(choices.seconds[longer] - choices.seconds[length])
-        price = max(drafting_s, 0.0) + drafts * float(choices.token_s[length])
+        price = max(drafting_s, 0.0) + tokens_s(float(choices.drafts[length]), drafts)
         if price > self._saved_s:
             return None
         # What the probe gains is not subtracted: it is what is not known.
