@@ -36,6 +36,8 @@ class Outcome:
     """What had been drafted and was verified in it; None where nothing was planned."""
     prefill: int
     """Tokens of prompts in it."""
+    busy: bool
+    """The engine has more to do."""
 
 
 Observer = Callable[[Outcome], None]
@@ -166,6 +168,15 @@ class Driver:
         except Exception as error:  # noqa: BLE001
             self.give_up(error)
 
+    def close(self) -> None:
+        """The engine ends; observers that can be closed are."""
+        self.end()
+        for observer in self.observers:
+            close = getattr(observer, "close", None)
+            if close is not None:
+                close()
+        self.observers = []
+
     def _land(self) -> None:
         flight, self._landed = self._landed, None
         if flight is None:
@@ -179,7 +190,7 @@ class Driver:
         step = Step(flight.work, seconds, flight.verified, flight.generated)
         if self.policy is not None:
             self.policy.observe(step)
-        self._tell(Outcome(flight.ended, step, flight.plan, flight.prefill))
+        self._tell(Outcome(flight.ended, step, flight.plan, flight.prefill, flight.busy))
 
     def _tell(self, outcome: Outcome) -> None:
         for observer in tuple(self.observers):

@@ -5,14 +5,21 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from crossdock.serving.turbospec.controller import Controller
-from crossdock.serving.turbospec.driver import Driver
+from crossdock.serving.turbospec.driver import Driver, Observer
+from crossdock.serving.turbospec.log import DecisionLog
 from crossdock.serving.turbospec.step import Policy
+from crossdock.serving.turbospec.totals import Totals
+from crossdock.serving.vllm import metrics
 
 POLICY = "CROSSDOCK_TURBOSPEC_POLICY"
 """``module:function`` of one's own policy; it is given the most tokens that can be drafted."""
+LOG = "CROSSDOCK_TURBOSPEC_LOG"
+"""File of the decision log."""
 _MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
 _MODELS = ("medusa", "eagle", "eagle3", "mtp", "draft_model")
 _log = logging.getLogger("vllm.crossdock")
@@ -23,7 +30,11 @@ def driver_of(config: Any, max_draft: int) -> Driver | None:
     try:
         reason = refusal(config, max_draft)
         if reason is None:
-            return Driver(policy_of(max_draft), max_draft, warn)
+            driver = Driver(policy_of(max_draft), max_draft, warn)
+            driver.observers.extend(
+                observers_of(driver, config.parallel_config.data_parallel_index)
+            )
+            return driver
     except Exception as error:  # noqa: BLE001 - whatever it is, the engine starts
         reason = f"{type(error).__name__}: {error}"
     warn(f"{reason}; vLLM speculates as it would without crossdock")
@@ -55,6 +66,23 @@ def policy_of(max_draft: int) -> Policy:
         made: Policy = getattr(importlib.import_module(module), function)(max_draft)
         return made
     return Controller(max_draft)
+
+
+def observers_of(driver: Driver, rank: int) -> Iterator[Observer]:
+    """Who is told of each step: the log, if there is one, and the metrics, if anybody sees them."""
+    path = os.environ.get(LOG)
+    if path:
+        try:
+            yield DecisionLog(Path(path), driver.max_draft, rank)
+        except OSError as error:
+            warn(f"decisions are not logged: {error}")
+    export = metrics.exporter(rank)
+    if export is not None:
+        yield Totals(driver.max_draft, lambda: _state(driver.policy), export)
+
+
+def _state(policy: Policy | None) -> tuple[bool, float]:
+    return policy is not None, float(getattr(policy, "regret", 0.0))
 
 
 def warn(text: str) -> None:

@@ -90,6 +90,12 @@ class TurboSpecMixin(Scheduler):
                         request.spec_token_ids = request.spec_token_ids[:allowed]
         self.turbospec.end()
 
+    def shutdown(self) -> None:
+        """vLLM's own, and the log is written to its end."""
+        if self.turbospec is not None:
+            self.turbospec.close()
+        super().shutdown()
+
 
 class TurboSpecScheduler(TurboSpecMixin, Scheduler):
     """vLLM's scheduler where steps are not scheduled ahead."""

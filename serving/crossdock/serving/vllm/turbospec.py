@@ -6,6 +6,7 @@ import functools
 import os
 from typing import Any
 
+from crossdock.serving.vllm import metrics
 from crossdock.serving.vllm.control import warn
 from crossdock.serving.vllm.turbospec_contract import CONTRACT
 
@@ -46,6 +47,7 @@ def install() -> None:
     """
     if refusal() is not None:
         return
+    metrics.serve()
     from vllm.config.scheduler import SchedulerConfig
 
     own = SchedulerConfig.get_scheduler_cls

@@ -24,6 +24,7 @@ CONTRACT = Contract(
             ("self", "scheduler_output", "model_runner_output"),
         ),
         Hook(_SCHEDULER, "Scheduler", "update_draft_token_ids", ("self", "draft_token_ids")),
+        Hook(_SCHEDULER, "Scheduler", "shutdown", ("self",)),
         Hook("v1/request.py", "Request", "num_tokens", ("self",)),
         Hook("v1/request.py", "Request", "num_output_tokens", ("self",)),
         Hook("config/speculative.py", "SpeculativeConfig", "use_multi_module_mtp", ("self",)),
