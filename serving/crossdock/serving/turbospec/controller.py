@@ -67,7 +67,8 @@ class Controller:
         length, reason = self._length(choices, len(batch.requests))
         verify = choices.verify(length, CLASSES)[classes]
         tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
-        probe = self._probes.probe(length, verify, choices, self._drafts_s(batch))
+        urgent = self.acceptance.change.suspected
+        probe = self._probes.probe(length, verify, choices, self._drafts_s(batch), urgent)
         if probe is not None:
             length, reason = probe, reasons.PROBE
         if batch.limits is not None:
