@@ -31,6 +31,9 @@ class Choices:
     """How far in the order each length takes them."""
     goodput: Floats
     """Tokens per second, by length."""
+    worth: Floats
+    """The same; where a request would have to wait longer for a token than is allowed, how long
+    the slowest would, below zero."""
 
     def verify(self, length: int, classes: int) -> np.ndarray:
         """Drafts to verify of a request of each class."""
@@ -46,9 +49,17 @@ class Chooser:
         max_draft: the longest length.
         classes: of requests that are treated alike.
         costs: predicts the length of a step.
+        time_per_token_s: that no request may exceed, in the mean; None: no bound.
     """
 
-    def __init__(self, max_draft: int, classes: int, costs: CostModel) -> None:
+    def __init__(
+        self,
+        max_draft: int,
+        classes: int,
+        costs: CostModel,
+        time_per_token_s: float | None = None,
+    ) -> None:
+        self._bound_s = time_per_token_s
         self._costs = costs
         self._line = costs.line()
         self._lengths = np.arange(max_draft + 1)
@@ -89,7 +100,11 @@ class Chooser:
         seconds *= factors[1]
         seconds += (drafting + fixed)[:, None]
         goodput = tokens / seconds
-        taken = goodput.argmax(axis=1)
+        worth = goodput
+        if self._bound_s is not None:
+            slowest = seconds / self._fewest_tokens(counts, within, chances, order)
+            worth = np.where(slowest <= self._bound_s, goodput, -slowest)
+        taken = worth.argmax(axis=1)
         rows = self._lengths
         return Choices(
             tokens[rows, taken],
@@ -98,12 +113,24 @@ class Chooser:
             order,
             taken,
             goodput[rows, taken],
+            worth[rows, taken],
         )
 
     def token_s(self, tokens: float, more: int, factors: Floats) -> float:
         """Seconds that so many more tokens of the target model would take."""
         before, after = np.interp((tokens, tokens + more), *self._line)
         return float(factors[1] * (after - before))
+
+    def _fewest_tokens(
+        self, counts: np.ndarray, within: Floats, chances: Floats, order: np.ndarray
+    ) -> Floats:
+        """Tokens that a request of the least lucky class gets, (length, drafts of the order)."""
+        present = np.flatnonzero(counts)
+        own = (self._class[order] == present[:, None]) * chances[order]
+        tokens = np.ones((len(present), len(within), len(order) + 1))
+        tokens[:, :, 1:] += np.cumsum(within * own[:, None, :], axis=2)
+        fewest: Floats = tokens.min(axis=0)
+        return fewest
 
     def _apart_from_tokens(
         self, requests: float, context: int, factors: Floats
