@@ -53,6 +53,7 @@ class Controller:
         self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
         self._probes = Probes(max_draft, self.settings.explore)
         self._chooser: Chooser | None = None
+        self._present = np.zeros(0, int)
         self._correction: Correction | None = None
         if costs is not None:
             self._use(costs, PROFILED)
@@ -65,7 +66,7 @@ class Controller:
         classes, choices = self._choices(batch, self._chooser)
         self.choices = choices
         length, reason = self._length(choices)
-        verify = choices.verify(length, CLASSES)[classes]
+        verify = self._verify(choices, length)[classes]
         tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
         urgent = self.acceptance.change.suspected
         probe = self._probes.probe(length, verify, choices, self._drafts_s(batch), urgent)
@@ -131,10 +132,17 @@ class Controller:
         classes = classes_of(chances)
         counts = np.bincount(classes, minlength=CLASSES)
         sums = np.bincount(classes, weights=chances, minlength=CLASSES)
-        # A class of nobody has any chance; this one is neither 0 nor 1.
-        of_classes = (sums + 1e-9) / (counts + 2e-9)
+        self._present = np.flatnonzero(counts)
+        counts = counts[self._present]
+        of_classes = sums[self._present] / counts
         alive = survival(of_classes, self.acceptance.by_position(), mean)
         return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
+
+    def _verify(self, choices: Choices, length: int) -> np.ndarray:
+        """Drafts to verify of a request of each class."""
+        verify = np.zeros(CLASSES, int)
+        verify[self._present] = choices.verify(length, len(self._present))
+        return verify
 
     def _length(self, choices: Choices) -> tuple[int, str]:
         worth = choices.worth.copy()
