@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from crossdock.serving.turbospec.change import Change
 from crossdock.serving.turbospec.cost import Floats
 from crossdock.serving.turbospec.requests import Slots
 from crossdock.serving.turbospec.step import Verified
@@ -24,11 +25,8 @@ _LEAST_WEIGHT, _MOST_WEIGHT = 6.0, 400.0
 """The same of a request to all requests, when requests differ most and least."""
 _JUDGED = 4.0
 """Outcomes from which on a request tells how requests differ."""
-_RECENT = 48.0
-"""Outcomes of the short memory that tells of a change."""
-_LEAST_RECENT = 16.0
-_CHANGE = 3.5
-"""Standard deviations between the short memory and the long one that are no accident."""
+_KEPT = 8.0
+"""Outcomes that an estimate still counts for when acceptance has changed."""
 _LIKENESS_EVERY = 8
 _LIKENESS_STEP = 0.4
 """How often, in plans, and how fast the likeness of requests is followed."""
@@ -36,7 +34,7 @@ _FADED = 0.3
 """What is left of the outcomes of a request when acceptance has changed for all."""
 _EDGE = 0.002
 """Chances stay so far from 0 and 1."""
-_EDGES = np.array((0.2, 0.35, 0.5, 0.6, 0.7, 0.77, 0.83, 0.88, 0.92, 0.96))
+_EDGES = np.array((0.3, 0.5, 0.65, 0.77, 0.86, 0.92, 0.96))
 CLASSES = len(_EDGES) + 1
 """Requests of like chances are counted together; there are so many classes."""
 
@@ -56,7 +54,7 @@ class Acceptance:
         self.accepted: Floats = np.zeros(max_draft)
         """Weight of accepted outcomes by position; old ones fade."""
         self.rejected: Floats = np.zeros(max_draft)
-        self._recent: Floats = np.zeros((2, max_draft))
+        self.change = Change(max_draft)
         self._chance = _PRIOR_CHANCE
         self._request_weight = _MOST_WEIGHT / 4
         self._calls = 0
@@ -80,26 +78,23 @@ class Acceptance:
         good = ends[::-1].cumsum()[::-1][1:]
         bad = np.bincount(accepted[missed], minlength=positions)[:positions]
         judged = float(good.sum() + bad.sum())
+        changed = self.change.observe(good, bad, self.by_position())
+        if changed is not None:
+            self._change(changed - (good, bad))
         keep = max(0.0, 1.0 - judged / self._memory)
         self.accepted = self.accepted * keep + good
         self.rejected = self.rejected * keep + bad
-        self._recent = self._recent * max(0.0, 1.0 - judged / _RECENT) + (good, bad)
-        if self._changed():
-            self.accepted, self.rejected = self._recent.copy()
-            self.slots.fade(_FADED)
         a, r = self.accepted.sum(), self.rejected.sum()
         self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
         self.slots.add(verified.requests, accepted, missed, self._request_memory)
 
-    def _changed(self) -> bool:
-        """Whether the last outcomes are of another law than the older ones."""
-        accepted, rejected = self._recent.sum(axis=1)
-        n = accepted + rejected
-        if n < _LEAST_RECENT:
-            return False
-        chance = min(max(self._chance, 0.02), 0.98)
-        spread = float(np.sqrt(chance * (1 - chance) / n))
-        return bool(abs(accepted / n - chance) > _CHANGE * spread)
+    def _change(self, since: Floats) -> None:
+        """Go on from what was seen since the change."""
+        seen = float(self.accepted.sum() + self.rejected.sum())
+        keep = min(1.0, _KEPT / max(seen, 1e-9))
+        self.accepted = self.accepted * keep + since[0]
+        self.rejected = self.rejected * keep + since[1]
+        self.slots.fade(_FADED)
 
     def by_position(self) -> Floats:
         """Chance of each position, drawn to the mean of all where little was seen."""

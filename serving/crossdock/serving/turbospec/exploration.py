@@ -16,10 +16,12 @@ from crossdock.serving.turbospec.step import Verified
 
 _FURTHER = 2
 """Positions beyond the length in use."""
-_MOST_REQUESTS = 16
-_SHARE_OF_REQUESTS = 4
+_MOST_REQUESTS = 8
+_SHARE_OF_REQUESTS = 8
 _MOST_SAVED_S = 0.25
 """More time is not saved up: a long calm must not end in a burst of probes."""
+_ADVANCE_S = 10.0
+"""When there is reason to look, what this much time would bring is spent in advance."""
 _FRESH_S = 2.0
 """So long what was seen of a position holds."""
 
@@ -55,6 +57,7 @@ class Probes:
         verify: np.ndarray,
         choices: Choices,
         tokens_s: Callable[[float, int], float],
+        urgent: bool,
     ) -> int | None:
         """The length of a probe, for which ``verify`` is changed; None: none is made now.
 
@@ -63,6 +66,7 @@ class Probes:
             verify: drafts of each request, changed for those that are probed.
             choices: what the drafter costs.
             tokens_s: what so many more drafts than those of the plan cost.
+            urgent: there is reason to look.
         """
         if self._share == 0 or length == self._max_draft:
             return None
@@ -74,7 +78,8 @@ class Probes:
         drafts = int((longer - verify[chosen]).clip(min=0).sum())
         drafting_s = float(choices.seconds[longer] - choices.seconds[length])
         price = max(drafting_s, 0.0) + tokens_s(float(choices.drafts[length]), drafts)
-        if price > self._saved_s:
+        advance = self._share * _ADVANCE_S if urgent else 0.0
+        if price > self._saved_s + advance:
             return None
         # What the probe gains is not subtracted: it is what is not known.
         self._saved_s -= price
