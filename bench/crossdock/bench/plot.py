@@ -29,7 +29,7 @@ def save(
     for series in record.series:
         panels.setdefault(panel_of(series), []).append(series)
     wide, high = PANEL_INCHES
-    canvas = _figures().Figure(figsize=(wide * len(panels), high), layout="constrained")
+    canvas = figures().Figure(figsize=(wide * len(panels), high), layout="constrained")
     axes = canvas.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, members) in zip(axes, panels.items(), strict=True):
         _draw(axis, members, along, value)
@@ -43,15 +43,15 @@ def save(
 
 def expect_drawable(path: Path) -> None:
     """BaselineMissing without matplotlib, ArgumentError for a kind of file that it cannot write."""
-    kinds = _figures().Figure().canvas.get_supported_filetypes()
+    kinds = figures().Figure().canvas.get_supported_filetypes()
     if path.suffix and path.suffix[1:].lower() not in kinds:
         raise ArgumentError(
             f"--plot {path} ends in {path.suffix}; end it in one of {', '.join(sorted(kinds))}"
         )
 
 
-def _figures() -> Any:
-    """matplotlib's module of figures."""
+def figures() -> Any:
+    """matplotlib's module of figures; BaselineMissing without it."""
     try:
         from matplotlib import figure
     except ImportError as error:

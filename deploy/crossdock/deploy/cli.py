@@ -58,6 +58,18 @@ COMMANDS = Group(
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
                 ),
+                "turbospec": Command(
+                    "Policies of speculation, on a real vLLM.", "crossdock.bench.turbospec"
+                ),
+            },
+        ),
+        "serve": Group(
+            "Serve with speculation that is controlled.",
+            {
+                "profile": Command(
+                    "Measure what an engine's steps cost, for the controller.",
+                    "crossdock.deploy.serve.profile",
+                ),
             },
         ),
         "doctor": Command(
