@@ -40,7 +40,11 @@ class Common:
         """What the figures depend on."""
         hidden = {field.name for field in fields(Common)}
         given = asdict(self).items()
-        return {name: value for name, value in given if name not in hidden and value is not None}
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in given
+            if name not in hidden and value is not None
+        }
 
 
 def series_of(
