@@ -4,7 +4,22 @@ After *TurboSpec* (arXiv 2406.14066): predict goodput, the tokens per second tha
 estimates of acceptance and of the length of a step, and choose what promises most.
 """
 
+from crossdock.serving.turbospec.controller import Controller
+from crossdock.serving.turbospec.cost import CostModel
 from crossdock.serving.turbospec.fixed import Fixed, Table
+from crossdock.serving.turbospec.settings import Settings
 from crossdock.serving.turbospec.step import Batch, Plan, Policy, Step, Verified, Work
 
-__all__ = ["Batch", "Fixed", "Plan", "Policy", "Step", "Table", "Verified", "Work"]
+__all__ = [
+    "Batch",
+    "Controller",
+    "CostModel",
+    "Fixed",
+    "Plan",
+    "Policy",
+    "Settings",
+    "Step",
+    "Table",
+    "Verified",
+    "Work",
+]

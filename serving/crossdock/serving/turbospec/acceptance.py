@@ -1,0 +1,151 @@
+"""Which drafts will be accepted: estimates for all requests by position, and for each request.
+
+A request stops at its first rejection, so drafts behind it were never judged. Of those that were,
+A were accepted and R rejected, and A / (A + R) is the maximum-likelihood estimate of the chance
+that a draft is accepted once all before it are (a geometric law, truncated at the number of
+drafts). The share of accepted among all drafts, which TurboSpec averages, is not: at a chance of
+0.8 and five drafts it reads 0.54.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from crossdock.serving.turbospec.cost import Floats
+from crossdock.serving.turbospec.requests import Slots
+from crossdock.serving.turbospec.step import Verified
+
+_PRIOR_CHANCE = 0.5
+_PRIOR_WEIGHT = 4.0
+"""Before anything is seen a draft is as likely to be accepted as not."""
+_POSITION_WEIGHT = 8.0
+"""Outcomes by which a position is drawn to the mean of all positions."""
+_LEAST_WEIGHT, _MOST_WEIGHT = 6.0, 400.0
+"""The same of a request to all requests, when requests differ most and least."""
+_JUDGED = 4.0
+"""Outcomes from which on a request tells how requests differ."""
+_RECENT = 48.0
+"""Outcomes of the short memory that tells of a change."""
+_LEAST_RECENT = 16.0
+_CHANGE = 3.5
+"""Standard deviations between the short memory and the long one that are no accident."""
+_FADED = 0.3
+"""What is left of the outcomes of a request when acceptance has changed for all."""
+_EDGE = 0.002
+"""Chances stay so far from 0 and 1."""
+_EDGES = np.array((0.2, 0.35, 0.5, 0.6, 0.7, 0.77, 0.83, 0.88, 0.92, 0.96))
+CLASSES = len(_EDGES) + 1
+"""Requests of like chances are counted together; there are so many classes."""
+
+
+class Acceptance:
+    """What is known of drafts so far.
+
+    Args:
+        max_draft: positions that a draft may have.
+        memory: outcomes that the estimate for all requests rests on.
+        request_memory: the same of a single request.
+    """
+
+    def __init__(self, max_draft: int, memory: float, request_memory: float) -> None:
+        self._memory = memory
+        self._request_memory = request_memory
+        self.accepted: Floats = np.zeros(max_draft)
+        """Weight of accepted outcomes by position; old ones fade."""
+        self.rejected: Floats = np.zeros(max_draft)
+        self._recent: Floats = np.zeros((2, max_draft))
+        self._chance = _PRIOR_CHANCE
+        self._request_weight = _MOST_WEIGHT / 4
+        self.slots = Slots()
+
+    @property
+    def chance(self) -> float:
+        """That a draft is accepted once all before it are; all requests and positions."""
+        return self._chance
+
+    def observe(self, verified: Sequence[Verified]) -> None:
+        """Drafts of one step; requests that had none are left out."""
+        if not verified:
+            return
+        drafts = np.array([v.drafts for v in verified])
+        accepted = np.array([v.accepted for v in verified])
+        missed = accepted < drafts
+        positions = len(self.accepted)
+        # A draft longer than foreseen adds to no position, but to its request.
+        ends = np.bincount(np.minimum(accepted, positions), minlength=positions + 1)
+        good = ends[::-1].cumsum()[::-1][1:]
+        bad = np.bincount(accepted[missed], minlength=positions)[:positions]
+        judged = float(good.sum() + bad.sum())
+        keep = max(0.0, 1.0 - judged / self._memory)
+        self.accepted = self.accepted * keep + good
+        self.rejected = self.rejected * keep + bad
+        self._recent = self._recent * max(0.0, 1.0 - judged / _RECENT) + (good, bad)
+        if self._changed():
+            self.accepted, self.rejected = self._recent.copy()
+            self.slots.fade(_FADED)
+        a, r = self.accepted.sum(), self.rejected.sum()
+        self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
+        self.slots.add([v.request for v in verified], accepted, missed, self._request_memory)
+
+    def _changed(self) -> bool:
+        """Whether the last outcomes are of another law than the older ones."""
+        accepted, rejected = self._recent.sum(axis=1)
+        n = accepted + rejected
+        if n < _LEAST_RECENT:
+            return False
+        chance = min(max(self._chance, 0.02), 0.98)
+        spread = float(np.sqrt(chance * (1 - chance) / n))
+        return bool(abs(accepted / n - chance) > _CHANGE * spread)
+
+    def by_position(self) -> Floats:
+        """Chance of each position, drawn to the mean of all where little was seen."""
+        seen = self.accepted + self.rejected
+        pulled = self.accepted + _POSITION_WEIGHT * self._chance
+        chances: Floats = pulled / (seen + _POSITION_WEIGHT)
+        return chances
+
+    def of_requests(self, slots: np.ndarray) -> Floats:
+        """Chance of each request, drawn to that of all as far as requests are alike."""
+        good, bad = self.slots.good[slots], self.slots.bad[slots]
+        seen = good + bad
+        judged = seen >= _JUDGED
+        if np.count_nonzero(judged) >= 4:
+            self._request_weight += 0.1 * (
+                self._likeness(good, seen, judged) - self._request_weight
+            )
+        weight = self._request_weight
+        chances: Floats = (good + weight * self._chance) / (seen + weight)
+        return chances
+
+    def _likeness(self, good: Floats, seen: Floats, judged: np.ndarray) -> float:
+        """The weight of the common chance for which requests scatter as they do.
+
+        By moments: what chances scatter more than coins of one chance would is the variance of a
+        beta law, whose weight is mean * (1 - mean) / variance - 1.
+        """
+        n = seen[judged]
+        rates = good[judged] / n
+        mean = min(max(float(rates.mean()), _EDGE), 1 - _EDGE)
+        coin = mean * (1 - mean)
+        between = float(((rates - mean) ** 2).mean()) - coin * float((1 / n).mean())
+        if between <= coin / (_MOST_WEIGHT + 1):
+            return _MOST_WEIGHT
+        return min(max(coin / between - 1, _LEAST_WEIGHT), _MOST_WEIGHT)
+
+
+def survival(chances: Floats, positions: Floats, mean: float) -> Floats:
+    """Chance that all drafts up to a position are accepted, (request or class, position).
+
+    The odds of a position are scaled by those of the request, so that a chance stays one.
+    """
+    odds = chances / (1 - chances) * ((1 - mean) / mean)
+    scaled = odds[:, None] * (positions / (1 - positions))[None, :]
+    chained = scaled / (1 + scaled)
+    return np.cumprod(chained, axis=1, dtype=np.float64)
+
+
+def classes_of(chances: Floats) -> np.ndarray:
+    """The class of each chance; fine where chances are high, since there they matter most."""
+    return np.searchsorted(_EDGES, chances)

@@ -1,0 +1,140 @@
+"""The controller: estimates, predicts, chooses and learns, once a step.
+
+After *TurboSpec* (arXiv 2406.14066), with other parts where its own lock themselves out: chances
+from judged drafts only, all lengths compared, costs corrected while it runs, a budget for probes,
+and a change of length that must pay or last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.turbospec import reasons
+from crossdock.serving.turbospec.acceptance import CLASSES, Acceptance, classes_of, survival
+from crossdock.serving.turbospec.chooser import Choices, Chooser
+from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
+from crossdock.serving.turbospec.cost import CostModel, Floats, rough
+from crossdock.serving.turbospec.exploration import Probes
+from crossdock.serving.turbospec.settings import Settings
+from crossdock.serving.turbospec.step import Batch, Plan, Step
+from crossdock.serving.turbospec.switch import Switch
+
+MOST_DRAFTS = 64
+_LONGEST_STEP_S = 600.0
+
+
+class Controller:
+    """A policy in closed loop; no engine is known here, and there is no clock but its steps.
+
+    Args:
+        max_draft: the longest length that the drafter was built for.
+        costs: of the engine, as profiled; None: they are learnt from the first step on.
+        settings: see there.
+
+    Raises:
+        ArgumentError: ``max_draft`` is not from 1 to 64.
+    """
+
+    def __init__(
+        self, max_draft: int, costs: CostModel | None = None, settings: Settings | None = None
+    ) -> None:
+        if not 1 <= max_draft <= MOST_DRAFTS:
+            raise ArgumentError(f"max_draft is {max_draft}, it must be from 1 to {MOST_DRAFTS}")
+        self.settings = settings or Settings()
+        self.max_draft = max_draft
+        self.ignored_steps = 0
+        """Steps whose times were no times."""
+        self.choices: Choices | None = None
+        """What the last plan was chosen from."""
+        self.acceptance = Acceptance(max_draft, self.settings.memory, self.settings.request_memory)
+        self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
+        self._probes = Probes(max_draft, self.settings.explore)
+        self._chooser: Chooser | None = None
+        self._correction: Correction | None = None
+        if costs is not None:
+            self._use(costs, PROFILED)
+
+    def plan(self, batch: Batch) -> Plan:
+        """What the next step drafts and verifies; see ``Policy``."""
+        if self._chooser is None or not batch.requests:
+            nothing = [0] * len(batch.requests)
+            return Plan(0, nothing, reasons.START, tokens=0.0, seconds=0.0)
+        classes, choices = self._choices(batch, self._chooser)
+        self.choices = choices
+        length, reason = self._length(choices, len(batch.requests))
+        verify: np.ndarray = choices.verify[length][classes]
+        tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
+        probe = self._probes.probe(length, verify, choices)
+        if probe is not None:
+            length, reason = probe, reasons.PROBE
+        if batch.limits is not None:
+            verify = np.minimum(verify, batch.limits)
+        return Plan(length, verify.tolist(), reason, tokens, seconds)
+
+    def observe(self, step: Step) -> None:
+        """Learn from a step; a time that is none is counted and ignored."""
+        self.acceptance.observe(step.verified)
+        self._probes.saw(step.verified)
+        if not 0 < step.seconds < _LONGEST_STEP_S:  # false for NaN too
+            self.ignored_steps += 1
+            return
+        self._switch.pass_by(step.seconds)
+        self._probes.pass_by(step.seconds)
+        if self._correction is None:
+            self._use(rough(step.seconds), ROUGH)
+        elif self.settings.correct_costs and step.work.tokens > 0:
+            self._correction.observe(step.work, step.seconds)
+
+    def forget(self, requests: Iterable[str]) -> None:
+        """These requests have ended; unknown ones are ignored."""
+        self.acceptance.slots.forget(requests)
+
+    @property
+    def factors(self) -> Floats:
+        """By how much the parts of the cost model are off, as far as is known."""
+        return np.ones(4) if self._correction is None else self._correction.factors
+
+    @property
+    def regret(self) -> float:
+        """The share of predicted goodput that the last plan leaves to the best length."""
+        if self.choices is None:
+            return 0.0
+        goodput = self.choices.goodput
+        return float(1 - goodput[self._switch.length] / goodput.max())
+
+    def _use(self, costs: CostModel, spread: Floats) -> None:
+        self._chooser = Chooser(self.max_draft, CLASSES, costs)
+        self._correction = Correction(costs, spread)
+
+    def _choices(self, batch: Batch, chooser: Chooser) -> tuple[np.ndarray, Choices]:
+        """The class of each request, and the best plan of each length."""
+        mean = self.acceptance.chance
+        if self.settings.per_request:
+            chances = self.acceptance.of_requests(self.acceptance.slots.of(batch.requests))
+        else:
+            chances = np.full(len(batch.requests), mean)
+        classes = classes_of(chances)
+        counts = np.bincount(classes, minlength=CLASSES).astype(float)
+        sums = np.bincount(classes, weights=chances, minlength=CLASSES)
+        of_classes = np.where(counts > 0, sums / np.maximum(counts, 1), 0.5)
+        alive = survival(of_classes, self.acceptance.by_position(), mean)
+        return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
+
+    def _length(self, choices: Choices, requests: int) -> tuple[int, str]:
+        worth = choices.goodput
+        worth[0] *= 1 + self.settings.margin
+        bound = self.settings.time_per_token_s
+        if bound is not None:
+            each = choices.seconds * requests / choices.tokens
+            if not (each <= bound).any():
+                return self._switch.to(int(np.argmin(each))), reasons.BOUND
+            worth = np.where(each <= bound, worth, 0.0)
+        length, held = self._switch.choose(worth)
+        if held:
+            return length, reasons.HOLD
+        if bound is not None and worth[length] < choices.goodput.max():
+            return length, reasons.BOUND
+        return length, reasons.GOODPUT if length else reasons.OFF

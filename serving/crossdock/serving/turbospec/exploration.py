@@ -1,0 +1,76 @@
+"""Learning what the plan in use does not show: longer drafts for a few requests, on a budget.
+
+Without drafts nothing is learnt of their acceptance, so a controller that has switched speculation
+off must look now and then, or it stays off for ever. In the same way a length of one tells nothing
+of the second position. The time that probes lose is paid from a share of all time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from crossdock.serving.turbospec.chooser import Choices
+from crossdock.serving.turbospec.step import Verified
+
+_FURTHER = 2
+"""Positions beyond the length in use."""
+_MOST_REQUESTS = 16
+_SHARE_OF_REQUESTS = 4
+_MOST_SAVED_S = 0.25
+"""More time is not saved up: a long calm must not end in a burst of probes."""
+_FRESH_S = 2.0
+"""So long what was seen of a position holds."""
+
+
+class Probes:
+    """Decides when to probe, and pays.
+
+    Args:
+        max_draft: the longest length.
+        share: of the time, for probes.
+    """
+
+    def __init__(self, max_draft: int, share: float) -> None:
+        self._max_draft = max_draft
+        self._share = share
+        self._saved_s = 0.0
+        self._age_s = np.full(max_draft, np.inf)
+        self._next = 0
+
+    def pass_by(self, seconds: float) -> None:
+        """Time has passed."""
+        self._saved_s = min(self._saved_s + self._share * seconds, _MOST_SAVED_S)
+        self._age_s += seconds
+
+    def saw(self, verified: Sequence[Verified]) -> None:
+        """These drafts were verified."""
+        longest = max((v.drafts for v in verified), default=0)
+        self._age_s[:longest] = 0.0
+
+    def probe(self, length: int, verify: np.ndarray, choices: Choices) -> int | None:
+        """The length of a probe, for which ``verify`` is changed; None: none is made now.
+
+        Args:
+            length: in use.
+            verify: drafts of each request, changed for those that are probed.
+            choices: predicts what the probe costs.
+        """
+        if self._share == 0 or length == self._max_draft:
+            return None
+        if length > 0 and self._age_s[length] < _FRESH_S:
+            return None
+        longer = min(length + _FURTHER, self._max_draft)
+        count = min(_MOST_REQUESTS, -(-len(verify) // _SHARE_OF_REQUESTS))
+        chosen = (self._next + np.arange(count)) % len(verify)
+        drafts = int((longer - verify[chosen]).clip(min=0).sum())
+        drafting_s = float(choices.seconds[longer] - choices.seconds[length])
+        price = max(drafting_s, 0.0) + drafts * float(choices.token_s[length])
+        if price > self._saved_s:
+            return None
+        # What the probe gains is not subtracted: it is what is not known.
+        self._saved_s -= price
+        self._next = int(chosen[-1]) + 1
+        verify[chosen] = longer
+        return longer

@@ -1,0 +1,105 @@
+"""Fits a cost model to measured steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.turbospec.cost import CostModel, Floats
+from crossdock.serving.turbospec.step import Work
+
+_MOST_KNOTS = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Errors:
+    """Relative errors of a fit over its samples."""
+
+    median: float
+    p90: float
+    worst: float
+    worst_work: Work
+    r2: float
+    """Share of the variance of seconds that is explained."""
+
+
+def fit(samples: Sequence[tuple[Work, float]]) -> CostModel:
+    """The cost model of least relative squares, no coefficient below zero.
+
+    Args:
+        samples: work and seconds of steps; medians of repetitions do better than single ones. What
+            does not vary among them cannot be told apart and costs nothing in the fit.
+
+    Raises:
+        ArgumentError: fewer than two samples or numbers of tokens, or a time that is not positive.
+    """
+    from scipy.optimize import nnls  # only who profiles needs it
+
+    works = [work for work, _ in samples]
+    seconds = np.array([s for _, s in samples], float)
+    bad = ~(np.isfinite(seconds) & (seconds > 0))
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise ArgumentError(f"sample {at} took {seconds[at]} s, it must be positive: {works[at]}")
+    tokens = np.array([w.tokens for w in works], float)
+    knots = _knots(tokens)
+    if len(knots) < 2:
+        raise ArgumentError(
+            f"a fit needs samples of different numbers of tokens, got {sorted(set(tokens))}"
+        )
+    columns = _columns(works, tokens, knots)
+    scale = np.maximum(columns.max(axis=0), 1e-12)  # features differ by orders of magnitude
+    solved, _ = nnls(columns / scale / seconds[:, None], np.ones(len(seconds)))
+    solved = solved / scale
+    step, request, context, draft, token, both = (float(x) for x in solved[:6])
+    line = np.concatenate(([0.0], np.cumsum(solved[6:] * np.diff(knots))))
+    return CostModel(
+        step_s=max(step, 1e-9),
+        request_s=request,
+        context_s=context,
+        knots=tuple(map(float, knots)),
+        knots_s=tuple(map(float, line)),
+        draft_s=draft,
+        draft_token_s=token,
+        draft_request_s=both,
+    )
+
+
+def errors(costs: CostModel, samples: Sequence[tuple[Work, float]]) -> Errors:
+    """How far a model is off on samples."""
+    seconds = np.array([s for _, s in samples], float)
+    predicted = np.array([costs.seconds(work) for work, _ in samples])
+    relative = np.abs(predicted / seconds - 1)
+    around = float(((seconds - seconds.mean()) ** 2).sum())
+    left = float(((seconds - predicted) ** 2).sum())
+    return Errors(
+        median=float(np.median(relative)),
+        p90=float(np.quantile(relative, 0.9)),
+        worst=float(relative.max()),
+        worst_work=samples[int(relative.argmax())][0],
+        r2=1 - left / around if around > 0 else 1.0,
+    )
+
+
+def _knots(tokens: Floats) -> Floats:
+    """Where the line may bend: at measured numbers of tokens, spread evenly if there are many."""
+    unique: Floats = np.unique(tokens)
+    if len(unique) <= _MOST_KNOTS:
+        return unique
+    places = np.linspace(0, len(unique) - 1, _MOST_KNOTS).round().astype(int)
+    spread: Floats = unique[np.unique(places)]
+    return spread
+
+
+def _columns(works: Sequence[Work], tokens: Floats, knots: Floats) -> Floats:
+    """What each coefficient is multiplied by, (sample, coefficient)."""
+    requests = np.array([w.requests for w in works], float)
+    context = np.array([w.context for w in works], float)
+    lengths = np.array([w.draft_length for w in works], float)
+    ramps = np.clip(tokens[:, None] - knots[None, :-1], 0, np.diff(knots)[None, :])
+    constant = np.ones(len(works))
+    own = (constant, requests, context, lengths > 0, lengths, lengths * requests)
+    return np.column_stack((*own, ramps))
