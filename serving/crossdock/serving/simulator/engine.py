@@ -96,8 +96,9 @@ class Simulation:
         self._taken = 0
 
     def _leave(self) -> None:
-        """To the next phase; clients of a closed loop go, with their requests."""
-        if isinstance(self.scenario.phases[self.phase].arrivals, Closed):
+        """To the next phase."""
+        closed = isinstance(self.scenario.phases[self.phase].arrivals, Closed)
+        if closed or not self.scenario.carry:
             scheduler = self.scheduler
             gone = [
                 live

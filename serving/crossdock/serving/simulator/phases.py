@@ -50,8 +50,8 @@ def _log_normal(rng: np.random.Generator, mean: float, cv: float) -> int:
 class Phase:
     """A while in which load and prompts are of one kind.
 
-    Requests of an open loop that are not done at its end go on into the next phase and keep their
-    acceptance. The clients of a closed loop leave at its end, with their requests.
+    The clients of a closed loop leave at its end, with their requests. For those of an open loop
+    see ``Scenario.carry``.
     """
 
     seconds: float
@@ -107,6 +107,10 @@ class Scenario:
     """Of the length of a step: standard deviation of its logarithm."""
     spikes: float = 0.002
     """Share of steps that last three times as long."""
+    carry: bool = True
+    """Requests of an open loop that are not done when their phase ends go on into the next one and
+    keep their acceptance; else they are dropped. To compare policies phase by phase they must be:
+    who was slow in one phase would have larger batches, so more goodput, in the next."""
     misreport: float = 1.0
     """How many times its true length a step is reported to last."""
 
