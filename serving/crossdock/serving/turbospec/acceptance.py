@@ -9,10 +9,9 @@ drafts). The share of accepted among all drafts, which TurboSpec averages, is no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from crossdock.serving.turbospec.change import Change
 from crossdock.serving.turbospec.cost import Floats
 from crossdock.serving.turbospec.requests import Slots
 from crossdock.serving.turbospec.step import Verified
@@ -26,16 +25,16 @@ _LEAST_WEIGHT, _MOST_WEIGHT = 6.0, 400.0
 """The same of a request to all requests, when requests differ most and least."""
 _JUDGED = 4.0
 """Outcomes from which on a request tells how requests differ."""
-_RECENT = 48.0
-"""Outcomes of the short memory that tells of a change."""
-_LEAST_RECENT = 16.0
-_CHANGE = 3.5
-"""Standard deviations between the short memory and the long one that are no accident."""
+_KEPT = 8.0
+"""Outcomes that an estimate still counts for when acceptance has changed."""
+_LIKENESS_EVERY = 8
+_LIKENESS_STEP = 0.4
+"""How often, in plans, and how fast the likeness of requests is followed."""
 _FADED = 0.3
 """What is left of the outcomes of a request when acceptance has changed for all."""
 _EDGE = 0.002
 """Chances stay so far from 0 and 1."""
-_EDGES = np.array((0.2, 0.35, 0.5, 0.6, 0.7, 0.77, 0.83, 0.88, 0.92, 0.96))
+_EDGES = np.array((0.3, 0.5, 0.65, 0.77, 0.86, 0.92, 0.96))
 CLASSES = len(_EDGES) + 1
 """Requests of like chances are counted together; there are so many classes."""
 
@@ -55,9 +54,10 @@ class Acceptance:
         self.accepted: Floats = np.zeros(max_draft)
         """Weight of accepted outcomes by position; old ones fade."""
         self.rejected: Floats = np.zeros(max_draft)
-        self._recent: Floats = np.zeros((2, max_draft))
+        self.change = Change(max_draft)
         self._chance = _PRIOR_CHANCE
         self._request_weight = _MOST_WEIGHT / 4
+        self._calls = 0
         self.slots = Slots()
 
     @property
@@ -65,12 +65,12 @@ class Acceptance:
         """That a draft is accepted once all before it are; all requests and positions."""
         return self._chance
 
-    def observe(self, verified: Sequence[Verified]) -> None:
-        """Drafts of one step; requests that had none are left out."""
-        if not verified:
+    def observe(self, verified: Verified) -> None:
+        """Drafts of one step."""
+        if len(verified) == 0:
             return
-        drafts = np.array([v.drafts for v in verified])
-        accepted = np.array([v.accepted for v in verified])
+        drafts = np.array(verified.drafts)
+        accepted = np.array(verified.accepted)
         missed = accepted < drafts
         positions = len(self.accepted)
         # A draft longer than foreseen adds to no position, but to its request.
@@ -78,26 +78,23 @@ class Acceptance:
         good = ends[::-1].cumsum()[::-1][1:]
         bad = np.bincount(accepted[missed], minlength=positions)[:positions]
         judged = float(good.sum() + bad.sum())
+        changed = self.change.observe(good, bad, self.by_position())
+        if changed is not None:
+            self._change(changed - (good, bad))
         keep = max(0.0, 1.0 - judged / self._memory)
         self.accepted = self.accepted * keep + good
         self.rejected = self.rejected * keep + bad
-        self._recent = self._recent * max(0.0, 1.0 - judged / _RECENT) + (good, bad)
-        if self._changed():
-            self.accepted, self.rejected = self._recent.copy()
-            self.slots.fade(_FADED)
         a, r = self.accepted.sum(), self.rejected.sum()
         self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
-        self.slots.add([v.request for v in verified], accepted, missed, self._request_memory)
+        self.slots.add(verified.requests, accepted, missed, self._request_memory)
 
-    def _changed(self) -> bool:
-        """Whether the last outcomes are of another law than the older ones."""
-        accepted, rejected = self._recent.sum(axis=1)
-        n = accepted + rejected
-        if n < _LEAST_RECENT:
-            return False
-        chance = min(max(self._chance, 0.02), 0.98)
-        spread = float(np.sqrt(chance * (1 - chance) / n))
-        return bool(abs(accepted / n - chance) > _CHANGE * spread)
+    def _change(self, since: Floats) -> None:
+        """Go on from what was seen since the change."""
+        seen = float(self.accepted.sum() + self.rejected.sum())
+        keep = min(1.0, _KEPT / max(seen, 1e-9))
+        self.accepted = self.accepted * keep + since[0]
+        self.rejected = self.rejected * keep + since[1]
+        self.slots.fade(_FADED)
 
     def by_position(self) -> Floats:
         """Chance of each position, drawn to the mean of all where little was seen."""
@@ -110,14 +107,18 @@ class Acceptance:
         """Chance of each request, drawn to that of all as far as requests are alike."""
         good, bad = self.slots.good[slots], self.slots.bad[slots]
         seen = good + bad
-        judged = seen >= _JUDGED
-        if np.count_nonzero(judged) >= 4:
-            self._request_weight += 0.1 * (
-                self._likeness(good, seen, judged) - self._request_weight
-            )
+        self._calls += 1
+        if self._calls % _LIKENESS_EVERY == 0:
+            self._see_likeness(good, seen)
         weight = self._request_weight
         chances: Floats = (good + weight * self._chance) / (seen + weight)
         return chances
+
+    def _see_likeness(self, good: Floats, seen: Floats) -> None:
+        judged = seen >= _JUDGED
+        if np.count_nonzero(judged) >= 4:
+            likeness = self._likeness(good, seen, judged)
+            self._request_weight += _LIKENESS_STEP * (likeness - self._request_weight)
 
     def _likeness(self, good: Floats, seen: Floats, judged: np.ndarray) -> float:
         """The weight of the common chance for which requests scatter as they do.
@@ -140,12 +141,11 @@ def survival(chances: Floats, positions: Floats, mean: float) -> Floats:
 
     The odds of a position are scaled by those of the request, so that a chance stays one.
     """
-    odds = chances / (1 - chances) * ((1 - mean) / mean)
-    scaled = odds[:, None] * (positions / (1 - positions))[None, :]
-    chained = scaled / (1 + scaled)
-    return np.cumprod(chained, axis=1, dtype=np.float64)
+    own = chances / (1 - chances) * ((1 - mean) / mean)
+    odds = own[:, None] * (positions / (1 - positions))
+    return np.cumprod(odds / (1 + odds), axis=1, dtype=np.float64)
 
 
 def classes_of(chances: Floats) -> np.ndarray:
     """The class of each chance; fine where chances are high, since there they matter most."""
-    return np.searchsorted(_EDGES, chances)
+    return _EDGES.searchsorted(chances)

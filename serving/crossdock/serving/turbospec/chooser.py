@@ -14,9 +14,6 @@ import numpy as np
 
 from crossdock.serving.turbospec.cost import CostModel, Floats
 
-_AHEAD = 16.0
-"""Tokens over which the cost of one more is averaged."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choices:
@@ -26,15 +23,20 @@ class Choices:
     """Predicted tokens of a step, by length."""
     seconds: Floats
     """Predicted length of a step, by length."""
-    verify: np.ndarray
-    """Drafts to verify of a request of each class, (length, class)."""
-    token_s: Floats
-    """What one more token of the target model would cost, by length."""
+    drafts: Floats
+    """Drafts that are verified, by length."""
+    order: np.ndarray
+    """Classes and positions, flat, as they are taken; a position only by a length that has it."""
+    taken: np.ndarray
+    """How far in the order each length takes them."""
+    goodput: Floats
+    """Tokens per second, by length."""
 
-    @property
-    def goodput(self) -> Floats:
-        """Tokens per second, by length."""
-        return self.tokens / self.seconds
+    def verify(self, length: int, classes: int) -> np.ndarray:
+        """Drafts to verify of a request of each class."""
+        positions = len(self.order) // classes
+        first = self.order[: self.taken[length]]
+        return np.bincount(first[first % positions < length] // positions, minlength=classes)
 
 
 class Chooser:
@@ -50,13 +52,13 @@ class Chooser:
         self._costs = costs
         self._line = costs.line()
         self._lengths = np.arange(max_draft + 1)
-        self._place_class = np.repeat(np.arange(classes), max_draft)
-        self._place_position = np.tile(np.arange(max_draft), classes)
-        self._within = self._place_position[None, :] < self._lengths[:, None]
+        places = np.arange(classes * max_draft)
+        self._class = places // max_draft
+        self._within = (places % max_draft < self._lengths[:, None]).astype(float)
 
     def choices(
         self,
-        counts: Floats,
+        counts: np.ndarray,
         survival: Floats,
         context: int,
         prefill: int,
@@ -71,34 +73,45 @@ class Chooser:
             prefill: tokens of prompts in the step.
             factors: of the parts of the cost model.
         """
-        costs, requests = self._costs, float(counts.sum())
-        order = np.argsort(-survival, axis=None, kind="stable")
-        members = counts[self._place_class[order]]
-        taken = np.where(self._within[:, order], members, 0.0)
-        drafts = np.zeros((len(self._lengths), len(order) + 1))
-        np.cumsum(taken, axis=1, out=drafts[:, 1:])
-        tokens = np.zeros_like(drafts)
-        np.cumsum(taken * survival.ravel()[order], axis=1, out=tokens[:, 1:])
+        requests = float(counts.sum())
+        chances = survival.ravel()
+        order = (-chances).argsort(kind="stable")
+        members = counts[self._class[order]]
+        within = self._within[:, order]
+        # A column of nothing goes first: no draft at all is a plan too.
+        grown = np.zeros((2, len(within), len(order) + 1))
+        np.cumsum(within * members, axis=1, out=grown[0, :, 1:])
+        np.cumsum(within * (members * chances[order]), axis=1, out=grown[1, :, 1:])
+        drafts, tokens = grown
         tokens += requests
-        common = costs.step_s + costs.request_s * requests
-        fixed = factors[0] * common + factors[2] * costs.context_s * context
-        each = costs.draft_token_s + costs.draft_request_s * requests
-        drafting = factors[3] * (costs.draft_s * (self._lengths > 0) + self._lengths * each)
-        target = np.interp(drafts + (requests + prefill), *self._line)
-        seconds = factors[1] * target + (fixed + drafting)[:, None]
-        best = np.argmax(tokens / seconds, axis=1)
+        fixed, drafting = self._apart_from_tokens(requests, context, factors)
+        seconds = np.interp(drafts + (requests + prefill), *self._line)
+        seconds *= factors[1]
+        seconds += (drafting + fixed)[:, None]
+        goodput = tokens / seconds
+        taken = goodput.argmax(axis=1)
         rows = self._lengths
-        beyond = drafts[rows, best] + (requests + prefill + _AHEAD)
-        more_s = factors[1] * (np.interp(beyond, *self._line) - target[rows, best])
         return Choices(
-            tokens[rows, best], seconds[rows, best], self._verify(order, best), more_s / _AHEAD
+            tokens[rows, taken],
+            seconds[rows, taken],
+            drafts[rows, taken],
+            order,
+            taken,
+            goodput[rows, taken],
         )
 
-    def _verify(self, order: np.ndarray, best: np.ndarray) -> np.ndarray:
-        """Drafts of each class among the first ``best`` of the order, (length, class)."""
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        classes = len(order) // (len(self._lengths) - 1)
-        chosen = (rank[None, :] < best[:, None]) & self._within
-        counts: np.ndarray = chosen.reshape(len(best), classes, -1).sum(axis=2)
-        return counts
+    def token_s(self, tokens: float, more: int, factors: Floats) -> float:
+        """Seconds that so many more tokens of the target model would take."""
+        before, after = np.interp((tokens, tokens + more), *self._line)
+        return float(factors[1] * (after - before))
+
+    def _apart_from_tokens(
+        self, requests: float, context: int, factors: Floats
+    ) -> tuple[float, Floats]:
+        """Seconds of the engine and the context, and of drafting by length."""
+        costs = self._costs
+        engine = factors[0] * (costs.step_s + costs.request_s * requests)
+        each = factors[3] * (costs.draft_token_s + costs.draft_request_s * requests)
+        drafting = self._lengths * each
+        drafting[1:] += factors[3] * costs.draft_s
+        return float(engine + factors[2] * costs.context_s * context), drafting

@@ -7,7 +7,7 @@ and a change of length that must pay or last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -65,9 +65,10 @@ class Controller:
         classes, choices = self._choices(batch, self._chooser)
         self.choices = choices
         length, reason = self._length(choices, len(batch.requests))
-        verify: np.ndarray = choices.verify[length][classes]
+        verify = choices.verify(length, CLASSES)[classes]
         tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
-        probe = self._probes.probe(length, verify, choices)
+        urgent = self.acceptance.change.suspected
+        probe = self._probes.probe(length, verify, choices, self._drafts_s(batch), urgent)
         if probe is not None:
             length, reason = probe, reasons.PROBE
         if batch.limits is not None:
@@ -109,6 +110,16 @@ class Controller:
         self._chooser = Chooser(self.max_draft, CLASSES, costs)
         self._correction = Correction(costs, spread)
 
+    def _drafts_s(self, batch: Batch) -> Callable[[float, int], float]:
+        """Seconds that more drafts would cost over a plan that has some."""
+        own = len(batch.requests) + batch.prefill
+
+        def seconds(drafts: float, more: int) -> float:
+            assert self._chooser is not None
+            return self._chooser.token_s(own + drafts, more, self.factors)
+
+        return seconds
+
     def _choices(self, batch: Batch, chooser: Chooser) -> tuple[np.ndarray, Choices]:
         """The class of each request, and the best plan of each length."""
         mean = self.acceptance.chance
@@ -117,14 +128,15 @@ class Controller:
         else:
             chances = np.full(len(batch.requests), mean)
         classes = classes_of(chances)
-        counts = np.bincount(classes, minlength=CLASSES).astype(float)
+        counts = np.bincount(classes, minlength=CLASSES)
         sums = np.bincount(classes, weights=chances, minlength=CLASSES)
-        of_classes = np.where(counts > 0, sums / np.maximum(counts, 1), 0.5)
+        # A class of nobody has any chance; this one is neither 0 nor 1.
+        of_classes = (sums + 1e-9) / (counts + 2e-9)
         alive = survival(of_classes, self.acceptance.by_position(), mean)
         return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
 
     def _length(self, choices: Choices, requests: int) -> tuple[int, str]:
-        worth = choices.goodput
+        worth = choices.goodput.copy()
         worth[0] *= 1 + self.settings.margin
         bound = self.settings.time_per_token_s
         if bound is not None:

@@ -7,7 +7,7 @@ of the second position. The time that probes lose is paid from a share of all ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from crossdock.serving.turbospec.step import Verified
 
 _FURTHER = 2
 """Positions beyond the length in use."""
-_MOST_REQUESTS = 16
-_SHARE_OF_REQUESTS = 4
+_MOST_REQUESTS = 8
+_SHARE_OF_REQUESTS = 8
 _MOST_SAVED_S = 0.25
 """More time is not saved up: a long calm must not end in a burst of probes."""
+_ADVANCE_S = 10.0
+"""When there is reason to look, what this much time would bring is spent in advance."""
 _FRESH_S = 2.0
 """So long what was seen of a position holds."""
 
@@ -44,18 +46,27 @@ class Probes:
         self._saved_s = min(self._saved_s + self._share * seconds, _MOST_SAVED_S)
         self._age_s += seconds
 
-    def saw(self, verified: Sequence[Verified]) -> None:
+    def saw(self, verified: Verified) -> None:
         """These drafts were verified."""
-        longest = max((v.drafts for v in verified), default=0)
+        longest = max(verified.drafts, default=0)
         self._age_s[:longest] = 0.0
 
-    def probe(self, length: int, verify: np.ndarray, choices: Choices) -> int | None:
+    def probe(
+        self,
+        length: int,
+        verify: np.ndarray,
+        choices: Choices,
+        tokens_s: Callable[[float, int], float],
+        urgent: bool,
+    ) -> int | None:
         """The length of a probe, for which ``verify`` is changed; None: none is made now.
 
         Args:
             length: in use.
             verify: drafts of each request, changed for those that are probed.
-            choices: predicts what the probe costs.
+            choices: what the drafter costs.
+            tokens_s: what so many more drafts than those of the plan cost.
+            urgent: there is reason to look.
         """
         if self._share == 0 or length == self._max_draft:
             return None
@@ -66,8 +77,9 @@ class Probes:
         chosen = (self._next + np.arange(count)) % len(verify)
         drafts = int((longer - verify[chosen]).clip(min=0).sum())
         drafting_s = float(choices.seconds[longer] - choices.seconds[length])
-        price = max(drafting_s, 0.0) + drafts * float(choices.token_s[length])
-        if price > self._saved_s:
+        price = max(drafting_s, 0.0) + tokens_s(float(choices.drafts[length]), drafts)
+        advance = self._share * _ADVANCE_S if urgent else 0.0
+        if price > self._saved_s + advance:
             return None
         # What the probe gains is not subtracted: it is what is not known.
         self._saved_s -= price

@@ -48,9 +48,9 @@ class PaperController:
 
     def observe(self, step: Step) -> None:
         """The share of drafts that were accepted."""
-        drafts = sum(v.drafts for v in step.verified)
+        drafts = sum(step.verified.drafts)
         if drafts > 0:
-            share = sum(v.accepted for v in step.verified) / drafts
+            share = sum(step.verified.accepted) / drafts
             self.acceptance = _KEEP * self.acceptance + (1 - _KEEP) * share
 
     def forget(self, requests: Iterable[str]) -> None:

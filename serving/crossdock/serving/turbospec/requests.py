@@ -42,11 +42,7 @@ class Slots:
         self, requests: Sequence[str], accepted: np.ndarray, missed: np.ndarray, memory: float
     ) -> None:
         """Outcomes of one step: drafts accepted, and whether one was rejected after them."""
-        slots = np.fromiter(
-            (self._of[r] if r in self._of else self._new(r) for r in requests),
-            np.intp,
-            len(requests),
-        )
+        slots = self.of(requests)
         keep = np.maximum(0.0, 1.0 - (accepted + missed) / memory)
         self.good[slots] = self.good[slots] * keep + accepted
         self.bad[slots] = self.bad[slots] * keep + missed
@@ -63,10 +59,6 @@ class Slots:
             if slot is not None:
                 self._free.append(slot)
                 self._last = ([], np.zeros(0, np.intp))
-
-    def _new(self, request: str) -> int:
-        slot = self._of[request] = self._take()
-        return slot
 
     def _take(self) -> int:
         if not self._free:

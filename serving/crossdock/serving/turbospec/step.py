@@ -63,11 +63,18 @@ class Work:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verified:
-    """The drafts of one request in one step."""
+    """Drafts of one step that were verified; three columns, since a batch has hundreds of rows.
 
-    request: str
-    drafts: int
-    accepted: int
+    Requests that had no drafts are left out, and those that finished or were preempted meanwhile.
+    """
+
+    requests: Sequence[str] = ()
+    drafts: Sequence[int] = ()
+    """Of each request, those that a grammar ruled out before not counted."""
+    accepted: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.requests)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,8 +83,7 @@ class Step:
 
     work: Work
     seconds: float
-    verified: Sequence[Verified]
-    """Of requests that had drafts; a finished or preempted one is left out."""
+    verified: Verified
     generated: int
     """Tokens that all requests got."""
 
