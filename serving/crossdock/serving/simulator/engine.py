@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.serving.simulator.arrivals import Closed
-from crossdock.serving.simulator.log import Log, Outcomes, log_of
+from crossdock.serving.simulator.log import Log, log_of
 from crossdock.serving.simulator.phases import Limits, Scenario
 from crossdock.serving.simulator.scheduler import Live, Scheduled, Scheduler
 from crossdock.serving.simulator.workload import NOISES, Workload
-from crossdock.serving.turbospec.step import Batch, Plan, Policy, Step, Work
+from crossdock.serving.turbospec.step import Batch, Plan, Policy, Step, Verified, Work
 
 __all__ = ["Limits", "Simulation", "run"]
 
@@ -158,15 +158,15 @@ class Simulation:
         noise = self.workload.noise[len(self.steps) % NOISES]
         seconds = self.scenario.cost.seconds(work) * noise
         start, self.now = self.now, self.now + seconds
-        generated, outcomes = self._decode(step)
+        generated, verified = self._decode(step)
         generated += self._prefill(step)
-        verified = step.tokens - sum(count for _, count in step.prompts) - len(step.decodes)
+        drafts = sum(count for _, count in step.decodes)
         self.steps.append(
-            (start, seconds, generated, work.requests, step.tokens, self.drafted, verified)
+            (start, seconds, generated, work.requests, step.tokens, self.drafted, drafts)
         )
         self._finish()
         reported = seconds * self.scenario.misreport
-        self.policy.observe(Step(work, reported, Outcomes(outcomes), generated))
+        self.policy.observe(Step(work, reported, verified, generated))
 
     def _plan(self, decoding: list[Live]) -> tuple[int, ...] | list[int]:
         budget = self.scenario.limits.tokens - len(decoding)
@@ -189,11 +189,13 @@ class Simulation:
         self.drafted = plan.draft_length
         return list(plan.verify)
 
-    def _decode(self, step: Scheduled) -> tuple[int, list[tuple[str, int, int]]]:
+    def _decode(self, step: Scheduled) -> tuple[int, Verified]:
         """Tokens of the decoding requests, and what became of their drafts."""
         generated = 0
-        outcomes = []
         drafted = self.drafted
+        names: list[str] = []
+        counts: list[int] = []
+        good: list[int] = []
         for live, drafts in step.decodes:
             request = live.request
             accepted = 0
@@ -209,8 +211,10 @@ class Simulation:
             if request.silent is not None and live.emitted < request.output:
                 live.drafts = 0 if request.silent[live.emitted] else drafted
             if drafts and live.emitted < request.output:
-                outcomes.append((request.name, drafts, accepted))
-        return generated, outcomes
+                names.append(request.name)
+                counts.append(drafts)
+                good.append(accepted)
+        return generated, Verified(names, counts, good)
 
     def _prefill(self, step: Scheduled) -> int:
         """First tokens, of prompts that the step has come to the end of."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import overload
 
 import numpy as np
 import numpy.typing as npt
-
-from crossdock.serving.turbospec.step import Verified
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,25 +45,3 @@ def log_of(
         np.asarray(requests, dtype=np.float64).reshape(-1, len(REQUEST_COLUMNS)),
         preemptions,
     )
-
-
-class Outcomes(Sequence[Verified]):
-    """Verified drafts, made into objects only when read: fixed policies do not look."""
-
-    def __init__(self, rows: list[tuple[str, int, int]]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[Verified]:
-        return (Verified(*row) for row in self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> Verified: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Verified]: ...
-    def __getitem__(self, place: int | slice) -> Verified | list[Verified]:
-        if isinstance(place, slice):
-            return [Verified(*row) for row in self._rows[place]]
-        return Verified(*self._rows[place])
