@@ -83,13 +83,13 @@ def scenario(number: int, seed: int = 0) -> Scenario:
     *modelled, look_up = family.drafters
     drafter = look_up if rng.random() < _LOOK_UP else str(rng.choice(modelled))
     cost = family.cost(family.drafters[drafter])
-    closed = rng.random() < 0.4
+    closed = rng.random() < 0.5
     lengths = Lengths(float(rng.choice((64, 256, 768))), float(rng.choice((96, 192, 384))))
     requests = int(rng.choice((64, 128, 256)))
     phases = [
         Phase(
             float(rng.uniform(*family.phase_s)),
-            closed_loop(rng) if closed else open_loop(rng, cost, lengths),
+            closed_loop(rng, requests) if closed else open_loop(rng, cost, lengths),
             acceptance(rng, drafter == look_up),
             lengths,
         )
@@ -104,15 +104,15 @@ def scenario(number: int, seed: int = 0) -> Scenario:
         family.name,
         cost,
         phases,
-        Limits(requests=requests, tokens=2048, blocks=blocks),
-        draft_max=int(rng.choice((4, 5, 7))),
+        Limits(requests, tokens=2048 if requests < 256 else 4096, blocks=blocks),
+        draft_max=int(rng.choice((4, 6, 8))),
         carry=False,
     )
 
 
-def closed_loop(rng: np.random.Generator) -> Closed:
-    """From one client to many, evenly over orders of magnitude."""
-    return Closed(int(np.exp(rng.uniform(0, np.log(160)))))
+def closed_loop(rng: np.random.Generator, requests: int) -> Closed:
+    """From one client to a few more than can run, evenly over orders of magnitude."""
+    return Closed(int(np.exp(rng.uniform(0, np.log(1.2 * requests)))))
 
 
 def open_loop(rng: np.random.Generator, cost: TrueCost, lengths: Lengths) -> Arrivals:
@@ -137,7 +137,7 @@ def open_loop(rng: np.random.Generator, cost: TrueCost, lengths: Lengths) -> Arr
 
 def acceptance(rng: np.random.Generator, look_up: bool) -> Acceptance:
     """Even, falling along the draft, differing by request, in bursts, or changing as it goes."""
-    mean = float(rng.uniform(0.3, 0.92))
+    mean = float(rng.uniform(0.15, 0.95))
     if look_up:
         bursts = Bursts(0.05, float(rng.uniform(8, 40)), float(rng.uniform(8, 60)), silent=True)
         return Acceptance(float(rng.uniform(0.4, 0.95)), bursts=bursts)
@@ -149,7 +149,7 @@ def acceptance(rng: np.random.Generator, look_up: bool) -> Acceptance:
     if kind == 2:
         return Acceptance(mean, spread=float(rng.uniform(0.1, 0.25)), decay=0.97)
     if kind == 3:
-        return Acceptance(max(mean, 0.7), bursts=Bursts(0.1, 24.0, float(rng.uniform(4, 24))))
+        return Acceptance(max(mean, 0.7), bursts=Bursts(0.1, 24.0, float(rng.uniform(4, 32))))
     return Acceptance(min(mean, 0.8), trend=float(rng.uniform(-0.3, 0.3)), spread=0.1)
 
 
