@@ -13,9 +13,9 @@ import numpy as np
 from crossdock.serving.turbospec.cost import Floats
 
 _ODDS = 4.0
-_ALARM = 4.5
-"""Outcomes are e^4.5 = 90 times likelier after a change."""
-_SUSPICION = 1.2
+_ALARM = 6.0
+"""Outcomes are e^6 = 400 times likelier after a change."""
+_SUSPICION = 1.0
 
 
 class Change:

@@ -31,6 +31,9 @@ class Choices:
     """How far in the order each length takes them."""
     goodput: Floats
     """Tokens per second, by length."""
+    worth: Floats
+    """The same; where a request would have to wait longer for a token than is allowed, how long
+    the slowest would, below zero."""
 
     def verify(self, length: int, classes: int) -> np.ndarray:
         """Drafts to verify of a request of each class."""
@@ -44,17 +47,30 @@ class Chooser:
 
     Args:
         max_draft: the longest length.
-        classes: of requests that are treated alike.
+        classes: the most classes of requests that are treated alike.
         costs: predicts the length of a step.
+        time_per_token_s: that no request may exceed, in the mean; None: no bound.
     """
 
-    def __init__(self, max_draft: int, classes: int, costs: CostModel) -> None:
+    def __init__(
+        self,
+        max_draft: int,
+        classes: int,
+        costs: CostModel,
+        time_per_token_s: float | None = None,
+    ) -> None:
+        self._bound_s = time_per_token_s
         self._costs = costs
         self._line = costs.line()
         self._lengths = np.arange(max_draft + 1)
+        # By the number of classes that are present: of each place in the order its class, and
+        # whether each length has its position.
+        self._layouts = [self._layout(present, max_draft) for present in range(classes + 1)]
+
+    def _layout(self, classes: int, max_draft: int) -> tuple[np.ndarray, Floats]:
         places = np.arange(classes * max_draft)
-        self._class = places // max_draft
-        self._within = (places % max_draft < self._lengths[:, None]).astype(float)
+        within = places % max_draft < self._lengths[:, None]
+        return places // max_draft, within.astype(float)
 
     def choices(
         self,
@@ -67,7 +83,7 @@ class Chooser:
         """The best plan of each length.
 
         Args:
-            counts: requests of each class.
+            counts: requests of each class that has any.
             survival: chance that all drafts up to a position are accepted, (class, position).
             context: tokens in the KV cache.
             prefill: tokens of prompts in the step.
@@ -76,8 +92,9 @@ class Chooser:
         requests = float(counts.sum())
         chances = survival.ravel()
         order = (-chances).argsort(kind="stable")
-        members = counts[self._class[order]]
-        within = self._within[:, order]
+        classes, within = self._layouts[len(counts)]
+        classes, within = classes[order], within[:, order]
+        members = counts[classes]
         # A column of nothing goes first: no draft at all is a plan too.
         grown = np.zeros((2, len(within), len(order) + 1))
         np.cumsum(within * members, axis=1, out=grown[0, :, 1:])
@@ -89,16 +106,17 @@ class Chooser:
         seconds *= factors[1]
         seconds += (drafting + fixed)[:, None]
         goodput = tokens / seconds
-        taken = goodput.argmax(axis=1)
+        worth = goodput
+        if self._bound_s is not None:
+            slowest = seconds / _fewest_tokens(len(counts), classes, within, chances[order])
+            worth = np.where(slowest <= self._bound_s, goodput, -slowest)
+        taken = worth.argmax(axis=1)
         rows = self._lengths
-        return Choices(
-            tokens[rows, taken],
-            seconds[rows, taken],
-            drafts[rows, taken],
-            order,
-            taken,
-            goodput[rows, taken],
-        )
+        of_drafts, of_tokens = grown[:, rows, taken]
+        of_seconds = seconds[rows, taken]
+        of_worth = worth[rows, taken]
+        of_goodput = of_worth if worth is goodput else goodput[rows, taken]
+        return Choices(of_tokens, of_seconds, of_drafts, order, taken, of_goodput, of_worth)
 
     def token_s(self, tokens: float, more: int, factors: Floats) -> float:
         """Seconds that so many more tokens of the target model would take."""
@@ -116,3 +134,12 @@ class Chooser:
         drafting = first + (self._lengths - 1) * each
         drafting[0] = 0.0
         return float(engine + factors[2] * costs.context_s * context), drafting
+
+
+def _fewest_tokens(count: int, classes: np.ndarray, within: Floats, chances: Floats) -> Floats:
+    """Tokens that a request of the least lucky class gets, (length, drafts of the order)."""
+    own = (classes == np.arange(count)[:, None]) * chances
+    tokens = np.ones((count, len(within), len(chances) + 1))
+    tokens[:, :, 1:] += np.cumsum(within * own[:, None, :], axis=2)
+    fewest: Floats = tokens.min(axis=0)
+    return fewest

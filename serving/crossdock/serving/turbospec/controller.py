@@ -53,6 +53,7 @@ class Controller:
         self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
         self._probes = Probes(max_draft, self.settings.explore)
         self._chooser: Chooser | None = None
+        self._present = np.zeros(0, int)
         self._correction: Correction | None = None
         if costs is not None:
             self._use(costs, PROFILED)
@@ -64,8 +65,8 @@ class Controller:
             return Plan(0, nothing, reasons.START, tokens=0.0, seconds=0.0)
         classes, choices = self._choices(batch, self._chooser)
         self.choices = choices
-        length, reason = self._length(choices, len(batch.requests))
-        verify = choices.verify(length, CLASSES)[classes]
+        length, reason = self._length(choices)
+        verify = self._verify(choices, length)[classes]
         tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
         urgent = self.acceptance.change.suspected
         probe = self._probes.probe(length, verify, choices, self._drafts_s(batch), urgent)
@@ -107,7 +108,8 @@ class Controller:
         return float(1 - goodput[self._switch.length] / goodput.max())
 
     def _use(self, costs: CostModel, spread: Floats) -> None:
-        self._chooser = Chooser(self.max_draft, CLASSES, costs)
+        bound = self.settings.time_per_token_s
+        self._chooser = Chooser(self.max_draft, CLASSES, costs, bound)
         self._correction = Correction(costs, spread)
 
     def _drafts_s(self, batch: Batch) -> Callable[[float, int], float]:
@@ -130,23 +132,28 @@ class Controller:
         classes = classes_of(chances)
         counts = np.bincount(classes, minlength=CLASSES)
         sums = np.bincount(classes, weights=chances, minlength=CLASSES)
-        # A class of nobody has any chance; this one is neither 0 nor 1.
-        of_classes = (sums + 1e-9) / (counts + 2e-9)
+        self._present = np.flatnonzero(counts)
+        counts = counts[self._present]
+        of_classes = sums[self._present] / counts
         alive = survival(of_classes, self.acceptance.by_position(), mean)
         return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
 
-    def _length(self, choices: Choices, requests: int) -> tuple[int, str]:
-        worth = choices.goodput.copy()
+    def _verify(self, choices: Choices, length: int) -> np.ndarray:
+        """Drafts to verify of a request of each class."""
+        verify = np.zeros(CLASSES, int)
+        verify[self._present] = choices.verify(length, len(self._present))
+        return verify
+
+    def _length(self, choices: Choices) -> tuple[int, str]:
+        worth = choices.worth.copy()
         worth[0] *= 1 + self.settings.margin
-        bound = self.settings.time_per_token_s
-        if bound is not None:
-            each = choices.seconds * requests / choices.tokens
-            if not (each <= bound).any():
-                return self._switch.to(int(np.argmin(each))), reasons.BOUND
-            worth = np.where(each <= bound, worth, 0.0)
+        best = int(worth.argmax())
+        if worth[best] < 0:
+            return self._switch.to(best), reasons.BOUND
+        worth = np.maximum(worth, 0.0)
         length, held = self._switch.choose(worth)
         if held:
             return length, reasons.HOLD
-        if bound is not None and worth[length] < choices.goodput.max():
+        if worth[length] < choices.goodput.max() and (choices.worth < 0).any():
             return length, reasons.BOUND
         return length, reasons.GOODPUT if length else reasons.OFF

@@ -33,7 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hold_s: float = 0.2
     """How long a smaller gain must last until the length changes."""
     time_per_token_s: float | None = None
-    """The longest time between two tokens of a request, in the mean; None: no bound."""
+    """The most seconds a token, in the mean, that any request may have; None: no bound.
+
+    A long step for the sake of those whose drafts are accepted makes the others wait.
+    """
 
     def __post_init__(self) -> None:
         within = {

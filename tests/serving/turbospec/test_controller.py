@@ -1,0 +1,160 @@
+"""The controller in closed loop."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.serving.turbospec.closed_loop import COSTS, LONGEST, Phase, regrets, run
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.turbospec import (
+    Batch,
+    Controller,
+    CostModel,
+    Fixed,
+    Plan,
+    Settings,
+    Step,
+    Verified,
+    Work,
+    reasons,
+)
+from crossdock.serving.turbospec.paper import PaperController
+
+PHASES = [Phase(1, 0.9), Phase(32, 0.4), Phase(8, 0.8), Phase(32, 0.9), Phase(2, 0.3)]
+
+
+def test_it_loses_little_against_the_best_length_of_each_phase() -> None:
+    ours = regrets(Controller(LONGEST, COSTS), PHASES)
+    papers = regrets(PaperController(LONGEST, COSTS), PHASES)
+    assert np.mean(ours) < 0.03
+    assert max(ours) < 0.08
+    assert np.mean(papers) > 3 * np.mean(ours)
+
+
+def test_without_a_profile_it_learns_the_costs() -> None:
+    later = regrets(Controller(LONGEST), [*PHASES, *PHASES])[len(PHASES) :]
+    assert np.mean(later) < 0.05
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+@pytest.mark.parametrize("part", ["step_s", "draft_token_s", "knots_s"])
+def test_costs_that_are_off_are_borne(part: str, factor: float) -> None:
+    raw = {name: getattr(COSTS, name) for name in COSTS.__struct_fields__}
+    value = raw[part]
+    scaled = tuple(v * factor for v in value) if isinstance(value, tuple) else value * factor
+    wrong = CostModel(**(raw | {part: scaled}))
+    assert np.mean(regrets(Controller(LONGEST, wrong), PHASES)) < 0.05
+
+
+@pytest.mark.parametrize("requests", [1, 16, 64])
+def test_bad_drafts_cost_no_more_than_two_percent(requests: int) -> None:
+    phases = [Phase(requests, 0.05, seconds=20.0)]
+    (ours,) = run(Controller(LONGEST, COSTS), phases)
+    (none,) = run(Fixed(0), phases)
+    assert ours.goodput > 0.98 * none.goodput
+
+
+def test_it_comes_back_from_off() -> None:
+    off, on = run(Controller(LONGEST, COSTS), [Phase(32, 0.1), Phase(32, 0.95, seconds=8.0)])
+    assert np.median(off.lengths[-50:]) == 0
+    assert np.median(on.lengths[-50:]) >= 2
+
+
+def test_without_probes_it_would_stay_off() -> None:
+    settled = Controller(LONGEST, COSTS, Settings(explore=0.0))
+    _, on = run(settled, [Phase(32, 0.1), Phase(32, 0.95)])
+    assert max(on.lengths) == 0
+
+
+def teach(controller: Controller, names: list[str], chances: np.ndarray) -> Plan:
+    """200 steps in which the drafts of each request are accepted with its chance."""
+    dice = np.random.default_rng(1)
+    batch = Batch(names, 200 * len(names))
+    plan = controller.plan(batch)
+    for _ in range(200):
+        drafts = np.array(plan.verify)
+        accepted = np.minimum(dice.geometric(1 - chances) - 1, drafts)
+        had = np.flatnonzero(drafts)
+        verified = Verified([names[i] for i in had], drafts[had].tolist(), accepted[had].tolist())
+        count = len(names)
+        work = Work(count, int(count + drafts.sum()), batch.context, plan.draft_length)
+        step = Step(work, COSTS.seconds(work), verified, int(count + accepted.sum()))
+        controller.observe(step)
+        plan = controller.plan(batch)
+    return plan
+
+
+HALF = [str(i) for i in range(16)]
+GOOD_AND_BAD = np.where(np.arange(16) < 8, 0.95, 0.05)
+
+
+def test_requests_that_differ_have_lengths_of_their_own() -> None:
+    plan = teach(Controller(LONGEST, COSTS), HALF, GOOD_AND_BAD)
+    assert min(plan.verify[:8]) > max(plan.verify[8:])
+
+
+def test_a_bound_on_the_time_per_token_holds_back() -> None:
+    free = teach(Controller(LONGEST, COSTS, Settings(explore=0.0)), HALF, GOOD_AND_BAD)
+    held = Settings(explore=0.0, time_per_token_s=0.035)
+    bound = teach(Controller(LONGEST, COSTS, held), HALF, GOOD_AND_BAD)
+    assert free.seconds > 0.040
+    assert bound.draft_length > 0
+    assert bound.seconds <= 0.036  # the slowest requests get hardly more than a token a step
+
+
+def test_a_bound_that_cannot_be_kept_gives_the_least_time_per_token() -> None:
+    none = Settings(explore=0.0, time_per_token_s=1e-5)
+    plan = teach(Controller(LONGEST, COSTS, none), HALF, GOOD_AND_BAD)
+    assert plan.reason == reasons.BOUND
+    assert plan.seconds < 0.036
+
+
+def test_the_first_plan_without_costs_is_not_to_speculate() -> None:
+    plan = Controller(4).plan(Batch(["a", "b"], 10))
+    assert (plan.draft_length, plan.verify, plan.reason) == (0, [0, 0], reasons.START)
+
+
+def test_nobody_decodes() -> None:
+    assert Controller(4, COSTS).plan(Batch([], 0)).verify == []
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0, 0.0, math.inf, 1e9])
+def test_a_clock_that_jumps_is_ignored_and_counted(seconds: float) -> None:
+    controller = Controller(4, COSTS)
+    before = controller.plan(Batch(["a"], 10))
+    controller.observe(Step(Work(1, 1, 10, 0), seconds, Verified(), 1))
+    assert controller.ignored_steps == 1
+    assert controller.plan(Batch(["a"], 10)) == before
+
+
+@pytest.mark.parametrize("longest", [0, -1, 65])
+def test_a_length_out_of_range_is_refused(longest: int) -> None:
+    with pytest.raises(ArgumentError, match=f"max_draft is {longest}, it must be from 1 to 64"):
+        Controller(longest)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whatever_comes_a_plan_is_within_its_limits(data: st.DataObject) -> None:
+    controller = Controller(LONGEST, data.draw(st.sampled_from([None, COSTS])))
+    for _ in range(data.draw(st.integers(1, 12))):
+        names = data.draw(st.lists(st.sampled_from("abcdefgh"), unique=True))
+        limits = data.draw(st.none() | st.just([data.draw(st.integers(0, 3)) for _ in names]))
+        plan: Plan = controller.plan(Batch(names, data.draw(st.integers(0, 10**6)), 7, limits))
+        assert len(plan.verify) == len(names)
+        assert all(0 <= k <= plan.draft_length <= LONGEST for k in plan.verify)
+        if limits is not None:
+            assert all(k <= most for k, most in zip(plan.verify, limits, strict=True))
+        drafts = [k for k in plan.verify if k]
+        verified = Verified(
+            [n for n, k in zip(names, plan.verify, strict=True) if k],
+            drafts,
+            [data.draw(st.integers(0, k)) for k in drafts],
+        )
+        seconds = data.draw(st.floats(allow_nan=True) | st.floats(1e-4, 1.0))
+        work = Work(len(names), len(names) + sum(drafts), 100, plan.draft_length)
+        controller.observe(Step(work, seconds, verified, len(names)))
+        controller.forget(data.draw(st.lists(st.sampled_from("abcdefgh"))))

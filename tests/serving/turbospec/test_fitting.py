@@ -1,0 +1,65 @@
+"""Fits find the model that made the samples."""
+
+import math
+import random
+
+import pytest
+from tests.serving.turbospec.test_cost import COSTS
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.turbospec import Work
+from crossdock.serving.turbospec.fitting import errors, fit
+
+GRID = [
+    Work(requests=b, tokens=b * (1 + k), context=b * context, draft_length=k)
+    for b in (1, 4, 16, 64, 128)
+    for k in (0, 1, 3, 7)
+    for context in (64, 1024)
+]
+
+
+def test_a_model_is_found_again() -> None:
+    samples = [(work, COSTS.seconds(work)) for work in GRID]
+    found = errors(fit(samples), samples)
+    assert found.median < 0.005
+    assert found.p90 < 0.03
+    assert found.r2 > 0.99
+
+
+def test_steps_of_padding_are_followed() -> None:
+    padded = [(w, 0.01 + 0.004 * math.ceil(w.tokens / 128)) for w in GRID]
+    assert errors(fit(padded), padded).p90 < 0.06
+
+
+def test_scatter_does_not_mislead() -> None:
+    dice = random.Random(5)
+    noisy = [(work, COSTS.seconds(work) * dice.uniform(0.95, 1.05)) for work in GRID * 3]
+    clean = [(work, COSTS.seconds(work)) for work in GRID]
+    assert errors(fit(noisy), clean).p90 < 0.05
+
+
+def test_the_worst_sample_is_named() -> None:
+    samples = [(work, COSTS.seconds(work)) for work in GRID]
+    odd = Work(requests=64, tokens=256, context=64 * 64, draft_length=3)
+    samples[GRID.index(odd)] = (odd, 1.0)
+    assert errors(COSTS, samples).worst_work == odd
+
+
+def test_no_cost_is_negative_though_less_work_took_longer() -> None:
+    falling = [(Work(1, n, 0, 0), 1.0 / n) for n in (1, 2, 4, 8)]
+    model = fit(falling)
+    assert model.seconds(Work(1, 8, 0, 0)) >= model.seconds(Work(1, 1, 0, 0))
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_a_time_that_is_none_is_named(seconds: float) -> None:
+    samples = [(GRID[0], 0.1), (GRID[1], seconds)]
+    with pytest.raises(ArgumentError, match=f"sample 1 took {seconds} s"):
+        fit(samples)
+
+
+def test_samples_of_one_size_do_not_suffice() -> None:
+    with pytest.raises(ArgumentError, match="different numbers of tokens"):
+        fit([(GRID[0], 0.1), (GRID[0], 0.2)])
+    with pytest.raises(ArgumentError, match="different numbers of tokens"):
+        fit([])
