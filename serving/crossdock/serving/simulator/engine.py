@@ -29,7 +29,7 @@ def run(
 
     Args:
         workload: scenario and seed.
-        policy: plans every step that holds a decoding request, and observes every step.
+        policy: plans and observes every step.
         drain: after the last phase, go on until every request of open loops has its answer.
         watch: called after each step.
 
@@ -61,8 +61,6 @@ class Simulation:
         self.scheduler = Scheduler(self.scenario.limits, self.scenario.draft_max)
         self.now = 0.0
         self.phase = -1
-        self.drafted = 0
-        """Length of the drafts that the last plan asked for."""
         self.steps: list[tuple[float, ...]] = []
         self.ended: list[tuple[float, ...]] = []
         self._ends = self.scenario.ends
@@ -146,53 +144,58 @@ class Simulation:
 
     def _step(self) -> None:
         scheduler = self.scheduler
-        decoding = scheduler.decoding()
-        verify = self._plan(decoding) if decoding else ()
-        step = scheduler.schedule(decoding, verify)
+        step = scheduler.schedule()
+        planned = [live for live, _ in step.decodes]
+        planned += [live for live, count in step.prompts if count == live.missing]
+        plan = self._plan(planned, step)
         work = Work(
             requests=len(step.decodes),
             tokens=step.tokens,
             context=sum(live.computed for live in scheduler.running),
-            draft_length=self.drafted,
+            draft_length=plan.draft_length,
         )
         noise = self.workload.noise[len(self.steps) % NOISES]
         seconds = self.scenario.cost.seconds(work) * noise
         start, self.now = self.now, self.now + seconds
         generated, verified = self._decode(step)
         generated += self._prefill(step)
+        self._draft(planned, plan)
         drafts = sum(count for _, count in step.decodes)
         self.steps.append(
-            (start, seconds, generated, work.requests, step.tokens, self.drafted, drafts)
+            (start, seconds, generated, work.requests, step.tokens, plan.draft_length, drafts)
         )
         self._finish()
         reported = seconds * self.scenario.misreport
         self.policy.observe(Step(work, reported, verified, generated))
 
-    def _plan(self, decoding: list[Live]) -> tuple[int, ...] | list[int]:
-        budget = self.scenario.limits.tokens - len(decoding)
-        batch = Batch(
-            requests=[live.request.name for live in decoding],
-            context=sum(live.computed for live in decoding),
-            prefill=min(budget, self.scheduler.prompts_left()),
-            limits=[live.useful for live in decoding],
+    def _plan(self, planned: list[Live], step: Scheduled) -> Plan:
+        """What is drafted at the end of a step and verified in the next one.
+
+        It is planned when the step is scheduled, as in an engine that schedules ahead; the batch
+        is what will decode then, as far as is known.
+        """
+        budget = self.scenario.limits.tokens - len(planned)
+        plan = self.policy.plan(
+            Batch(
+                requests=[live.request.name for live in planned],
+                context=sum(live.computed + live.missing for live in planned),
+                prefill=max(0, min(budget, self.scheduler.prompts_left(step))),
+                limits=[max(0, live.useful - 1) for live in planned],
+            )
         )
-        plan: Plan = self.policy.plan(batch)
         if not 0 <= plan.draft_length <= self.scenario.draft_max:
             raise ArgumentError(
                 f"the plan drafts {plan.draft_length} tokens; 0 to {self.scenario.draft_max} can be"
             )
-        if len(plan.verify) != len(decoding):
+        if len(plan.verify) != len(planned):
             raise ArgumentError(
-                f"the plan verifies drafts of {len(plan.verify)} requests; there are "
-                f"{len(decoding)}"
+                f"the plan verifies drafts of {len(plan.verify)} requests; there are {len(planned)}"
             )
-        self.drafted = plan.draft_length
-        return list(plan.verify)
+        return plan
 
     def _decode(self, step: Scheduled) -> tuple[int, Verified]:
         """Tokens of the decoding requests, and what became of their drafts."""
         generated = 0
-        drafted = self.drafted
         names: list[str] = []
         counts: list[int] = []
         good: list[int] = []
@@ -207,9 +210,6 @@ class Simulation:
             generated += gained
             live.emitted += gained
             live.computed += gained
-            live.drafts = drafted
-            if request.silent is not None and live.emitted < request.output:
-                live.drafts = 0 if request.silent[live.emitted] else drafted
             if drafts and live.emitted < request.output:
                 names.append(request.name)
                 counts.append(drafts)
@@ -224,11 +224,18 @@ class Simulation:
             if live.computed < live.request.prompt + live.emitted:
                 continue
             live.emitted += 1
-            live.drafts = self.drafted
             generated += 1
             if live.first < 0:
                 live.first = self.now
         return generated
+
+    def _draft(self, planned: list[Live], plan: Plan) -> None:
+        """Propose for those that have got a token, and keep what is to be verified."""
+        for live, verify in zip(planned, plan.verify, strict=True):
+            request = live.request
+            live.drafts = min(plan.draft_length, verify)
+            if request.silent is not None and live.emitted < request.output:
+                live.drafts = 0 if request.silent[live.emitted] else live.drafts
 
     def _finish(self) -> None:
         done = [live for live in self.scheduler.running if live.emitted >= live.request.output]

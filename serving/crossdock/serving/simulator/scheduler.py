@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Sequence
 
 from crossdock.serving.simulator.phases import Limits
 from crossdock.serving.simulator.workload import Request
@@ -33,7 +32,7 @@ class Live:
         self.computed = 0
         self.emitted = 0
         self.drafts = 0
-        """That the drafter has proposed and that can be verified in the next step."""
+        """That were proposed at the end of its last step and are to be verified in its next one."""
         self.room = 0
         """Tokens that its blocks hold."""
 
@@ -86,13 +85,11 @@ class Scheduler:
         """Blocks."""
         return self.limits.blocks - self.free
 
-    def decoding(self) -> list[Live]:
-        """Those of the next step that decode, in the order of the step."""
-        return [live for live in self.running if live.decodes]
-
-    def prompts_left(self) -> int:
-        """Tokens of prompts that the next step could take, were there no budget."""
-        left = sum(live.missing for live in self.running if not live.decodes)
+    def prompts_left(self, step: Scheduled) -> int:
+        """Tokens of prompts that the step after this one could take, were there no budget."""
+        taken = {id(live): count for live, count in step.prompts}
+        prompts = [live for live in self.running if not live.decodes]
+        left = sum(live.missing - taken.get(id(live), 0) for live in prompts)
         places = self.limits.requests - len(self.running)
         for live in self.waiting:
             if places <= 0 or left >= self.limits.tokens:
@@ -100,28 +97,21 @@ class Scheduler:
             left, places = left + live.missing, places - 1
         return left
 
-    def schedule(self, decoding: Sequence[Live], verify: Sequence[int]) -> Scheduled:
-        """The next step.
-
-        Args:
-            decoding: what ``decoding`` gave.
-            verify: drafts of each that are wanted; what is not at hand or of no use is left out.
-        """
+    def schedule(self) -> Scheduled:
+        """The next step. Drafts that no budget is left for, or that are of no use, are left out."""
         step = Scheduled()
-        wanted = dict(zip(map(id, decoding), verify, strict=True))
         before = self.preemptions
         place = 0
         while place < len(self.running) and step.tokens < self.limits.tokens:
             live = self.running[place]
             left = self.limits.tokens - step.tokens
-            drafts = wanted.get(id(live))
-            if drafts is None:
+            if not live.decodes:
                 count = min(live.missing, left)
                 if not self._grow_by_force(live, live.computed + count):
                     break
                 step.prompts.append((live, count))
             else:
-                drafts = max(0, min(drafts, live.drafts, live.useful, left - 1))
+                drafts = max(0, min(live.drafts, live.useful, left - 1))
                 count = 1 + drafts
                 if not self._grow_by_force(live, live.computed + count + self.lookahead):
                     break

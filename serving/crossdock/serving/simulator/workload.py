@@ -82,6 +82,9 @@ class Workload:
         if isinstance(kind.arrivals, Replay):
             row: Row = kind.arrivals.rows[number]
             prompt, output = row.prompt, row.output
+        if isinstance(kind.arrivals, Closed) and number < kind.arrivals.clients:
+            # Else the first requests of all clients would end together, and the next ones, ...
+            output = max(1, round(output * float(rng.random())))
         limits = self.scenario.limits
         room = limits.blocks * limits.block
         if prompt + output + self.scenario.draft_max + 1 > room:
