@@ -55,6 +55,10 @@ COMMANDS = Group(
                 "ring": Command("Commands per second and latency.", "crossdock.bench.ring"),
                 "transport": Command("Writes of each size.", "crossdock.bench.transport"),
                 "ep": Command("Dispatch and combine.", "crossdock.bench.ep"),
+                "turbospec-sim": Command(
+                    "Controllers of speculation, in simulated serving.",
+                    "crossdock.bench.turbospec_sim",
+                ),
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
                 ),
@@ -69,6 +73,15 @@ COMMANDS = Group(
                 "profile": Command(
                     "Measure what an engine's steps cost, for the controller.",
                     "crossdock.deploy.serve.profile",
+                ),
+            },
+        ),
+        "serve": Group(
+            "Serve with speculation that is controlled.",
+            {
+                "explain": Command(
+                    "Say what the controller decided, and why.",
+                    "crossdock.deploy.serve.explain",
                 ),
             },
         ),
