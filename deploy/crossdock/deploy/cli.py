@@ -74,11 +74,6 @@ COMMANDS = Group(
                     "Measure what an engine's steps cost, for the controller.",
                     "crossdock.deploy.serve.profile",
                 ),
-            },
-        ),
-        "serve": Group(
-            "Serve with speculation that is controlled.",
-            {
                 "explain": Command(
                     "Say what the controller decided, and why.",
                     "crossdock.deploy.serve.explain",
