@@ -94,7 +94,7 @@ def measured(given: Options, console: Console) -> Record:
 
 def series_of(requests: int, items: int, rounds: int) -> list[Series]:
     """All contenders at one size of batch, in turn."""
-    contenders: dict[tuple[str, str], Callable[[], object]] = {}
+    contenders: dict[tuple[str, str], Callable[[], float]] = {}
     policies: dict[str, Policy] = {
         OURS: Controller(LONGEST, COSTS),
         PAPER: PaperController(LONGEST, COSTS),
@@ -106,18 +106,11 @@ def series_of(requests: int, items: int, rounds: int) -> list[Series]:
     samples: dict[tuple[str, str], list[list[float]]] = {key: [] for key in contenders}
     for _ in range(rounds):
         for key, item in contenders.items():
-            samples[key].append([timed(item) for _ in range(items)])
+            samples[key].append([item() for _ in range(items)])
     return [
         Series(contender=name, point={"what": what, "requests": requests}, rounds=of)
         for (name, what), of in samples.items()
     ]
-
-
-def timed(item: Callable[[], object]) -> float:
-    """Seconds of one item."""
-    begin = time.perf_counter()
-    item()
-    return time.perf_counter() - begin
 
 
 class Loop:
@@ -145,27 +138,33 @@ class Loop:
         """The engine has run a step."""
         self._now += COSTS.seconds(work)
 
-    def plan(self) -> object:
-        """A decision."""
-        return self._policy.plan(self._batch)
+    def plan(self) -> float:
+        """Seconds of a decision."""
+        begin = time.perf_counter()
+        self._policy.plan(self._batch)
+        return time.perf_counter() - begin
 
-    def step(self) -> None:
-        """All that is done for a step of an engine."""
+    def step(self) -> float:
+        """Seconds of all that is done for a step of an engine."""
         driver, drafts = self._driver, self._verify
+        begin = time.perf_counter()
         driver.begin()
         plan = driver.plan(self._batch)
         assert plan is not None
         count = len(drafts)
         work = Work(count, count + sum(drafts), self._batch.context, plan.draft_length)
         driver.scheduled(self, work, 0, plan)
+        planned = time.perf_counter()
         self._turn = (self._turn + 1) % len(self._runs)
         run = self._runs[self._turn]
         had = [i for i, k in enumerate(drafts) if k]
         accepted = [min(run[i], drafts[i]) for i in had]
         verified = Verified([self._names[i] for i in had], [drafts[i] for i in had], accepted)
+        arrived = time.perf_counter()
         driver.verified(self, verified, count + sum(accepted), busy=True)
         driver.end()
         self._verify = list(plan.verify)
+        return time.perf_counter() - arrived + planned - begin
 
 
 def _fail(text_of_driver: str) -> None:
