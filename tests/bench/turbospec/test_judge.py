@@ -63,6 +63,12 @@ def test_regret_is_to_the_best_of_each_phase_and_seed() -> None:
     assert best_single(list(found.values())).contender == "k=4"
 
 
+def test_luck_is_not_skill_where_times_scatter() -> None:
+    rates = np.array([[[10.0, 10.0, 10.0]], [[12.0, 9.0, 8.0]]])  # (length, phase, seed)
+    assert judge.best_rates(rates, exact=True).tolist() == [[12.0, 10.0, 10.0]]
+    assert judge.best_rates(rates, exact=False).tolist() == [[10.0, 10.0, 10.0]]
+
+
 def test_loss_is_that_of_the_worst_phase_to_no_speculation() -> None:
     found = by_name(verdicts(record()))
     assert found["k=0"].loss == 0

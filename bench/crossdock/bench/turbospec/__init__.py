@@ -19,7 +19,7 @@ from crossdock.bench import command, options
 from crossdock.bench.command import Common
 from crossdock.bench.errors import BaselineMissing
 from crossdock.bench.record import Record
-from crossdock.bench.turbospec import models, report
+from crossdock.bench.turbospec import judge, models, report
 from crossdock.bench.turbospec.parts import Notebook
 from crossdock.bench.turbospec.scenario import SCENARIOS
 from crossdock.serving.turbospec import profile
@@ -98,7 +98,7 @@ def measured(given: Options, console: Console) -> Record:
     with options.progress_on(console) as tell:
         for clock in wanted:
             tell(0, 1, f"{clock} clock, starting")
-            virtual = clock == tour.VIRTUAL
+            virtual = clock == judge.VIRTUAL
             model = models.random_model(given.models, models.TINY if virtual else models.SMALL)
             part = 1.0 if len(wanted) == 1 else _VIRTUAL_PART if virtual else 1 - _VIRTUAL_PART
             trip = tour.Tour(

@@ -15,7 +15,8 @@ from crossdock.bench.turbospec.judge import Verdict
 
 NOTES = (
     "regret: tokens per second lost to the best fixed length of each phase on the same seed, no",
-    "speculation included; the mean over phases and seeds, with an interval of 95%;",
+    "speculation included; the mean over phases and seeds, with an interval of 95%; by the cpu",
+    "clock, whose times scatter, to the one that is best in the mean over seeds;",
     "worst: of the worst phase; transition: of the first fifth of each phase, steady: of the rest;",
     "loss: to no speculation, in the phase where most is lost; below 0 there is none;",
     "p50, p99: time per token of requests; #wrong: tokens other than without speculation;",

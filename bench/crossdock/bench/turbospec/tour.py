@@ -11,6 +11,7 @@ import msgspec
 from crossdock.bench.ranks import Tell
 from crossdock.bench.turbospec import clocks, stage
 from crossdock.bench.turbospec.contenders import contenders
+from crossdock.bench.turbospec.judge import PROCESSOR, VIRTUAL
 from crossdock.bench.turbospec.parts import Notebook
 from crossdock.bench.turbospec.scenario import Scenario
 from crossdock.bench.turbospec.stage import MOST_DRAFTS, Stage
@@ -20,7 +21,6 @@ from crossdock.serving.turbospec.cost import CostModel
 from crossdock.serving.turbospec.profile import Cell
 from crossdock.serving.turbospec.profiling import Grid, walk
 
-VIRTUAL, PROCESSOR = "virtual", "cpu"
 _CALIBRATION = Grid([1, 2, 4, 8, 16, 32], [24, 240], [0, 1, 2, 4, 6, 8], repeats=5)
 _CALIBRATION_S = 60.0
 
