@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from crossdock.serving.turbospec.step import Batch, Verified, Work
@@ -41,11 +40,6 @@ def scheduled(scheduler: Any, output: Any, max_draft: int) -> tuple[Batch, Work,
         left = room
     batch = Batch(names, ahead, max(0, min(left, room)), limits)
     return batch, Work(decoding, total, before, 0), total - decoded
-
-
-def with_draft(work: Work, draft_length: int) -> Work:
-    """The work of a step whose drafter goes this far."""
-    return dataclasses.replace(work, draft_length=draft_length)
 
 
 def verified(scheduler: Any, output: Any, results: Any) -> Verified:
