@@ -55,8 +55,21 @@ COMMANDS = Group(
                 "ring": Command("Commands per second and latency.", "crossdock.bench.ring"),
                 "transport": Command("Writes of each size.", "crossdock.bench.transport"),
                 "ep": Command("Dispatch and combine.", "crossdock.bench.ep"),
+                "turbospec-sim": Command(
+                    "Controllers of speculation, in simulated serving.",
+                    "crossdock.bench.turbospec_sim",
+                ),
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
+                ),
+            },
+        ),
+        "serve": Group(
+            "Serve with speculation that is controlled.",
+            {
+                "explain": Command(
+                    "Say what the controller decided, and why.",
+                    "crossdock.deploy.serve.explain",
                 ),
             },
         ),

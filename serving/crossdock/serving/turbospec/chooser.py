@@ -129,9 +129,10 @@ class Chooser:
         """Seconds of the engine and the context, and of drafting by length."""
         costs = self._costs
         engine = factors[0] * (costs.step_s + costs.request_s * requests)
+        first = factors[3] * (costs.draft_s + costs.draft_first_request_s * requests)
         each = factors[3] * (costs.draft_token_s + costs.draft_request_s * requests)
-        drafting = self._lengths * each
-        drafting[1:] += factors[3] * costs.draft_s
+        drafting = first + (self._lengths - 1) * each
+        drafting[0] = 0.0
         return float(engine + factors[2] * costs.context_s * context), drafting
 
 

@@ -40,14 +40,18 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True):
     knots_s: tuple[float, ...]
     """What so many tokens add, not falling; beyond the last, the last slope goes on."""
     draft_s: float
-    """What a drafter adds that proposes at all."""
+    """What the first position adds that the drafter proposes. It may be nothing, since drafters
+    that keep a KV cache run once a step though they propose nothing."""
     draft_token_s: float
-    """What each position that it proposes adds."""
+    """What each further position adds."""
     draft_request_s: float
-    """What each position adds for each request."""
+    """What each further position adds for each request."""
+    draft_first_request_s: float = 0.0
+    """What the first position adds for each request."""
 
     def __post_init__(self) -> None:
-        names = ("step_s", "request_s", "context_s", "draft_s", "draft_token_s", "draft_request_s")
+        names = ["step_s", "request_s", "context_s", "draft_s", "draft_token_s"]
+        names += ["draft_request_s", "draft_first_request_s"]
         for name in names:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -74,8 +78,9 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds of each of ``PARTS``."""
         draft = 0.0
         if work.draft_length > 0:
+            first = self.draft_s + self.draft_first_request_s * work.requests
             each = self.draft_token_s + self.draft_request_s * work.requests
-            draft = self.draft_s + work.draft_length * each
+            draft = first + (work.draft_length - 1) * each
         return np.array(
             (
                 self.step_s + self.request_s * work.requests,
@@ -105,7 +110,7 @@ def rough(step_s: float) -> CostModel:
         context_s=step_s * 1e-6,
         knots=(0.0, 64.0),
         knots_s=(0.0, step_s / 6),
-        draft_s=0.0,
+        draft_s=step_s / 20,
         draft_token_s=step_s / 20,
         draft_request_s=0.0,
     )

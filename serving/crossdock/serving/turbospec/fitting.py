@@ -54,17 +54,18 @@ def fit(samples: Sequence[tuple[Work, float]]) -> CostModel:
     scale = np.maximum(columns.max(axis=0), 1e-12)  # features differ by orders of magnitude
     solved, _ = nnls(columns / scale / seconds[:, None], np.ones(len(seconds)))
     solved = solved / scale
-    step, request, context, draft, token, both = (float(x) for x in solved[:6])
-    line = np.concatenate(([0.0], np.cumsum(solved[6:] * np.diff(knots))))
+    step, request, context, first, each_first, more, each_more = (float(x) for x in solved[:7])
+    line = np.concatenate(([0.0], np.cumsum(solved[7:] * np.diff(knots))))
     return CostModel(
         step_s=max(step, 1e-9),
         request_s=request,
         context_s=context,
         knots=tuple(map(float, knots)),
         knots_s=tuple(map(float, line)),
-        draft_s=draft,
-        draft_token_s=token,
-        draft_request_s=both,
+        draft_s=first,
+        draft_token_s=more,
+        draft_request_s=each_more,
+        draft_first_request_s=each_first,
     )
 
 
@@ -101,5 +102,6 @@ def _columns(works: Sequence[Work], tokens: Floats, knots: Floats) -> Floats:
     lengths = np.array([w.draft_length for w in works], float)
     ramps = np.clip(tokens[:, None] - knots[None, :-1], 0, np.diff(knots)[None, :])
     constant = np.ones(len(works))
-    own = (constant, requests, context, lengths > 0, lengths, lengths * requests)
-    return np.column_stack((*own, ramps))
+    first, more = (lengths > 0).astype(float), np.maximum(lengths - 1, 0)
+    drafts = (first, first * requests, more, more * requests)
+    return np.column_stack((constant, requests, context, *drafts, ramps))
