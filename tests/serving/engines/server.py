@@ -24,12 +24,13 @@ _T = TypeVar("_T")
 ROOT = pathlib.Path(__file__).parents[3]
 _START_S = 300.0
 _ANSWER_S = 60.0
-_FLAGS = (
+FLAGS = (
     "--served-model-name tiny --host 127.0.0.1 --data-parallel-address 127.0.0.1 "
     "--data-parallel-size 2 --enable-expert-parallel --skip-tokenizer-init --enforce-eager "
     "--dtype float32 --max-model-len 128 --max-num-seqs 64 --max-num-batched-tokens 512 "
     "--no-enable-prefix-caching"
 )
+"""Of two ranks that split experts."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -94,7 +95,7 @@ class Server:
 def served(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Server]:
     """A server with two data-parallel ranks and experts split over them, through crossdock."""
     variables = {"CROSSDOCK_VLLM_EP": "1", "CROSSDOCK_DUMP_DIR": str(folder)}
-    with serving(model, folder, _FLAGS.split(), variables) as server:
+    with serving(model, folder, FLAGS.split(), variables) as server:
         yield server
 
 
