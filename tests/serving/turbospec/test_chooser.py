@@ -37,7 +37,7 @@ def best_by_trying(
         )
         for length in range(max(lengths, default=0), LONGEST + 1):
             work = Work(len(owners), len(owners) + sum(lengths) + prefill, context, length)
-            seconds = float(COSTS.parts(work) @ factors)
+            seconds = float(np.array(COSTS.parts(work)) @ factors)
             best[length] = max(best[length], tokens / seconds)
     return best
 
@@ -66,7 +66,7 @@ def test_no_plan_of_classes_is_better(
         drafts = int(verify @ np.array(counts))
         assert found.drafts[length] == drafts
         work = Work(work.requests, work.tokens + drafts, context, length)
-        assert found.seconds[length] == pytest.approx(float(COSTS.parts(work) @ scale))
+        assert found.seconds[length] == pytest.approx(float(np.array(COSTS.parts(work)) @ scale))
     if max(counts) == 1:
         assert found.goodput == pytest.approx([tried[k] for k in range(LONGEST + 1)])
 
