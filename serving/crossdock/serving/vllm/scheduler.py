@@ -96,12 +96,11 @@ class TurboSpecMixin(Scheduler):
         if self.turbospec is None:
             return
         if self._plan is not None:
+            requests, allowed, length = self.requests, self._allowed, self._plan.draft_length
             for name in draft_token_ids.req_ids:
-                request = self.requests.get(name)
-                if request is not None:
-                    allowed = self._allowed.get(name, self._plan.draft_length)
-                    if len(request.spec_token_ids) > allowed:
-                        request.spec_token_ids = request.spec_token_ids[:allowed]
+                request = requests.get(name)
+                if request is not None and request.spec_token_ids:
+                    request.spec_token_ids = request.spec_token_ids[: allowed.get(name, length)]
         self.turbospec.end()
 
     def shutdown(self) -> None:
