@@ -25,7 +25,7 @@ def test_entry_point_does_nothing_unless_asked(group: str) -> None:
         f"import sys, {module} as plugin; assert plugin.{function}() is None; "
         "loaded = {'vllm', 'sglang', 'torch'} & set(sys.modules); assert not loaded, loaded"
     )
-    asked = ("CROSSDOCK_VLLM_EP", "CROSSDOCK_SGLANG_EP")
+    asked = ("CROSSDOCK_VLLM_EP", "CROSSDOCK_SGLANG_EP", "CROSSDOCK_TURBOSPEC")
     clean = {name: value for name, value in os.environ.items() if name not in asked}
     subprocess.run([sys.executable, "-c", code], env=clean, timeout=60, check=True)
 

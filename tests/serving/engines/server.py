@@ -24,12 +24,13 @@ _T = TypeVar("_T")
 ROOT = pathlib.Path(__file__).parents[3]
 _START_S = 300.0
 _ANSWER_S = 60.0
-_FLAGS = (
+FLAGS = (
     "--served-model-name tiny --host 127.0.0.1 --data-parallel-address 127.0.0.1 "
     "--data-parallel-size 2 --enable-expert-parallel --skip-tokenizer-init --enforce-eager "
     "--dtype float32 --max-model-len 128 --max-num-seqs 64 --max-num-batched-tokens 512 "
     "--no-enable-prefix-caching"
 )
+"""Of two ranks that split experts."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -73,6 +74,12 @@ class Server:
             found: list[int] = json.load(answer)["choices"][0]["token_ids"]
         return found
 
+    def metrics(self) -> str:
+        """What Prometheus would be told."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
+
     def worker(self, rank: int) -> int:
         """Process of the worker of a rank."""
         found = re.search(rf"Worker_DP{rank}_EP{rank} pid=(\d+)", self.log.read_text())
@@ -87,6 +94,16 @@ class Server:
 @contextlib.contextmanager
 def served(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Server]:
     """A server with two data-parallel ranks and experts split over them, through crossdock."""
+    variables = {"CROSSDOCK_VLLM_EP": "1", "CROSSDOCK_DUMP_DIR": str(folder)}
+    with serving(model, folder, FLAGS.split(), variables) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(
+    model: pathlib.Path, folder: pathlib.Path, flags: list[str], variables: dict[str, str]
+) -> Iterator[Server]:
+    """A server with these flags and variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -94,8 +111,8 @@ def served(model: pathlib.Path, folder: pathlib.Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     with server.log.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--port", str(port), *_FLAGS.split()],
-            env=environment(CROSSDOCK_VLLM_EP="1", CROSSDOCK_DUMP_DIR=str(folder)),
+            [*command, "--port", str(port), *flags],
+            env=environment(**variables),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

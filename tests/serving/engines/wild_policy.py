@@ -58,6 +58,11 @@ def make(max_draft: int) -> Wild:
     return (Failing if os.environ.get("WILD_FAILS") else Wild)(max_draft)
 
 
+def of_this_process(max_draft: int) -> Wild:
+    """The same with dice of its own in each process, so that no two agree."""
+    return Wild(max_draft, os.getpid())
+
+
 def report(driver: Any) -> dict[str, Any] | None:
     """What the policy of a driver has seen; None without one."""
     policy = getattr(driver, "policy", None)

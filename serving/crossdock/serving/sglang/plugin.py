@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from crossdock.serving.sglang import speculation
 from crossdock.serving.sglang.contract import CONTRACT
 
 VARIABLE = "CROSSDOCK_SGLANG_EP"
@@ -21,7 +22,9 @@ def wanted() -> bool:
 
 
 def general() -> None:
-    """For ``sglang.srt.plugins``: hook into the place where SGLang chooses a dispatcher."""
+    """For ``sglang.srt.plugins``: hook into what chooses a dispatcher, and what chooses steps."""
+    if speculation.wanted():
+        speculation.install()
     if not wanted():
         return
     if _refusal() is not None:

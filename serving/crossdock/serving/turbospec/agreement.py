@@ -132,20 +132,21 @@ class Board:
         if outdated >= 0:
             self._store.delete_key(_key(outdated, self._rank))
 
-    def read(self, turn: int) -> list[bytes]:
-        """The ballots of all ranks.
+    def read(self, turn: int, deadline_s: float | None = None) -> list[bytes]:
+        """The ballots of all ranks; by default within the board's deadline.
 
         Raises:
             DeadlineExceeded: some are missing; it names the ranks.
         """
         keys = [_key(turn, rank) for rank in range(self._ranks)]
+        limit_s = self._deadline_s if deadline_s is None else deadline_s
         try:
-            self._store.wait(keys, datetime.timedelta(seconds=self._deadline_s))
+            self._store.wait(keys, datetime.timedelta(seconds=limit_s))
         except Exception as error:
             missing = tuple(rank for rank, key in enumerate(keys) if not self._store.check([key]))
             raise DeadlineExceeded(
                 missing,
-                f"rank {self._rank} has waited {self._deadline_s} s for the ballots of turn {turn} "
+                f"rank {self._rank} has waited {limit_s} s for the ballots of turn {turn} "
                 f"of ranks {', '.join(map(str, missing))}",
             ) from error
         return [self._store.get(key) for key in keys]

@@ -65,6 +65,8 @@ class Driver:
         warn: is given one line when the policy is given up.
         clock: what the steps are measured with.
         observers: are told of each step.
+        ahead: the engine drafts at the end of a step, so that a plan is for the step after the one
+            that is scheduled; else it drafts at the beginning.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class Driver:
         warn: Callable[[str], None],
         clock: Clock | None = None,
         observers: Iterable[Observer] = (),
+        ahead: bool = True,
     ) -> None:
         self.max_draft = max_draft
         self.observers = list(observers)
         self._warn = warn
+        self._ahead = ahead
         self.use(policy, clock)
 
     def use(self, policy: Policy, clock: Clock | None = None) -> None:
@@ -123,9 +127,10 @@ class Driver:
             key: names it when it has ended.
             work: what it does.
             prefill: tokens of prompts in it.
-            plan: what the step after it follows.
+            plan: what the step after it follows, or it itself where the engine drafts first.
         """
-        self._flights.append(_Flight(work, self._plan, prefill, key))
+        followed = self._plan if self._ahead else plan
+        self._flights.append(_Flight(work, followed, prefill, key))
         self._plan = plan
 
     def verified(self, key: object, verified: Verified, generated: int, busy: bool) -> None:

@@ -21,7 +21,8 @@ POLICY = "CROSSDOCK_TURBOSPEC_POLICY"
 LOG = "CROSSDOCK_TURBOSPEC_LOG"
 """File of the decision log."""
 _MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
-_MODELS = ("medusa", "eagle", "eagle3", "mtp", "draft_model")
+MODELS = ("medusa", "eagle", "eagle3", "mtp", "draft_model")
+"""Methods whose drafter is a model."""
 _log = logging.getLogger("vllm.crossdock")
 
 
@@ -46,8 +47,8 @@ def refusal(config: Any, max_draft: int) -> str | None:
     speculative = config.speculative_config
     if speculative is None or max_draft < 1:
         return "vLLM was started without --speculative-config, so there is nothing to control"
-    if speculative.method not in (*_MODEL_FREE, *_MODELS):
-        known = ", ".join((*_MODEL_FREE, *_MODELS))
+    if speculative.method not in (*_MODEL_FREE, *MODELS):
+        known = ", ".join((*_MODEL_FREE, *MODELS))
         return f"drafts by {speculative.method} are not known, only by {known}"
     if speculative.parallel_drafting:
         return "a drafter that proposes all tokens at once has no length to choose"

@@ -6,26 +6,35 @@ and how many of those drafts each request verifies in the next one.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
 from crossdock.serving.turbospec.driver import Driver
-from crossdock.serving.turbospec.step import Plan, Verified
+from crossdock.serving.turbospec.step import Plan, Verified, Work
 from crossdock.serving.vllm import seen
 from crossdock.serving.vllm.control import driver_of
+from crossdock.serving.vllm.lockstep import Lockstep, needed
 
 
 class TurboSpecMixin(Scheduler):
     """Goes before a scheduler of vLLM; without a driver it changes nothing."""
 
-    turbospec: Driver | None
+    turbospec: Driver | None = None
     """Holds the policy; ``turbospec.use`` changes it while the engine is idle."""
+    lockstep: Lockstep | None = None
+    """Where ranks must draft the same length."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.turbospec = driver_of(self.vllm_config, self.num_spec_tokens)
+        self.lockstep = (
+            Lockstep(self.num_spec_tokens)
+            if self.turbospec is not None and needed(self.vllm_config)
+            else None
+        )
         self._plan: Plan | None = None
         self._allowed: dict[str, int] = {}
 
@@ -42,18 +51,23 @@ class TurboSpecMixin(Scheduler):
             scheduler_output.num_spec_tokens_to_schedule = self._plan.draft_length
         super()._update_after_schedule(scheduler_output)
 
-    def _turbospec_plan(self, driver: Driver, scheduler_output: Any) -> None:
-        self._plan = None
+    def _turbospec_plan(self, driver: Driver, output: Any) -> None:
+        batch = plan = None
+        work, prefill = Work(0, output.total_num_scheduled_tokens, 0, 0), 0
         try:
-            batch, work, prefill = seen.scheduled(self, scheduler_output, driver.max_draft)
-            driver.forget(scheduler_output.finished_req_ids)
-            plan = self._plan = driver.plan(batch)
-            self._allowed = dict(zip(batch.requests, plan.verify, strict=True)) if plan else {}
-            draft_length = self.num_spec_tokens if plan is None else plan.draft_length
-            work = seen.with_draft(work, draft_length)
-            driver.scheduled(scheduler_output, work, prefill, plan)
+            batch, work, prefill = seen.scheduled(self, output, driver.max_draft)
+            driver.forget(output.finished_req_ids)
+            plan = driver.plan(batch)
         except Exception as error:  # noqa: BLE001 - the engine's step goes on
             driver.give_up(error)
+        if self.lockstep is not None and output.total_num_scheduled_tokens > 0:
+            plan = self.lockstep.plan(driver, batch, plan)
+        self._plan = plan
+        self._allowed = {}
+        if plan is not None and batch is not None:
+            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
+        length = self.num_spec_tokens if plan is None else plan.draft_length
+        driver.scheduled(output, dataclasses.replace(work, draft_length=length), prefill, plan)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """vLLM's own, and the driver is told what became of the drafts."""
@@ -82,12 +96,11 @@ class TurboSpecMixin(Scheduler):
         if self.turbospec is None:
             return
         if self._plan is not None:
+            requests, allowed, length = self.requests, self._allowed, self._plan.draft_length
             for name in draft_token_ids.req_ids:
-                request = self.requests.get(name)
-                if request is not None:
-                    allowed = self._allowed.get(name, self._plan.draft_length)
-                    if len(request.spec_token_ids) > allowed:
-                        request.spec_token_ids = request.spec_token_ids[:allowed]
+                request = requests.get(name)
+                if request is not None and request.spec_token_ids:
+                    request.spec_token_ids = request.spec_token_ids[: allowed.get(name, length)]
         self.turbospec.end()
 
     def shutdown(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from crossdock.serving.turbospec.step import Batch, Verified, Work
@@ -18,12 +17,13 @@ def scheduled(scheduler: Any, output: Any, max_draft: int) -> tuple[Batch, Work,
     names: list[str] = []
     limits: list[int] = []
     ahead = before = decoding = decoded = left = 0
-    drafts = output.scheduled_spec_decode_tokens
+    drafts, requests = output.scheduled_spec_decode_tokens, scheduler.requests
+    # Hundreds of requests in each step: no calls in here that can be spared.
     for name, tokens in output.num_scheduled_tokens.items():
-        request = scheduler.requests[name]
+        request = requests[name]
         computed = request.num_computed_tokens + tokens
         before += computed
-        if tokens == 1 + len(drafts.get(name, ())):
+        if tokens == 1 or tokens == 1 + len(drafts.get(name, ())):
             decoding += 1
             decoded += tokens
         missing = request.num_tokens + request.num_output_placeholders - computed
@@ -33,7 +33,7 @@ def scheduled(scheduler: Any, output: Any, max_draft: int) -> tuple[Batch, Work,
         # This step gives a token at least, and the next one gives one beyond its drafts.
         useful = request.max_tokens - request.num_output_tokens - 2
         names.append(name)
-        limits.append(min(max(useful, 0), max_draft))
+        limits.append(max_draft if useful > max_draft else useful if useful > 0 else 0)
         ahead += computed
     total = output.total_num_scheduled_tokens
     room = scheduler.max_num_scheduled_tokens - len(names)
@@ -41,11 +41,6 @@ def scheduled(scheduler: Any, output: Any, max_draft: int) -> tuple[Batch, Work,
         left = room
     batch = Batch(names, ahead, max(0, min(left, room)), limits)
     return batch, Work(decoding, total, before, 0), total - decoded
-
-
-def with_draft(work: Work, draft_length: int) -> Work:
-    """The work of a step whose drafter goes this far."""
-    return dataclasses.replace(work, draft_length=draft_length)
 
 
 def verified(scheduler: Any, output: Any, results: Any) -> Verified:
@@ -58,17 +53,21 @@ def verified(scheduler: Any, output: Any, results: Any) -> Verified:
     joined = {request.req_id for request in output.scheduled_new_reqs}
     joined |= output.scheduled_cached_reqs.resumed_req_ids
     invalid = output.num_invalid_spec_tokens or {}
+    requests, places = scheduler.requests, results.req_id_to_index
     names, counts, accepted = [], [], []
     for name, tokens in drafts.items():
-        request = scheduler.requests.get(name)
-        if name in joined or request is None or request.is_finished():
+        if name in joined:
             continue
-        if request.num_stale_output_tokens > 0:  # it was preempted while the step ran
+        request = requests.get(name)
+        # Finished, or preempted while the step ran.
+        if request is None or request.num_stale_output_tokens > 0 or request.is_finished():
             continue
-        given = len(sampled[results.req_id_to_index[name]])
-        count = len(tokens) - invalid.get(name, 0)
-        if given > 0 and count > 0:
+        right = len(sampled[places[name]]) - 1
+        count = len(tokens)
+        if invalid:
+            count -= invalid.get(name, 0)
+        if right >= 0 and count > 0:
             names.append(name)
             counts.append(count)
-            accepted.append(min(given - 1, count))
+            accepted.append(right if right < count else count)
     return Verified(names, counts, accepted)

@@ -6,7 +6,7 @@ import functools
 import os
 from typing import Any
 
-from crossdock.serving.vllm import metrics
+from crossdock.serving.vllm import lockstep, metrics
 from crossdock.serving.vllm.control import warn
 from crossdock.serving.vllm.turbospec_contract import CONTRACT
 
@@ -34,6 +34,7 @@ def scheduler_class(asynchronous: bool) -> Any:
         from vllm.v1.core.sched.scheduler import Scheduler
 
         return AsyncScheduler if asynchronous else Scheduler
+    lockstep.install()
     from crossdock.serving.vllm.scheduler import TurboSpecAsyncScheduler, TurboSpecScheduler
 
     return TurboSpecAsyncScheduler if asynchronous else TurboSpecScheduler
