@@ -31,11 +31,17 @@ def config(
     **more: int,
 ) -> Any:
     speculative = SimpleNamespace(
-        method=method, parallel_drafting=parallel, use_multi_module_mtp=lambda: modules
+        method=method,
+        model=None,
+        parallel_drafting=parallel,
+        use_multi_module_mtp=lambda: modules,
     )
-    ranks = {"pipeline_parallel_size": 1, "data_parallel_size": 1, "data_parallel_index": 0, **more}
+    one = dict.fromkeys(("pipeline", "tensor", "data"), 1)
+    ranks = {f"{kind}_parallel_size": size for kind, size in one.items()}
     return SimpleNamespace(
-        speculative_config=speculative if method else None, parallel_config=SimpleNamespace(**ranks)
+        model_config=SimpleNamespace(model="m", dtype="torch.float32", quantization=None),
+        speculative_config=speculative if method else None,
+        parallel_config=SimpleNamespace(**{**ranks, "data_parallel_index": 0, **more}),
     )
 
 

@@ -15,6 +15,7 @@ from crossdock.serving.turbospec.log import DecisionLog
 from crossdock.serving.turbospec.step import Policy
 from crossdock.serving.turbospec.totals import Totals
 from crossdock.serving.vllm import metrics
+from crossdock.serving.vllm.profiled import costs_of
 
 POLICY = "CROSSDOCK_TURBOSPEC_POLICY"
 """``module:function`` of one's own policy; it is given the most tokens that can be drafted."""
@@ -31,7 +32,7 @@ def driver_of(config: Any, max_draft: int) -> Driver | None:
     try:
         reason = refusal(config, max_draft)
         if reason is None:
-            driver = Driver(policy_of(max_draft), max_draft, warn)
+            driver = Driver(policy_of(config, max_draft), max_draft, warn)
             driver.observers.extend(
                 observers_of(driver, config.parallel_config.data_parallel_index)
             )
@@ -59,14 +60,14 @@ def refusal(config: Any, max_draft: int) -> str | None:
     return None
 
 
-def policy_of(max_draft: int) -> Policy:
-    """The policy that the user names, else the controller."""
+def policy_of(config: Any, max_draft: int) -> Policy:
+    """The policy that the user names, else the controller with what is known of the engine."""
     name = os.environ.get(POLICY)
     if name:
         module, _, function = name.partition(":")
         made: Policy = getattr(importlib.import_module(module), function)(max_draft)
         return made
-    return Controller(max_draft)
+    return Controller(max_draft, costs_of(config, warn))
 
 
 def observers_of(driver: Driver, rank: int) -> Iterator[Observer]:
