@@ -21,8 +21,8 @@ from crossdock.serving.turbospec.cost import CostModel
 from crossdock.serving.turbospec.profile import Cell
 from crossdock.serving.turbospec.profiling import Grid, walk
 
-_CALIBRATION = Grid([1, 2, 4, 8, 16, 32], [24, 240], [0, 1, 2, 4, 6, 8], repeats=5)
-_CALIBRATION_S = 60.0
+_CALIBRATION = Grid([1, 2, 4, 8, 16, 32], [24, 240], [0, 1, 2, 4, 6, 8], repeats=15)
+_CALIBRATION_S = 90.0
 
 
 class Tour:
