@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.serving.engines import server, tiny_dense
-from tests.serving.engines.turbospec_job import REQUESTS, Job
+from tests.serving.engines.turbospec_job import REQUESTS, Job, script
 
 pytestmark = pytest.mark.timeout(400)
 _REPEATING = "tests.serving.engines.repeating_drafter.Repeating"
@@ -104,13 +104,12 @@ def test_answers_are_those_of_no_speculation(
     assert seen["kept"] <= 2, "a request that has ended is forgotten in the next step"
 
 
-def test_nothing_but_drafts_counts_as_rejected(models: pathlib.Path) -> None:
+def test_nothing_but_drafts_counts_as_rejected(models: pathlib.Path, plain: dict[str, Any]) -> None:
     """A draft model that is the target is always right, if fillers are left out."""
-    plain, _ = run(models, "no-grammars", None, {}, grammars=False)
-    assert plain["scheduler"] == "Scheduler"
     twin = {"method": "draft_model", "model": str(models / "target"), "num_speculative_tokens": 5}
     report, _ = run(models, "twin", twin, _ON, grammars=False)
-    expect_equal(report, plain)
+    free = [str(number) for number, one in enumerate(script(True)) if one.regex is None]
+    assert [name for name in free if report["answers"][name] != plain["answers"][name]] == []
     assert report["preemptions"] > 0
     assert report["policy"]["drafts"] > 500
     assert report["policy"]["rejections"] == 0
