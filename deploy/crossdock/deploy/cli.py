@@ -64,6 +64,15 @@ COMMANDS = Group(
                 ),
             },
         ),
+        "serve": Group(
+            "Serve with speculation that is controlled.",
+            {
+                "explain": Command(
+                    "Say what the controller decided, and why.",
+                    "crossdock.deploy.serve.explain",
+                ),
+            },
+        ),
         "doctor": Command(
             "Check this host: what was observed, what is expected, how to fix it.",
             "crossdock.deploy.doctor",

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 
+from crossdock.serving.vllm import turbospec
 from crossdock.serving.vllm.contract import CONTRACT
 
 VARIABLE = "CROSSDOCK_VLLM_EP"
@@ -29,6 +30,8 @@ def platform() -> str | None:
 
 def general() -> None:
     """For ``vllm.general_plugins``: what can only be seen when the platform has been chosen."""
+    if turbospec.wanted():
+        turbospec.install()
     if not wanted():
         return
     from vllm.platforms import current_platform

@@ -1,0 +1,1 @@
+"""The commands `crossdock serve ...`, one module each."""

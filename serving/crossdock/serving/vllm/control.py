@@ -1,0 +1,90 @@
+"""Whether an engine's speculation is controlled, and by what policy. Imports nothing of vLLM."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crossdock.serving.turbospec.controller import Controller
+from crossdock.serving.turbospec.driver import Driver, Observer
+from crossdock.serving.turbospec.log import DecisionLog
+from crossdock.serving.turbospec.step import Policy
+from crossdock.serving.turbospec.totals import Totals
+from crossdock.serving.vllm import metrics
+
+POLICY = "CROSSDOCK_TURBOSPEC_POLICY"
+"""``module:function`` of one's own policy; it is given the most tokens that can be drafted."""
+LOG = "CROSSDOCK_TURBOSPEC_LOG"
+"""File of the decision log."""
+_MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
+_MODELS = ("medusa", "eagle", "eagle3", "mtp", "draft_model")
+_log = logging.getLogger("vllm.crossdock")
+
+
+def driver_of(config: Any, max_draft: int) -> Driver | None:
+    """The driver of an engine's policy; None, with one warning, where it cannot be controlled."""
+    try:
+        reason = refusal(config, max_draft)
+        if reason is None:
+            driver = Driver(policy_of(max_draft), max_draft, warn)
+            driver.observers.extend(
+                observers_of(driver, config.parallel_config.data_parallel_index)
+            )
+            return driver
+    except Exception as error:  # noqa: BLE001 - whatever it is, the engine starts
+        reason = f"{type(error).__name__}: {error}"
+    warn(f"{reason}; vLLM speculates as it would without crossdock")
+    return None
+
+
+def refusal(config: Any, max_draft: int) -> str | None:
+    """Why the speculation of an engine is not controlled; None: it is."""
+    speculative = config.speculative_config
+    if speculative is None or max_draft < 1:
+        return "vLLM was started without --speculative-config, so there is nothing to control"
+    if speculative.method not in (*_MODEL_FREE, *_MODELS):
+        known = ", ".join((*_MODEL_FREE, *_MODELS))
+        return f"drafts by {speculative.method} are not known, only by {known}"
+    if speculative.parallel_drafting:
+        return "a drafter that proposes all tokens at once has no length to choose"
+    if speculative.use_multi_module_mtp():
+        return "each module of an MTP has a cache, which a shorter draft would leave behind"
+    if config.parallel_config.pipeline_parallel_size > 1:
+        return "pipeline parallelism has several batches under way, whose plans would mix"
+    return None
+
+
+def policy_of(max_draft: int) -> Policy:
+    """The policy that the user names, else the controller."""
+    name = os.environ.get(POLICY)
+    if name:
+        module, _, function = name.partition(":")
+        made: Policy = getattr(importlib.import_module(module), function)(max_draft)
+        return made
+    return Controller(max_draft)
+
+
+def observers_of(driver: Driver, rank: int) -> Iterator[Observer]:
+    """Who is told of each step: the log, if there is one, and the metrics, if anybody sees them."""
+    path = os.environ.get(LOG)
+    if path:
+        try:
+            yield DecisionLog(Path(path), driver.max_draft, rank)
+        except OSError as error:
+            warn(f"decisions are not logged: {error}")
+    export = metrics.exporter(rank)
+    if export is not None:
+        yield Totals(driver.max_draft, lambda: _state(driver.policy), export)
+
+
+def _state(policy: Policy | None) -> tuple[bool, float]:
+    return policy is not None, float(getattr(policy, "regret", 0.0))
+
+
+def warn(text: str) -> None:
+    """One line in vLLM's log."""
+    _log.warning("crossdock: %s", text)
