@@ -8,13 +8,13 @@ from crossdock.serving.turbospec.cost import Floats
 
 
 def outcome(accepted: bool) -> tuple[Floats, Floats]:
-    return np.array([float(accepted)]), np.array([float(not accepted)])
+    return np.array([[float(accepted)]]), np.array([[float(not accepted)]])
 
 
 def drafts_until_seen(chance: float, estimate: float, seed: int, most: int) -> int:
     change, dice = Change(1), np.random.default_rng(seed)
     for count in range(1, most + 1):
-        found = change.observe(*outcome(dice.random() < chance), np.array([estimate]))
+        found = change.observe(*outcome(dice.random() < chance), np.array([[estimate]]))
         if found is not None:
             return count
     return most
@@ -35,21 +35,21 @@ def test_where_nothing_changes_little_is_seen(chance: float) -> None:
 def test_what_was_counted_since_is_of_the_new_law() -> None:
     change, dice = Change(1), np.random.default_rng(1)
     for _ in range(500):
-        change.observe(*outcome(dice.random() < 0.2), np.array([0.2]))
+        change.observe(*outcome(dice.random() < 0.2), np.array([[0.2]]))
     found = None
     while found is None:
-        found = change.observe(*outcome(True), np.array([0.2]))
+        found = change.observe(*outcome(True), np.array([[0.2]]))
     assert found[0].sum() > 2 * found[1].sum()
 
 
 def test_some_accepted_drafts_raise_suspicion_first() -> None:
     change = Change(1)
     assert not change.suspected
-    change.observe(*outcome(True), np.array([0.1]))
+    change.observe(*outcome(True), np.array([[0.1]]))
     assert change.suspected
 
 
 def test_after_an_alarm_it_begins_anew() -> None:
     change = Change(1)
-    assert change.observe(np.array([50.0]), np.array([0.0]), np.array([0.1])) is not None
+    assert change.observe(np.array([[50.0]]), np.array([[0.0]]), np.array([[0.1]])) is not None
     assert not change.suspected

@@ -55,6 +55,7 @@ class Acceptance:
         """Weight of accepted outcomes by position; old ones fade."""
         self.rejected: Floats = np.zeros(max_draft)
         self.change = Change(max_draft)
+        self._expected: Floats = np.zeros((CLASSES, max_draft))
         self._chance = _PRIOR_CHANCE
         self._request_weight = _MOST_WEIGHT / 4
         self._calls = 0
@@ -72,13 +73,11 @@ class Acceptance:
         drafts = np.array(verified.drafts)
         accepted = np.array(verified.accepted)
         missed = accepted < drafts
-        positions = len(self.accepted)
-        # A draft longer than foreseen adds to no position, but to its request.
-        ends = np.bincount(np.minimum(accepted, positions), minlength=positions + 1)
-        good = ends[::-1].cumsum()[::-1][1:]
-        bad = np.bincount(accepted[missed], minlength=positions)[:positions]
+        slots = self.slots.of(verified.requests)
+        good, bad = self._table(slots, accepted, missed)
         judged = float(good.sum() + bad.sum())
-        changed = self.change.observe(good, bad, self.by_position())
+        changed = self.change.observe(good, bad, self._expected)
+        good, bad = good.sum(axis=0), bad.sum(axis=0)
         if changed is not None:
             self._change(changed - (good, bad))
         keep = max(0.0, 1.0 - judged / self._memory)
@@ -86,7 +85,27 @@ class Acceptance:
         self.rejected = self.rejected * keep + bad
         a, r = self.accepted.sum(), self.rejected.sum()
         self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
-        self.slots.add(verified.requests, accepted, missed, self._request_memory)
+        self.slots.add(slots, accepted, missed, self._request_memory)
+
+    def _table(
+        self, slots: np.ndarray, accepted: np.ndarray, missed: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Accepted and rejected drafts, (class, position), and what was expected of them.
+
+        A draft longer than foreseen adds to no position, but to its request.
+        """
+        positions = len(self.accepted)
+        chances = self.of_requests(slots)
+        classes = classes_of(chances)
+        ends = classes * (positions + 1) + np.minimum(accepted, positions)
+        size = CLASSES * (positions + 1)
+        reached = np.bincount(ends, minlength=size).reshape(CLASSES, -1)
+        good = reached[:, ::-1].cumsum(axis=1)[:, -2::-1]
+        bad = np.bincount(ends[missed], minlength=size).reshape(CLASSES, -1)[:, :-1]
+        sums = np.bincount(classes, weights=chances, minlength=CLASSES)
+        of_classes = (sums + _EDGE) / (reached.sum(axis=1) + 2 * _EDGE)
+        self._expected = conditional(of_classes, self.by_position(), self._chance)
+        return good, bad
 
     def _change(self, since: Floats) -> None:
         """Go on from what was seen since the change."""
@@ -136,14 +155,20 @@ class Acceptance:
         return min(max(coin / between - 1, _LEAST_WEIGHT), _MOST_WEIGHT)
 
 
-def survival(chances: Floats, positions: Floats, mean: float) -> Floats:
-    """Chance that all drafts up to a position are accepted, (request or class, position).
+def conditional(chances: Floats, positions: Floats, mean: float) -> Floats:
+    """Chance that a draft is accepted once all before it are, (request or class, position).
 
     The odds of a position are scaled by those of the request, so that a chance stays one.
     """
     own = chances / (1 - chances) * ((1 - mean) / mean)
     odds = own[:, None] * (positions / (1 - positions))
-    return np.cumprod(odds / (1 + odds), axis=1, dtype=np.float64)
+    scaled: Floats = odds / (1 + odds)
+    return scaled
+
+
+def survival(chances: Floats, positions: Floats, mean: float) -> Floats:
+    """Chance that all drafts up to a position are accepted, (request or class, position)."""
+    return np.cumprod(conditional(chances, positions, mean), axis=1, dtype=np.float64)
 
 
 def classes_of(chances: Floats) -> np.ndarray:

@@ -8,6 +8,8 @@ inspection schemes", Biometrika 41, 1954.)
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from crossdock.serving.turbospec.cost import Floats
@@ -34,26 +36,29 @@ class Change:
         """Whether more drafts seem to be accepted than was thought, though it is not sure yet."""
         return self._sums[0] > _SUSPICION
 
-    def observe(self, good: np.ndarray, bad: np.ndarray, chances: Floats) -> Floats | None:
-        """Outcomes of one step.
+    def observe(self, good: np.ndarray, bad: np.ndarray, expected: Floats) -> Floats | None:
+        """Outcomes of one step, of classes of requests that differ.
 
         Args:
-            good: accepted, by position.
-            bad: rejected, by position.
-            chances: the estimate, by position.
+            good: accepted, (class, position).
+            bad: rejected, (class, position).
+            expected: chance of acceptance, (class, position).
 
         Returns:
             What was counted since the change, (accepted or rejected, position); None without one.
         """
+        outcomes = None
         for way, odds in enumerate((_ODDS, 1 / _ODDS)):
             # p1 / p0 = odds * q and (1 - p1) / (1 - p0) = q
-            q = -np.log1p(chances * (odds - 1))
-            self._sums[way] += float(good @ (q + np.log(odds)) + bad @ q)
+            q = -np.log1p(expected * (odds - 1))
+            self._sums[way] += float((good * (q + math.log(odds)) + bad * q).sum())
             if self._sums[way] <= 0:
                 self._sums[way] = 0.0
                 self._since[way] = 0.0
             else:
-                self._since[way] += (good, bad)
+                if outcomes is None:
+                    outcomes = np.stack((good.sum(axis=0), bad.sum(axis=0)))
+                self._since[way] += outcomes
         if max(self._sums) < _ALARM:
             return None
         found: Floats = self._since[int(np.argmax(self._sums))].copy()

@@ -39,10 +39,9 @@ class Slots:
         return slots
 
     def add(
-        self, requests: Sequence[str], accepted: np.ndarray, missed: np.ndarray, memory: float
+        self, slots: np.ndarray, accepted: np.ndarray, missed: np.ndarray, memory: float
     ) -> None:
         """Outcomes of one step: drafts accepted, and whether one was rejected after them."""
-        slots = self.of(requests)
         keep = np.maximum(0.0, 1.0 - (accepted + missed) / memory)
         self.good[slots] = self.good[slots] * keep + accepted
         self.bad[slots] = self.bad[slots] * keep + missed
