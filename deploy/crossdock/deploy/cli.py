@@ -55,6 +55,10 @@ COMMANDS = Group(
                 "ring": Command("Commands per second and latency.", "crossdock.bench.ring"),
                 "transport": Command("Writes of each size.", "crossdock.bench.transport"),
                 "ep": Command("Dispatch and combine.", "crossdock.bench.ep"),
+                "turbospec-overhead": Command(
+                    "What the control of speculation costs an engine.",
+                    "crossdock.bench.turbospec_overhead",
+                ),
                 "turbospec-sim": Command(
                     "Controllers of speculation, in simulated serving.",
                     "crossdock.bench.turbospec_sim",

@@ -37,8 +37,12 @@ def best_by_trying(
         )
         for length in range(max(lengths, default=0), LONGEST + 1):
             work = Work(len(owners), len(owners) + sum(lengths) + prefill, context, length)
+<<<<<<< HEAD
             prompts = COSTS.parts(Work(0, prefill, 0, 0)) - COSTS.parts(Work(0, 0, 0, 0))
             seconds = float((COSTS.parts(work) - prompts) @ factors)
+=======
+            seconds = float(np.array(COSTS.parts(work)) @ factors)
+>>>>>>> main
             best[length] = max(best[length], tokens / seconds)
     return best
 
@@ -67,7 +71,7 @@ def test_no_plan_of_classes_is_better(
         drafts = int(verify @ np.array(counts))
         assert found.drafts[length] == drafts
         work = Work(work.requests, work.tokens + drafts, context, length)
-        assert found.seconds[length] == pytest.approx(float(COSTS.parts(work) @ scale))
+        assert found.seconds[length] == pytest.approx(float(np.array(COSTS.parts(work)) @ scale))
     if max(counts) == 1:
         assert found.goodput == pytest.approx([tried[k] for k in range(LONGEST + 1)])
 

@@ -25,7 +25,7 @@ def off(correction: Correction, factors: Floats, works: list[Work]) -> float:
     """The mean relative error of predictions."""
     wrong = []
     for work in works:
-        parts = COSTS.parts(work)
+        parts = np.array(COSTS.parts(work))
         wrong.append(abs(float(parts @ correction.factors) / float(parts @ factors) - 1))
     return float(np.mean(wrong))
 
@@ -36,7 +36,7 @@ def test_parts_that_are_off_by_a_third_are_found(factors: tuple[float, ...]) -> 
     correction = Correction(COSTS, PROFILED)
     before = off(correction, true, steps(50, 9))
     for work in steps(300):
-        correction.observe(work, float(COSTS.parts(work) @ true))
+        correction.observe(work, float(np.array(COSTS.parts(work)) @ true))
     assert before > 0.1
     assert off(correction, true, steps(50, 9)) < 0.03
 
@@ -55,7 +55,8 @@ def test_a_rough_guess_becomes_a_model() -> None:
     for work in steps(400):
         correction.observe(work, COSTS.seconds(work))
     wrong = [
-        abs(float(model.parts(w) @ correction.factors) / COSTS.seconds(w) - 1) for w in steps(50, 9)
+        abs(float(np.array(model.parts(work)) @ correction.factors) / COSTS.seconds(work) - 1)
+        for work in steps(50, 9)
     ]
     assert float(np.mean(wrong)) < 0.15
 

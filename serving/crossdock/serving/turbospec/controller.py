@@ -7,7 +7,7 @@ and a change of length that must pay or last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Controller:
         goodput = self.choices.goodput
         return float(1 - goodput[self._switch.length] / goodput.max())
 
-    def _use(self, costs: CostModel, spread: Floats) -> None:
+    def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
         bound = self.settings.time_per_token_s
         self._chooser = Chooser(self.max_draft, CLASSES, costs, bound)
         self._correction = Correction(costs, spread)

@@ -9,6 +9,11 @@ import numpy as np
 from crossdock.serving.turbospec.cost import Floats
 
 _FIRST_SLOTS = 64
+_KEPT = 2
+"""Batches whose slots are kept: the one that is planned and the one whose results are there stay
+the same for many steps."""
+
+_Batch = tuple[list[str], np.ndarray]
 
 
 class Slots:
@@ -21,21 +26,21 @@ class Slots:
         """Rejected ones."""
         self._of: dict[str, int] = {}
         self._free = list(range(_FIRST_SLOTS))
-        self._last: tuple[list[str], np.ndarray] = ([], np.zeros(0, np.intp))
+        self._last: list[_Batch] = []
 
     def __len__(self) -> int:
         return len(self._of)
 
     def of(self, requests: Sequence[str]) -> np.ndarray:
         """The slots of requests; a new one gets a free one."""
-        last, slots = self._last
-        if last == requests:  # batches stay the same for many steps
-            return slots
+        for last, slots in self._last:
+            if last == requests:
+                return slots
         for request in requests:
             if request not in self._of:
                 self._of[request] = self._take()
         slots = np.fromiter(map(self._of.__getitem__, requests), np.intp, len(requests))
-        self._last = (list(requests), slots)
+        self._last = [(list(requests), slots), *self._last[: _KEPT - 1]]
         return slots
 
     def add(
@@ -57,7 +62,7 @@ class Slots:
             slot = self._of.pop(request, None)
             if slot is not None:
                 self._free.append(slot)
-                self._last = ([], np.zeros(0, np.intp))
+                self._last = []
 
     def _take(self) -> int:
         if not self._free:
