@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.serving.simulator.cases import COST, SHORT, Acceptance, scenario
+from tests.serving.simulator.cases import COST, SHORT, scenario
 
 from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.simulator.acceptance import Acceptance
 from crossdock.serving.simulator.arrivals import Closed, Replay
 from crossdock.serving.simulator.phases import Phase, Scenario
 from crossdock.serving.simulator.traces import AZURE, BURSTGPT, Row, TraceError, parse, read

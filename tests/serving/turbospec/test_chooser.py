@@ -37,12 +37,8 @@ def best_by_trying(
         )
         for length in range(max(lengths, default=0), LONGEST + 1):
             work = Work(len(owners), len(owners) + sum(lengths) + prefill, context, length)
-<<<<<<< HEAD
-            prompts = COSTS.parts(Work(0, prefill, 0, 0)) - COSTS.parts(Work(0, 0, 0, 0))
-            seconds = float((COSTS.parts(work) - prompts) @ factors)
-=======
-            seconds = float(np.array(COSTS.parts(work)) @ factors)
->>>>>>> main
+            prompts = COSTS.parts(Work(0, prefill, 0, 0))[1] - COSTS.parts(Work(0, 0, 0, 0))[1]
+            seconds = float(np.array(COSTS.parts(work)) @ factors - prompts * factors[1])
             best[length] = max(best[length], tokens / seconds)
     return best
 

@@ -1,5 +1,7 @@
 """Speculation that was switched off is tried again, less and less often while that fails."""
 
+import itertools
+
 from crossdock.serving.turbospec.acceptance import Acceptance
 from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.step import Verified
@@ -13,9 +15,9 @@ def tries(recall: Recall, seconds: float, step_s: float = 0.01) -> list[float]:
 
 def test_patience_doubles() -> None:
     times = tries(Recall(), 40.0)
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert 0.4 < times[0] < 0.6
-    assert all(1.8 < b / a < 2.2 for a, b in zip(gaps, gaps[1:], strict=False))
+    assert all(1.8 < b / a < 2.2 for a, b in itertools.pairwise(gaps))
     assert len(times) < 8
 
 
