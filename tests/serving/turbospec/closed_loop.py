@@ -14,7 +14,7 @@ COSTS = CostModel(
     context_s=0.0,
     knots=(0.0, 100.0),
     knots_s=(0.0, 0.067),
-    draft_s=0.0,
+    draft_s=0.0005,
     draft_token_s=0.0005,
     draft_request_s=0.0,
 )

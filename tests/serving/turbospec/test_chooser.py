@@ -28,7 +28,7 @@ FACTORS = np.ones(4)
 def best_by_trying(
     counts: list[int], survival: np.ndarray, context: int, prefill: int, factors: np.ndarray
 ) -> dict[int, float]:
-    """The most goodput of each length over all lengths of all requests."""
+    """The most goodput of each length over all lengths of all requests, but for prompts."""
     owners = [c for c, n in enumerate(counts) for _ in range(n)]
     best = dict.fromkeys(range(LONGEST + 1), 0.0)
     for lengths in itertools.product(range(LONGEST + 1), repeat=len(owners)):
@@ -37,7 +37,8 @@ def best_by_trying(
         )
         for length in range(max(lengths, default=0), LONGEST + 1):
             work = Work(len(owners), len(owners) + sum(lengths) + prefill, context, length)
-            seconds = float(np.array(COSTS.parts(work)) @ factors)
+            prompts = COSTS.parts(Work(0, prefill, 0, 0))[1] - COSTS.parts(Work(0, 0, 0, 0))[1]
+            seconds = float(np.array(COSTS.parts(work)) @ factors - prompts * factors[1])
             best[length] = max(best[length], tokens / seconds)
     return best
 

@@ -22,6 +22,7 @@ COSTS = CostModel(
     draft_s=0.002,
     draft_token_s=0.0005,
     draft_request_s=1e-5,
+    draft_first_request_s=2e-5,
 )
 
 works = st.builds(
@@ -35,7 +36,7 @@ works = st.builds(
 
 def test_a_step_is_the_sum_of_its_parts() -> None:
     work = Work(requests=10, tokens=96, context=1000, draft_length=3)
-    parts = [0.01 + 10e-4, 0.005, 1e-4, 0.002 + 2 * (0.0005 + 10e-5)]
+    parts = [0.01 + 10e-4, 0.005, 1e-4, 0.002 + 10 * 2e-5 + 2 * (0.0005 + 10e-5)]
     assert COSTS.parts(work) == pytest.approx(parts)
     assert COSTS.seconds(work) == pytest.approx(sum(parts))
 

@@ -80,7 +80,7 @@ class Acceptance:
             chance[cold] = self.bursts.cold
             silent = cold if self.bursts.silent else None
         number = rng.random(tokens)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):  # a chance of next to nothing divides to infinity
             ease = np.where(chance > 0, number / np.clip(chance, 0.0, 1.0), np.inf)
         return ease, silent
 

@@ -96,6 +96,8 @@ class Simulation:
     def _leave(self) -> None:
         """To the next phase."""
         closed = isinstance(self.scenario.phases[self.phase].arrivals, Closed)
+        if not closed:
+            self._arrive()  # what came while the last step of the phase ran
         if closed or not self.scenario.carry:
             scheduler = self.scheduler
             gone = [

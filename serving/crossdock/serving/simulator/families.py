@@ -25,6 +25,9 @@ from crossdock.serving.turbospec.step import Work
 _SCENARIO = 7_001
 _LOOK_UP = 0.2
 """Share of scenarios that draft by looking up; they cost little, and tell policies apart little."""
+_RAMP = 0.15
+"""Share of a phase that the prompts of its first clients may take at most. A phase that ends when
+they are computed would reward who had them computed last."""
 _BUSY = 64
 """Requests of a batch whose goodput without speculation is called a load of 1."""
 
@@ -86,15 +89,12 @@ def scenario(number: int, seed: int = 0) -> Scenario:
     closed = rng.random() < 0.5
     lengths = Lengths(float(rng.choice((64, 256, 768))), float(rng.choice((96, 192, 384))))
     requests = int(rng.choice((64, 128, 256)))
-    phases = [
-        Phase(
-            float(rng.uniform(*family.phase_s)),
-            closed_loop(rng, requests) if closed else open_loop(rng, cost, lengths),
-            acceptance(rng, drafter == look_up),
-            lengths,
-        )
-        for _ in range(int(rng.integers(3, 5)))
-    ]
+    phases = []
+    for _ in range(int(rng.integers(3, 5))):
+        seconds = float(rng.uniform(*family.phase_s))
+        most = min(1.2 * requests, _RAMP * seconds / (lengths.prompt * cost.compute))
+        arrivals = closed_loop(rng, most) if closed else open_loop(rng, cost, lengths)
+        phases.append(Phase(seconds, arrivals, acceptance(rng, drafter == look_up), lengths))
     blocks = family.blocks
     if rng.random() < 0.15:  # a cache that holds few requests: they are preempted
         blocks = min(blocks, int(rng.integers(16, 48) * (lengths.prompt + lengths.output) / 16))
@@ -110,9 +110,9 @@ def scenario(number: int, seed: int = 0) -> Scenario:
     )
 
 
-def closed_loop(rng: np.random.Generator, requests: int) -> Closed:
-    """From one client to a few more than can run, evenly over orders of magnitude."""
-    return Closed(int(np.exp(rng.uniform(0, np.log(1.2 * requests)))))
+def closed_loop(rng: np.random.Generator, most: float) -> Closed:
+    """From one client to so many, evenly over orders of magnitude."""
+    return Closed(int(np.exp(rng.uniform(0, np.log(most)))))
 
 
 def open_loop(rng: np.random.Generator, cost: TrueCost, lengths: Lengths) -> Arrivals:

@@ -30,6 +30,8 @@ _KEPT = 8.0
 _LIKENESS_EVERY = 8
 _LIKENESS_STEP = 0.4
 """How often, in plans, and how fast the likeness of requests is followed."""
+_PAST = 10.0
+"""How many times as many outcomes are remembered for what held in the long run."""
 _FADED = 0.3
 """What is left of the outcomes of a request when acceptance has changed for all."""
 _EDGE = 0.002
@@ -55,6 +57,7 @@ class Acceptance:
         """Weight of accepted outcomes by position; old ones fade."""
         self.rejected: Floats = np.zeros(max_draft)
         self.change = Change(max_draft)
+        self._past: Floats = np.zeros((2, max_draft))
         self._expected: Floats = np.zeros((CLASSES, max_draft))
         self._chance = _PRIOR_CHANCE
         self._request_weight = _MOST_WEIGHT / 4
@@ -83,9 +86,19 @@ class Acceptance:
         keep = max(0.0, 1.0 - judged / self._memory)
         self.accepted = self.accepted * keep + good
         self.rejected = self.rejected * keep + bad
+        self._past = self._past * max(0.0, 1.0 - judged / (self._memory * _PAST)) + (good, bad)
+        self._sum_up()
+        self.slots.add(slots, accepted, missed, self._request_memory)
+
+    def recall(self) -> None:
+        """Go back to what held in the long run, as no more than a guess."""
+        keep = min(1.0, _KEPT / max(float(self._past.sum()), 1e-9))
+        self.accepted, self.rejected = self._past * keep
+        self._sum_up()
+
+    def _sum_up(self) -> None:
         a, r = self.accepted.sum(), self.rejected.sum()
         self._chance = float((a + _PRIOR_CHANCE * _PRIOR_WEIGHT) / (a + r + _PRIOR_WEIGHT))
-        self.slots.add(slots, accepted, missed, self._request_memory)
 
     def _table(
         self, slots: np.ndarray, accepted: np.ndarray, missed: np.ndarray

@@ -4,6 +4,9 @@ For a length K each request may have 0 to K drafts verified. A further draft of 
 the chance that all before it and itself are accepted, which falls with its position, so for any
 number of drafts the best ones are those of the highest chance. Over all K and all such numbers the
 goodput is compared, and no first decrease ends the search: costs have steps.
+
+What prompts add to a step is not counted: they are computed once, whatever is chosen. If it were, a
+step that is long for its prompts would make drafts look cheap, though each one makes it longer.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Choices:
     taken: np.ndarray
     """How far in the order each length takes them."""
     goodput: Floats
-    """Tokens per second, by length."""
+    """Tokens per second that prompts do not take, by length."""
     worth: Floats
     """The same; where a request would have to wait longer for a token than is allowed, how long
     the slowest would, below zero."""
@@ -105,7 +108,7 @@ class Chooser:
         seconds = np.interp(drafts + (requests + prefill), *self._line)
         seconds *= factors[1]
         seconds += (drafting + fixed)[:, None]
-        goodput = tokens / seconds
+        goodput = tokens / (seconds - self.token_s(0, prefill, factors))
         worth = goodput
         if self._bound_s is not None:
             slowest = seconds / _fewest_tokens(len(counts), classes, within, chances[order])

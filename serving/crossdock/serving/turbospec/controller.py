@@ -18,6 +18,7 @@ from crossdock.serving.turbospec.chooser import Choices, Chooser
 from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
 from crossdock.serving.turbospec.cost import CostModel, Floats, rough
 from crossdock.serving.turbospec.exploration import Probes
+from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.settings import Settings
 from crossdock.serving.turbospec.step import Batch, Plan, Step
 from crossdock.serving.turbospec.switch import Switch
@@ -52,6 +53,7 @@ class Controller:
         self.acceptance = Acceptance(max_draft, self.settings.memory, self.settings.request_memory)
         self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
         self._probes = Probes(max_draft, self.settings.explore)
+        self._recall = Recall()
         self._chooser: Chooser | None = None
         self._present = np.zeros(0, int)
         self._correction: Correction | None = None
@@ -85,6 +87,8 @@ class Controller:
             return
         self._switch.pass_by(step.seconds)
         self._probes.pass_by(step.seconds)
+        if self._recall.pass_by(step.seconds, self._switch.length) and self.settings.explore > 0:
+            self.acceptance.recall()
         if self._correction is None:
             self._use(rough(step.seconds), ROUGH)
         elif self.settings.correct_costs and step.work.tokens > 0:
