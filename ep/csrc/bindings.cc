@@ -47,6 +47,7 @@ void bind_endings(nb::module_& m) {
     nb::class_<Outcome>(m, "Outcome")
         .def_ro("status", &Outcome::status)
         .def_ro("missing", &Outcome::missing)
+        .def_ro("held_up", &Outcome::held_up)
         .def_ro("waited_for", &Outcome::waited_for)
         .def_ro("counter", &Outcome::counter);
     nb::class_<Disagreement>(m, "Disagreement")

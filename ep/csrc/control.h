@@ -1,4 +1,5 @@
-// Control messages of the normal mode, and where they lie in the main region.
+// Control messages of the normal mode, and where they lie in the main region; behind them, of both
+// modes, what ranks say of whom they wait for.
 //
 // Each operation begins with at most two messages from every rank to every rank: a header (what I
 // am about to do, how much you will get) and a grant (where your rows go). Each kind has a slot for
@@ -88,9 +89,16 @@ class ControlArea {
     uint64_t grant(bool outgoing, uint32_t round, uint32_t peer) const {
         return 4ull * num_ranks_ * kHeaderBytes + slot(outgoing, round, peer) * grant_bytes();
     }
-    uint64_t bytes() const { return 4ull * num_ranks_ * (kHeaderBytes + grant_bytes()); }
+
+    // Whom a rank waits for, a bit each: the same place on the rank itself and on all others.
+    uint64_t wait_bytes() const { return (num_ranks_ + 127ull) / 128 * 16; }
+    uint64_t waits(uint32_t rank) const { return message_bytes() + rank * wait_bytes(); }
+
+    // A multiple of what the memory behind it is aligned to.
+    uint64_t bytes() const { return (waits(num_ranks_) + 255) / 256 * 256; }
 
   private:
+    uint64_t message_bytes() const { return 4ull * num_ranks_ * (kHeaderBytes + grant_bytes()); }
     uint64_t slot(bool outgoing, uint32_t round, uint32_t peer) const {
         return (uint64_t{outgoing ? 2u : 0u} + (round & 1)) * num_ranks_ + peer;
     }

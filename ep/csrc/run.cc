@@ -12,7 +12,7 @@ proxy::Wait described(const Task& task, const char* operation) {
     proxy::Wait wait{.operation = operation};
     if (const Condition* waiting = task.waiting()) {
         wait.what = waiting->name();
-        wait.missing = waiting->suspects();
+        wait.missing = suspects_of(task);
         wait.counter = waiting->counter();
     }
     return wait;
@@ -77,11 +77,12 @@ Outcome run(Task& task, const proxy::DeviceView& view, const char* operation,
         waiting.tick(now, describe);
         if (auto outcome = watch.look(task, now)) {
             // What the peer sent last may have arrived since the task was last looked at.
-            if (task.step()) return {};
+            if (task.step()) break;
             waiting.fail(name_of(outcome->status), describe);
             return *outcome;
         }
     }
+    watch.done();
     return {};
 }
 

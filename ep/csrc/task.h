@@ -102,6 +102,12 @@ inline std::coroutine_handle<> Task::FinalAwaiter::await_suspend(Handle handle) 
     return std::noop_coroutine();
 }
 
+// Ranks to name when the task waits too long.
+inline std::vector<uint32_t> suspects_of(const Task& task) {
+    const Condition* waiting = task.waiting();
+    return waiting != nullptr ? waiting->suspects() : std::vector<uint32_t>{};
+}
+
 // Base of conditions that can be awaited.
 template <class Derived>
 class Awaitable : public Condition {

@@ -1,6 +1,7 @@
 #include "ep/csrc/watch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace crossdock::ep {
 
@@ -56,10 +57,10 @@ std::optional<Outcome> Watch::look(const Task& task, Clock::time_point now) {
     // waits for, or the word that the others go on without it.
     if (now - looked_ > timeout_ / 8) deadline_ += now - looked_;
     looked_ = now;
-    if (mask_ != nullptr) life_.tick(now);
+    life_.tick(task, now);
     if (outcome.status == RunStatus::kDone) {
-        if (now < deadline_ || extended(task, now)) return std::nullopt;
-        outcome = overdue(task);
+        if (now < deadline_ || extended(task, now) || in_doubt(task, now)) return std::nullopt;
+        outcome = late(task, now);
     }
     if (mask_missing(task, outcome)) return std::nullopt;
     return outcome;
@@ -101,6 +102,48 @@ bool Watch::extended(const Task& task, Clock::time_point now) {
     return true;
 }
 
+// Those at whom waiting ends: from a rank that says whom it waits for, on to these. Nobody when all
+// wait for each other.
+std::vector<uint32_t> Watch::culprits(const Task& task, Clock::time_point now) const {
+    std::vector<uint32_t> reached;
+    std::vector<uint32_t> found;
+    std::vector<bool> seen(view_.num_ranks);
+    seen[view_.rank] = true;
+    auto reach = [&](const std::vector<uint32_t>& peers) {
+        for (uint32_t peer : peers) {
+            if (!seen[peer]) reached.push_back(peer);
+            seen[peer] = true;
+        }
+    };
+    reach(suspects_of(task));
+    for (size_t i = 0; i < reached.size(); ++i) {  // it grows meanwhile
+        const auto next = life_.waited_for_by(reached[i], now);
+        if (next.empty()) found.push_back(reached[i]);
+        reach(next);
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+// Of several who are silent, one may have begun to wait only now, and says so soon. Of some who
+// wait for each other, one may have stopped since it said so, and is silent soon.
+bool Watch::in_doubt(const Task& task, Clock::time_point now) const {
+    if (mask_ != nullptr || suspects_of(task).empty()) return false;
+    const size_t found = culprits(task, now).size();
+    return found != 1 && now < deadline_ + (found == 0 ? timeout_ / 2 : timeout_ / 4);
+}
+
+Outcome Watch::late(const Task& task, Clock::time_point now) const {
+    Outcome outcome = overdue(task);
+    auto found = culprits(task, now);
+    if (mask_ != nullptr || found.empty()) return outcome;
+    std::erase_if(outcome.missing, [&](uint32_t peer) {
+        return std::find(found.begin(), found.end(), peer) != found.end();
+    });
+    outcome.held_up = std::exchange(outcome.missing, std::move(found));
+    return outcome;
+}
+
 // False when there is no mask, or the task cannot go on without whom it misses.
 bool Watch::mask_missing(const Task& task, const Outcome& outcome) {
     if (mask_ == nullptr || outcome.status == RunStatus::kFault ||
@@ -124,9 +167,7 @@ void Watch::hang_up_on_masked() {
 }
 
 Outcome overdue(const Task& task) {
-    const Condition* waiting = task.waiting();
-    return stopped(RunStatus::kDeadline, task,
-                   waiting != nullptr ? waiting->suspects() : std::vector<uint32_t>{});
+    return stopped(RunStatus::kDeadline, task, suspects_of(task));
 }
 
 }  // namespace crossdock::ep

@@ -4,7 +4,8 @@
 // With a mask, a lost peer is no reason to stop unless the task waits for it, and then it is
 // masked: its flag is set, and the task, which excuses masked ranks, goes on. So is one that is
 // silent when the time is over; one that gives signs of life waits as this rank does, perhaps for a
-// third one, and is given more time. Without a mask any lost peer stops the task.
+// third one, and is given more time. Without a mask any lost peer stops the task, and so does the
+// end of its time: then those are named at whom all waiting ends, and not who says that it waits.
 #pragma once
 
 #include <chrono>
@@ -27,12 +28,17 @@ class Watch {
 
     // To be asked now and then. Nothing while the task may go on.
     std::optional<Outcome> look(const Task& task, Clock::time_point now);
+    // The task is done.
+    void done() { life_.retract(); }
 
   private:
     static constexpr uint32_t kExtensions = 3;  // of the time, for peers that wait too
 
     Outcome trouble_of(const Task& task) const;
     bool extended(const Task& task, Clock::time_point now);
+    std::vector<uint32_t> culprits(const Task& task, Clock::time_point now) const;
+    bool in_doubt(const Task& task, Clock::time_point now) const;
+    Outcome late(const Task& task, Clock::time_point now) const;
     bool mask_missing(const Task& task, const Outcome& outcome);
     void hang_up_on_masked();
 

@@ -54,6 +54,9 @@ class Outcome:
     def missing(self) -> list[int]: ...
 
     @property
+    def held_up(self) -> list[int]: ...
+
+    @property
     def waited_for(self) -> str: ...
 
     @property

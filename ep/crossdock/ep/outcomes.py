@@ -63,13 +63,21 @@ def settle(communicator: Communicator, outcome: Outcome, what: str, timeout_s: f
             communicator,
             _WAIT_STATUS[outcome.status],
             outcome.missing,
-            f"{what}: {outcome.waited_for}" if outcome.waited_for else what,
+            _waited_for(outcome, what),
             timeout_s=timeout_s,
             counter=outcome.counter if outcome.counter >= 0 else None,
         )
     except CrossdockError as error:
         communicator.abort(_culprit(error))
         raise
+
+
+def _waited_for(outcome: Outcome, what: str) -> str:
+    text = f"{what}: {outcome.waited_for}" if outcome.waited_for else what
+    if outcome.held_up:
+        ranks = ", ".join(map(str, outcome.held_up))
+        text += f" (also of rank(s) {ranks}, held up themselves)"
+    return text
 
 
 def _culprit(error: CrossdockError) -> int | None:

@@ -62,7 +62,11 @@ class CutOff(CrossdockError, ConnectionError):
 
 
 class DeadlineExceeded(CrossdockError, TimeoutError):
-    """A wait outlived its deadline. ``missing`` lists the ranks that were waited for."""
+    """A wait outlived its deadline.
+
+    ``missing`` lists the ranks that were waited for; of a call of a Buffer, without those that wait
+    for others of them in turn.
+    """
 
     def __init__(self, missing: tuple[int, ...], message: str) -> None:
         super().__init__(message)

@@ -122,6 +122,7 @@ SimRank::~SimRank() {
 }
 
 void SimRank::begins(const std::string& what) {
+    if (watch) watch->done();
     doing = what;
     began_ns = network.now_ns();
     const std::chrono::nanoseconds timeout(config.timeout_ns);
@@ -272,6 +273,7 @@ bool SimCluster::step(SimRank& rank) {
                       finding.what());
     }
     rank.outcome = Outcome{};
+    rank.watch->done();
     if (config_.leaves_when_done) {
         rank.communicator->shut_down(-1);
         rank.silent = true;
@@ -305,7 +307,7 @@ void SimCluster::fail(SimRank& rank, const Outcome& outcome) {
                       describe(outcome));
     }
     const uint64_t limit_ns =
-        (config_.masking ? 4 : 1) * config_.timeout_ns;  // masks: time is extended
+        (config_.masking ? 8 : 3) * config_.timeout_ns / 2;  // more time, for masks or in doubt
     if (network_.now_ns() > rank.began_ns + limit_ns + config_.timeout_ns / 5) {
         throw Finding("rank " + std::to_string(rank.rank()) + ", " + rank.doing + ": " +
                       describe(outcome) + ", but long after the deadline");

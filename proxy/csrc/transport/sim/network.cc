@@ -204,6 +204,8 @@ bool SimNetwork::fetch(SimFlight& flight) {
     const SimEndpoint* from = find(flight.from);
     if (from == nullptr || !alive(flight.from.rank)) return false;
     const WriteOp& op = flight.op;
+    // Nobody waits for it any more, so the source may be gone as well.
+    if (from->peers_[op.peer].gone) return false;
     if (!from->regions_.contains(op.src_region, op.src_offset, op.bytes)) {
         ++counts_.outside;
         return false;
