@@ -19,7 +19,7 @@ arithmetic, so all get the same length. There is no collective that a rank could
 
 A rank that cannot read the ballots within its deadline keeps its last length from then on and says
 which ranks are missing. The others may move on to another length, so such a group may hang: a rank
-that leaves no ballot has left the loop or cannot reach the store, which ends the engine in any case.
+that leaves no ballot has left the loop or cannot reach the store, which ends the engine anyway.
 
 What is chosen is the length with the most tokens of all ranks over the seconds of the slowest one.
 """
