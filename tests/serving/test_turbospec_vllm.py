@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crossdock.serving.contract import broken_hooks
-from crossdock.serving.turbospec import Controller, Fixed, totals
+from crossdock.serving.turbospec import Controller, Fixed, Settings, totals
 from crossdock.serving.turbospec.driver import Driver
 from crossdock.serving.vllm import control, lockstep, metrics, seen
 from crossdock.serving.vllm.turbospec_contract import CONTRACT
@@ -102,6 +102,24 @@ def test_methods_that_are_controlled(clean: pytest.MonkeyPatch, method: str) -> 
     assert driver is not None
     assert isinstance(driver.policy, Controller)
     assert driver.observers == []
+
+
+def test_the_controller_can_be_set(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv(control.SETTINGS, '{"time_per_token_s": 0.03, "explore": 0}')
+    policy = control.policy_of(config(), 4)
+    assert isinstance(policy, Controller)
+    assert policy.settings == Settings(time_per_token_s=0.03, explore=0.0)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tempo": 1}', '{"explore": 9}', '{"memory": "a"}'])
+def test_bad_settings_are_one_warning(
+    clean: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    clean.setenv(control.SETTINGS, text)
+    assert control.driver_of(config(), 4) is None
+    (line,) = said(caplog)
+    assert "ArgumentError" in line
+    assert "vLLM speculates as it would without crossdock" in line
 
 
 def test_a_policy_of_ones_own(clean: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from crossdock.proxy.errors import ArgumentError
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of ``Controller``. Times are in seconds of busy engine, so that an idle night ages nothing.
 
     Raises:

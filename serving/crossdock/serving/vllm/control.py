@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from crossdock.proxy.errors import ArgumentError
 from crossdock.serving.turbospec.controller import Controller
 from crossdock.serving.turbospec.driver import Driver, Observer
 from crossdock.serving.turbospec.log import DecisionLog
+from crossdock.serving.turbospec.settings import Settings
 from crossdock.serving.turbospec.step import Policy
 from crossdock.serving.turbospec.totals import Totals
 from crossdock.serving.vllm import metrics
@@ -19,6 +23,8 @@ from crossdock.serving.vllm.profiled import costs_of
 
 POLICY = "CROSSDOCK_TURBOSPEC_POLICY"
 """``module:function`` of one's own policy; it is given the most tokens that can be drafted."""
+SETTINGS = "CROSSDOCK_TURBOSPEC_SETTINGS"
+"""JSON of the controller's ``Settings``."""
 LOG = "CROSSDOCK_TURBOSPEC_LOG"
 """File of the decision log."""
 _MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
@@ -67,7 +73,19 @@ def policy_of(config: Any, max_draft: int) -> Policy:
         module, _, function = name.partition(":")
         made: Policy = getattr(importlib.import_module(module), function)(max_draft)
         return made
-    return Controller(max_draft, costs_of(config, warn))
+    return Controller(max_draft, costs_of(config, warn), settings_of(os.environ.get(SETTINGS)))
+
+
+def settings_of(text: str | None) -> Settings:
+    """What the user has set.
+
+    Raises:
+        ArgumentError: it is no JSON, has a name that is not known, or a value out of range.
+    """
+    try:
+        return msgspec.json.decode(text or "{}", type=Settings)
+    except msgspec.MsgspecError as error:
+        raise ArgumentError(f"{SETTINGS} is {text}: {error}") from error
 
 
 def observers_of(driver: Driver, rank: int) -> Iterator[Observer]:
