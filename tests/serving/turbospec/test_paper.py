@@ -28,3 +28,11 @@ def test_it_decides_every_twenty_steps() -> None:
 def test_it_locks_itself_off() -> None:
     _, later = run(PaperController(8, COSTS), [Phase(64, 0.1), Phase(1, 0.95)])
     assert max(later.lengths[-20:]) <= 1
+
+
+@pytest.mark.parametrize(("acceptance", "length"), [(0.15, 0), (0.25, 1)])
+def test_no_speculation_is_favoured_by_a_tenth(acceptance: float, length: int) -> None:
+    # A draft promises 5 and 14 % more goodput than none.
+    policy = PaperController(1, COSTS)
+    policy.acceptance = acceptance
+    assert policy.plan(Batch(["a"], 200)).draft_length == length
