@@ -22,8 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
                  tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
 
-PARTS := proxy ep bench deploy serving
-PORTIONS := proxy:ep:bench:deploy:serving
+PARTS := proxy ep bench deploy serving workloads
+PORTIONS := proxy:ep:bench:deploy:serving:workloads
 TOOLS := $(VENV)/.tools
 INSTALLED := $(VENV)/.installed
 SOURCES := build/engines/.unpacked
