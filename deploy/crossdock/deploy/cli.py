@@ -75,6 +75,9 @@ COMMANDS = Group(
                 "turbospec": Command(
                     "Policies of speculation, on a real vLLM.", "crossdock.bench.turbospec"
                 ),
+                "dev": Command(
+                    "Selectors of models for a target without labels.", "crossdock.bench.dev"
+                ),
             },
         ),
         "serve": Group(
