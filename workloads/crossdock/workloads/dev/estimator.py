@@ -17,7 +17,7 @@ from crossdock.workloads.dev.discriminators import Discriminator, Floats, Logist
 from crossdock.workloads.dev.risk import EFFECTIVE_MIN, DevRisk, DevSums, refused
 
 DECAYS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-KINDS: dict[str, type[Logistic | Mlp]] = {"logistic": Logistic, "mlp": Mlp}
+KINDS = ("logistic", "mlp")
 
 
 class DEV(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -77,7 +77,7 @@ class DEV(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             ArgumentError: a setting out of range, features of different dimensions, fewer samples
                 than folds, or a value that is not finite.
         """
-        self._check_settings()
+        self.check()
         source, target = matrix("source", source), matrix("target", target)
         expect_width("target", target, source.shape[1])
         least = min(len(source), len(target))
@@ -99,6 +99,21 @@ class DEV(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         )
         self.collapsed_ = float(np.mean([ratio.collapsed for ratio in self.ratios_]))
         return self
+
+    def check(self) -> None:
+        """ArgumentError for a setting out of range; `fit` calls it."""
+        if isinstance(self.discriminator, str) and self.discriminator not in KINDS:
+            raise ArgumentError(
+                f"discriminator is {self.discriminator!r}; choose from {', '.join(KINDS)}"
+            )
+        if len(self.decays) == 0 or not min(self.decays) > 0:
+            raise ArgumentError(f"decays are {self.decays}; give at least one, all above 0")
+        if self.folds < 2:
+            raise ArgumentError(f"folds are {self.folds}, but 2 are the least")
+        if len(self.seeds) == 0:
+            raise ArgumentError("seeds are empty; give at least one")
+        if self.clip is not None and not self.clip > 0:
+            raise ArgumentError(f"clip is {self.clip}; it must be above 0, or None")
 
     def weights(self, features: ArrayLike) -> Floats:
         """Density ratio target / source of features (n, d), shape (n,), mean over seeds.
@@ -150,20 +165,6 @@ class DEV(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if not isinstance(self.discriminator, str):
             return self.discriminator
         return Mlp(self.device) if self.discriminator == "mlp" else Logistic()
-
-    def _check_settings(self) -> None:
-        if isinstance(self.discriminator, str) and self.discriminator not in KINDS:
-            raise ArgumentError(
-                f"discriminator is {self.discriminator!r}; choose from {', '.join(KINDS)}"
-            )
-        if not self.decays or min(self.decays) <= 0:
-            raise ArgumentError(f"decays are {self.decays}; give at least one, all above 0")
-        if self.folds < 2:
-            raise ArgumentError(f"folds are {self.folds}, but 2 are the least")
-        if not self.seeds:
-            raise ArgumentError("seeds are empty; give at least one")
-        if self.clip is not None and not self.clip > 0:
-            raise ArgumentError(f"clip is {self.clip}; it must be above 0, or None")
 
 
 def matrix(name: str, values: ArrayLike) -> Floats:
