@@ -40,7 +40,3 @@ def test_build_facts_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(resources, "files", lambda _package: tmp_path)
     found = version.versions()
     assert (found["git"], found["compiler"], found["build"]) == ("abc", "GNU 12", "Debug thread")
-
-
-def test_missing_library_is_said() -> None:
-    assert version.library_version("no-such-distribution-here") == version.ABSENT

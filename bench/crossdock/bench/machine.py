@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
+from crossdock.proxy.provenance import UNKNOWN, library_version
+
 LIBRARIES = ("crossdock", "torch", "numpy", "mpi4py")
-ABSENT = "not installed"
-UNKNOWN = "unknown"
-_GIT_TIMEOUT_S = 5.0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -49,38 +46,10 @@ def cpuset() -> tuple[int, ...]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that take part."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
-
-
-def git_revision() -> str:
-    """The revision of the checkout that this file lies in, else of the build."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_GIT_TIMEOUT_S,
-        )
-        return done.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return _built_revision()
-
-
-def _built_revision() -> str:
-    from crossdock import proxy
-
-    file = Path(proxy.__file__ or "").parent / "build.json"
-    if not file.is_file():
-        return UNKNOWN
-    return str(msgspec.json.decode(file.read_bytes()).get("git", UNKNOWN))
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ABSENT
+    return {
+        "python": platform.python_version(),
+        **{name: library_version(name) for name in LIBRARIES},
+    }
 
 
 def _cpu_name() -> str:

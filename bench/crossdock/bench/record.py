@@ -11,6 +11,7 @@ import msgspec
 
 from crossdock.bench import machine
 from crossdock.bench.statistics import Summary, flat, median_ratio, summarise
+from crossdock.proxy.provenance import git_revision
 
 FORMAT = 1
 """Raised when a reader of older files would misread a newer one."""
@@ -56,7 +57,7 @@ class Record(msgspec.Struct, kw_only=True):
     started: str = msgspec.field(
         default_factory=lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     )
-    git: str = msgspec.field(default_factory=machine.git_revision)
+    git: str = msgspec.field(default_factory=git_revision)
     versions: dict[str, str] = msgspec.field(default_factory=machine.versions)
     machine: machine.Machine = msgspec.field(default_factory=machine.machine)
 

@@ -6,12 +6,12 @@ import json
 import platform
 import sys
 from dataclasses import dataclass
-from importlib import metadata, resources
 
 from rich.console import Console
 from rich.table import Table
 
-ABSENT = "not installed"
+from crossdock.proxy import provenance
+
 UNBUILT = "not built"
 LIBRARIES = ("torch", "numpy", "msgspec")
 
@@ -39,33 +39,16 @@ def main(options: Options) -> int:
 
 def versions() -> dict[str, str]:
     """Names and versions, in the order in which a reader asks for them."""
-    build = build_facts()
+    build = provenance.build_facts()
     return {
-        "crossdock": library_version("crossdock"),
+        "crossdock": provenance.library_version("crossdock"),
         "git": build.get("git", UNBUILT),
         "compiler": build.get("compiler", UNBUILT),
         "build": " ".join(
             filter(None, (build.get("build_type", UNBUILT), build.get("sanitizers")))
         ),
         "python": platform.python_version(),
-        **{name: library_version(name) for name in LIBRARIES},
+        **{name: provenance.library_version(name) for name in LIBRARIES},
         "kernel": platform.release(),
         "machine": platform.machine(),
     }
-
-
-def library_version(name: str) -> str:
-    """The version of an installed distribution; importing torch for it would cost seconds."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ABSENT
-
-
-def build_facts() -> dict[str, str]:
-    """What CMake wrote down when the native core was built; empty in a tree that was not."""
-    file = resources.files("crossdock.proxy") / "build.json"
-    if not file.is_file():
-        return {}
-    facts: dict[str, str] = json.loads(file.read_text())
-    return facts

@@ -1,0 +1,163 @@
+"""A run of a method, from its folder and its cluster to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.workloads.runner import folder, record, report, tasks, text
+from crossdock.workloads.runner.cluster import Cluster, connected
+from crossdock.workloads.runner.options import RunOptions
+from crossdock.workloads.runner.record import Failed
+from crossdock.workloads.runner.values import Store, Value
+
+EXIT_SOME_FAILED = 3
+"""Exit status of a run in which parts failed, and the rest came out."""
+
+
+class Run:
+    """What a method works with. ``start`` makes one."""
+
+    def __init__(self, method: str, options: RunOptions, where: Path, cluster: Cluster) -> None:
+        self.options = options
+        self.folder = where
+        self.cluster = cluster
+        self.record = record.record(method, options, cluster)
+        self.kept = Store(where / "kept")
+        self._console = Console(stderr=True)
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, method: str, options: RunOptions) -> Iterator[Run]:
+        """Begin or resume a run; whatever happens in the block, its record is written at the end.
+
+        Raises:
+            FolderRefused: the folder holds something else.
+            ClusterAbsent: no Ray cluster answers where one should.
+        """
+        where = folder.prepare(method, options)
+        with connected(options.ray, options.cpus) as cluster:
+            run = cls(method, options, where, cluster)
+            begin = time.monotonic()
+            try:
+                yield run
+            except BaseException as error:
+                run.record.error = f"{type(error).__name__}: {error}"
+                raise
+            finally:
+                run.record.seconds["total"] = time.monotonic() - begin
+                run._finish()
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0, or EXIT_SOME_FAILED."""
+        return EXIT_SOME_FAILED if self.record.failed else 0
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What goes into the record under ``result``: names to what JSON can say."""
+        return self.record.result
+
+    def map(
+        self,
+        function: Callable[..., Value],
+        items: Sequence[Any],
+        *,
+        keys: Sequence[str],
+        shared: Sequence[Any] = (),
+        what: str = "parts",
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+    ) -> list[Value | Failed]:
+        """What ``function(item, *shared)`` gives for each item, in the order of `items`.
+
+        Each is a Ray task, repeated by Ray where its worker or node dies; each value is kept in the
+        folder as it arrives, and not computed again by a run that is resumed. A task that raises
+        gives a ``Failed``, which the record lists.
+
+        Args:
+            function: importable on every node; its value is a dictionary that can be kept.
+            keys: a name for each item, all different: under it the value is kept.
+            shared: further arguments, sent to each node once.
+            what: the plural by which the progress bar calls the items.
+
+        Raises:
+            ArgumentError: `keys` does not name each item once.
+            ClusterTooSmall, RunStalled: see ``tasks.results``.
+        """
+        if len(keys) != len(items) or len(set(keys)) != len(keys):
+            raise ArgumentError(f"{len(items)} items need as many different keys, not {keys!r}")
+        found: dict[str, Value | Failed] = {
+            key: value for key in keys if (value := self.kept.get(key)) is not None
+        }
+        self.record.resumed += len(found)
+        left = [pair for pair in zip(keys, items, strict=True) if pair[0] not in found]
+        with self.progress(what, len(keys), len(found)) as advance:
+            for key, given in tasks.results(
+                function,
+                left,
+                shared,
+                cluster=self.cluster,
+                cpus=cpus,
+                gpus=gpus,
+                deadline_s=self.options.deadline_s,
+            ):
+                found[key] = self._taken(key, given)
+                advance()
+        return [found[key] for key in keys]
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+        """A bar of `total` steps while the block runs; the function it gives advances it by one."""
+        with Progress(console=self._console, transient=True) as bar:
+            task = bar.add_task(what, total=total, completed=done)
+            yield lambda: bar.advance(task)
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to the record's ``seconds``, under `name`."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - begin
+            self.record.seconds[name] = self.record.seconds.get(name, 0.0) + took
+
+    def fail(self, key: str, reason: str) -> Failed:
+        """Note that a part gave no value; the rest goes on."""
+        failed = Failed(key=key, reason=reason)
+        self.record.failed.append(failed)
+        return failed
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Print a table, and put it into record and report."""
+        self.record.tables[name] = record.Table(
+            columns=list(columns), rows=[list(row) for row in rows]
+        )
+        Console().print(text.table(name, columns, rows))
+
+    def plot(self, name: str, figure: Any) -> None:
+        """Save a matplotlib figure into the folder, and put it into the report."""
+        file = f"{name.replace(' ', '_')}.png"
+        figure.savefig(self.folder / file, dpi=120)
+        self.record.plots[name] = file
+
+    def _taken(self, key: str, value: Value | Exception) -> Value | Failed:
+        if isinstance(value, Exception):
+            return self.fail(key, f"{type(value).__name__}: {value}")
+        self.kept.put(key, value)
+        return value
+
+    def _finish(self) -> None:
+        self.record.save(self.folder)
+        report.write(self.record, self.folder)
+        for one in self.record.failed:
+            self._console.print(f"failed: {one.key}: {one.reason}", style="red", markup=False)
+        self._console.print(f"the record of the run is in {self.folder}", markup=False)

@@ -1,0 +1,32 @@
+"""Cells of tables as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+_DIGITS = 4
+
+
+def cell(value: Any) -> str:
+    """One cell: numbers with four significant digits, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.{_DIGITS}g}"
+    return str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table for the terminal; columns of numbers stand to the right."""
+    shown = Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+        numbers = any(isinstance(row[i], int | float) for row in rows)
+        shown.add_column(column, justify="right" if numbers else "left")
+    for row in rows:
+        shown.add_row(*map(cell, row))
+    return shown
