@@ -101,14 +101,17 @@ def home(given: Any) -> NDArray[Any]:
         return np.asarray(tensor.float().numpy())
 
 
-def expect_finite(values: NDArray[Any], what: str, first_row: int = 0) -> None:
+def expect_finite(
+    values: NDArray[Any], what: str, first_row: int = 0, first_column: int = 0
+) -> None:
     """NotFinite, naming the first value that is none."""
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = (int(index) for index in np.argwhere(bad)[0])
         raise NotFinite(
-            f"{what} hold {values[row, column]} in row {first_row + row}, column {column}, and "
-            f"{int(bad.sum())} such in all; leave such samples out, or mend the model"
+            f"{what} hold {values[row, column]} in row {first_row + row}, column "
+            f"{first_column + column}, and {int(bad.sum())} such in all; leave such samples out, "
+            "or mend the model"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossdock.proxy.errors import ArgumentError, MismatchError
-from crossdock.workloads.features import blocks, inputs
+from crossdock.workloads.features import blocks, inputs, roots
 from crossdock.workloads.features.errors import WrongShape
 from crossdock.workloads.features.inputs import Floats, Targets, Task
 
@@ -56,6 +56,8 @@ class Statistics:
     """Whether any sample has other features than `first`."""
     moments: Floats | None = None
     """(C, D): sums of F**2 of each class; or (C, D, D): F'F of each class; None: not asked for."""
+    root: Floats | None = None
+    """(any, D + C): some R with R'R = [F Y]'[F Y], of which no square was taken; see ``roots``."""
 
     @classmethod
     def of(
@@ -66,11 +68,13 @@ class Statistics:
         *,
         classes: Any = None,
         moments: Moments = "none",
+        root: bool = False,
     ) -> Statistics:
         """The sums over some samples.
 
         `features` (N x D) and `targets` (N, or N x C) are arrays or tensors, on any device; the
-        sums are taken there, in float64. `moments` of classes take C x D or C x D x D numbers.
+        sums are taken there, in float64. `moments` of classes take C x D or C x D x D numbers. A
+        `root` tells features apart of which the squares would not, for twice the work.
         Raises NotFinite, WrongShape, EmptyClass and ArgumentError.
         """
         found = inputs.features_of(features)
@@ -87,7 +91,7 @@ class Statistics:
         return reduce(
             Statistics.merge,
             (
-                _of_block(found[start : start + rows], wanted, moments, start)
+                _of_block(found[start : start + rows], wanted, moments, root, start)
                 for start in range(0, len(found), rows)
             ),
         )
@@ -137,6 +141,7 @@ class Statistics:
             first=mine.first,
             varies=mine.varies or theirs.varies or bool((mine.first != theirs.first).any()),
             moments=moments,
+            root=roots.merged(mine.root, theirs.root),
         )
 
     def spread(self, classes: NDArray[Any]) -> Statistics:
@@ -168,7 +173,16 @@ class Statistics:
             first=self.first,
             varies=self.varies,
             moments=None if self.moments is None else wide(self.moments, 0),
+            root=self._spread_root(places, size),
         )
+
+    def _spread_root(self, places: NDArray[np.intp], size: int) -> Floats | None:
+        if self.root is None:
+            return None
+        result = np.zeros((len(self.root), self.dimension + size))
+        result[:, : self.dimension] = self.root[:, : self.dimension]
+        result[:, self.dimension + places] = self.root[:, self.dimension :]
+        return result
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """As arrays by name, such as `numpy.savez` takes."""
@@ -182,7 +196,7 @@ class Statistics:
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Statistics:
         """What ``to_arrays`` made; ArgumentError where a part is missing."""
         given = {name: arrays[name] for name in cls.__dataclass_fields__ if name in arrays}
-        missing = cls.__dataclass_fields__.keys() - given.keys() - {"moments"}
+        missing = cls.__dataclass_fields__.keys() - given.keys() - {"moments", "root"}
         if missing:
             raise ArgumentError(f"these are not statistics: {', '.join(sorted(missing))} missing")
         plain = {"task": str, "count": int, "varies": bool}
@@ -198,6 +212,7 @@ def _expect_alike(mine: Statistics, other: Statistics) -> None:
         ("task", mine.task, other.task),
         ("number of features", mine.dimension, other.dimension),
         ("dimensions of moments", mine.moments_ndim, other.moments_ndim),
+        ("presence of a root", mine.root is not None, other.root is not None),
     ):
         if a != b:
             raise MismatchError(f"{name} of statistics to be merged: {a!r} and {b!r}")
@@ -209,7 +224,9 @@ def _expect_alike(mine: Statistics, other: Statistics) -> None:
         raise MismatchError("labels of statistics to be merged: names and numbers")
 
 
-def _of_block(given: Any, all_targets: Targets, moments: Moments, start: int) -> Statistics:
+def _of_block(
+    given: Any, all_targets: Targets, moments: Moments, root: bool, start: int
+) -> Statistics:
     targets = all_targets.part(slice(start, start + len(given)))
     summed = blocks.summed(given, targets, moments, start)
     if targets.codes is not None:
@@ -234,4 +251,5 @@ def _of_block(given: Any, all_targets: Targets, moments: Moments, start: int) ->
         first=summed.first,
         varies=summed.varies,
         moments=summed.moments,
+        root=roots.of(given, targets.rows(0, len(given))) if root else None,
     )
