@@ -69,6 +69,9 @@ COMMANDS = Group(
                     "Controllers of speculation, in simulated serving.",
                     "crossdock.bench.turbospec_sim",
                 ),
+                "rank": Command(
+                    "Scores of models against their fine-tuned accuracy.", "crossdock.bench.rank"
+                ),
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
                 ),

@@ -146,9 +146,9 @@ def _entry(
 
 def _report(run: Run, options: Options, entries: Sequence[Entry]) -> None:
     names, by = options.scores, options.by
-    for title, part in (("scores", "value"), ("half of the intervals", "half_width")):
-        run.table(title, *ranking.score_rows(entries, names, by, part))
-    run.table("seconds of a score", *ranking.score_rows(entries, names, by, "seconds"))
+    for title, part in (("half of the intervals", "half_width"), ("seconds", "seconds")):
+        run.table(title, *ranking.score_rows(entries, names, by, part), shown=False)
+    run.table("scores", *ranking.score_rows(entries, names, by, "value"))
     if missing := ranking.missing_rows(entries, names):
         run.table("not available", ["score", "reason", "models"], missing)
     if any(entry.accuracy is not None for entry in entries):

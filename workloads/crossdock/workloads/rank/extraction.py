@@ -231,7 +231,7 @@ class _Gathered:
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._left -= 1
-        self._seconds += row["seconds"]
+        self._seconds += float(row["seconds"])
         if row["reason"]:
             self._reasons[row["shard"]] = row["reason"]
             return

@@ -57,7 +57,6 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
         "± 95 %",
         "features",
         "accuracy",
-        "seconds",
         "state",
     ]
     rows: list[Row] = []
@@ -73,7 +72,6 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
                 half,
                 entry.width,
                 entry.accuracy,
-                entry.seconds,
                 state,
             ]
         )
@@ -83,13 +81,20 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
 def score_rows(
     entries: Sequence[Entry], scores: Sequence[str], by: str, part: str
 ) -> tuple[list[str], list[Row]]:
-    """A table of a part of each score of each model: value, half_width or seconds."""
+    """A table of a part of each score of each model: value, half_width or seconds.
+
+    Beside the seconds of scores stand those of the features.
+    """
+    first = ["model", "features"] if part == "seconds" else ["model"]
     rows: list[Row] = [
-        [entry.name, *(getattr(entry.scores[name], part) for name in scores)]
+        [
+            *(entry.name, entry.seconds)[: len(first)],
+            *(getattr(entry.scores[name], part) for name in scores),
+        ]
         for entry in ranked(entries, by)
         if entry.scores is not None
     ]
-    return ["model", *(SCORES[name].title for name in scores)], rows
+    return [*first, *(SCORES[name].title for name in scores)], rows
 
 
 def missing_rows(entries: Sequence[Entry], scores: Sequence[str]) -> list[Row]:
