@@ -63,7 +63,9 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
     for place, entry in enumerate(ranked(entries, by), 1):
         own = None if entry.scores is None else entry.scores[by]
         value, half = (None, None) if own is None else (own.value, own.half_width)
-        state = f"failed: {entry.reason}" if own is None else own.reason or "ok"
+        state = (
+            f"failed: {entry.reason}" if own is None else "ok" if value is not None else own.reason
+        )
         rows.append(
             [
                 None if value is None else place,
@@ -97,8 +99,8 @@ def score_rows(
     return [*first, *(SCORES[name].title for name in scores)], rows
 
 
-def missing_rows(entries: Sequence[Entry], scores: Sequence[str]) -> list[Row]:
-    """Score, reason, and the models that have no value or no interval for it."""
+def remark_rows(entries: Sequence[Entry], scores: Sequence[str]) -> list[Row]:
+    """Score, reason, and the models that have no value or no interval, or one in spite of it."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for name in scores if entry.scores is not None else ():

@@ -96,7 +96,7 @@ def _scored(score: Score, folds: Sequence[Summary], rests: Sequence[Summary]) ->
             if score.prepare is not None:
                 folds = score.prepare(folds)
                 whole = merge(folds)
-            value = score.function(whole)
+            value = float(score.function(whole))
         except CrossdockError as error:
             return Scored(None, None, time.perf_counter() - start, str(error))
         seconds = time.perf_counter() - start

@@ -37,4 +37,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 def show(shown: Table) -> None:
     """Print a table; a file or a pipe has no width that would cut its numbers."""
     console = Console()
-    console.print(shown, width=None if console.is_terminal else _WIDTH_OF_A_FILE)
+    if not console.is_terminal:
+        console = Console(width=_WIDTH_OF_A_FILE)
+    console.print(shown)
