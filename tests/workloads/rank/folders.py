@@ -31,9 +31,9 @@ def describe(folder: Path, name: str, factory: str, *lines: str, **arguments: An
     return path
 
 
-def headed(folder: Path, name: str, seed: int, **arguments: Any) -> None:
+def headed(folder: Path, name: str, seed: int, factory: str = "headed", **arguments: Any) -> None:
     """A model with a checkpoint and a head."""
-    describe(folder, name, "headed", 'head = "2"', **arguments)
+    describe(folder, name, factory, 'head = "2"', **arguments)
     torch.manual_seed(seed)
     save_file(parts.headed().state_dict(), folder / f"{name}.safetensors")
 

@@ -5,50 +5,54 @@ Folders hold a copy of this file; nothing imports it.
 
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def headed(outputs=5, built=None):
+def headed(outputs: int = 5, built: str | None = None) -> nn.Module:
     """Features of eight values, and a head; says that it was built."""
     if built is not None:
-        (Path(built) / f"{os.getpid()}-{torch.randint(1 << 30, ())}").touch()
+        Path(f"{built}-{os.getpid()}-{time.monotonic_ns()}").touch()
     return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, outputs))
 
 
-def headless():
+def headless() -> nn.Module:
     return nn.Linear(4, 3)
 
 
-def labelled():
+def labelled() -> Any:
     return lambda batch: (batch, batch.argmax(1))
 
 
-def nan():
+def nan() -> Any:
     return lambda batch: batch * torch.where(torch.arange(4) == 2, torch.nan, 1.0)
 
 
-def raises():
-    def run(batch):
+def raises() -> Any:
+    def run(batch: Tensor) -> Tensor:
         raise ValueError(f"no rows of {batch.shape[1]} values, please")
 
     return run
 
 
-def dies(mark=None):
-    """Kills its process: always, or once."""
-
-    def run(batch):
-        if mark is None or not Path(mark).exists():
-            if mark is not None:
-                Path(mark).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+def dies() -> Any:
+    def run(batch: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
         return batch
 
     return run
 
 
-def number():
+def slow(outputs: int = 5) -> Any:
+    """As ``headed``, but a second goes by with each batch."""
+    network = headed(outputs)
+    network.register_forward_pre_hook(lambda *_: time.sleep(1))
+    return network
+
+
+def number() -> int:
     return 7

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tests.workloads.rank import parts
 from tests.workloads.rank.folders import describe, flowers, headed, one
+from torch import nn
 
 from crossdock.workloads.rank import ModelFailed
 from crossdock.workloads.rank.models import Model
@@ -31,11 +32,13 @@ def test_features_are_what_goes_into_the_head_and_the_head_gives_probabilities(
     headed(tmp_path, "mine", seed=3)
     torch.manual_seed(3)
     module = parts.headed()
+    assert isinstance(module, nn.Sequential)
     with torch.no_grad():
         features = module[:2](torch.from_numpy(INPUTS))
         probabilities = torch.softmax(module[2](features).double(), 1)
     got = Network(one(tmp_path))(INPUTS)
     np.testing.assert_array_equal(got.features, features.numpy())
+    assert got.probabilities is not None
     np.testing.assert_allclose(got.probabilities, probabilities.numpy())
     assert got.features.dtype == np.float64
 
@@ -46,6 +49,16 @@ def test_without_a_head_features_are_the_output(tmp_path: Path) -> None:
     assert got.features.shape == (20, 3)
     assert got.probabilities is None
     assert got.source_labels is None
+
+
+def test_without_a_checkpoint_every_worker_draws_the_same_parameters(tmp_path: Path) -> None:
+    describe(tmp_path, "mine", "headless")
+    torch.manual_seed(1)
+    first = Network(one(tmp_path))(INPUTS)
+    state = torch.get_rng_state()
+    second = Network(one(tmp_path))(INPUTS)
+    np.testing.assert_array_equal(first.features, second.features)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_function_may_give_labels(tmp_path: Path) -> None:

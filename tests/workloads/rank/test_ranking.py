@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -68,7 +69,7 @@ def test_seconds_stand_beside_those_of_features() -> None:
 def test_the_picture_has_a_point_for_each_known_accuracy() -> None:
     (axis,) = picture.scatter(ENTRIES, ["gbc"]).axes
     line = axis.get_lines()[0]
-    assert sorted(line.get_xdata()) == [-1.0, 0.2, 0.9]
+    assert sorted(np.asarray(line.get_xdata()).tolist()) == [-1.0, 0.2, 0.9]
     assert axis.get_xlabel() == "GBC"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from crossdock.workloads.rank.summary import Summary, merge
 
@@ -44,4 +44,4 @@ def half_width(score: Callable[[Summary], float], rests: Sequence[Summary]) -> f
     values = np.array([score(rest) for rest in rests])
     count = len(values)
     error = np.sqrt((count - 1) / count * ((values - values.mean()) ** 2).sum())
-    return float(error * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return float(error * stdtrit(count - 1, (1 + CONFIDENCE) / 2))

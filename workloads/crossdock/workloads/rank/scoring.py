@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crossdock.proxy.errors import ArgumentError, CrossdockError
-from crossdock.workloads.logme import IllConditioned
 from crossdock.workloads.rank.jackknife import half_width, without_each
 from crossdock.workloads.rank.scores import SCORES, Score
 from crossdock.workloads.rank.summary import Summary, merge, summarise
@@ -88,6 +87,8 @@ def score_folds(folds: Sequence[Summary], scores: Iterable[str] = SCORES) -> dic
 
 
 def _scored(score: Score, folds: Sequence[Summary], rests: Sequence[Summary]) -> Scored:
+    from crossdock.workloads.logme import IllConditioned  # see n_leep
+
     whole = merge(folds)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as said:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crossdock.workloads.logme import LogME
 from crossdock.workloads.rank.summary import Summary
 
 
@@ -12,4 +11,6 @@ def logme(summary: Summary) -> float:
     Raises:
         DataRefused: a class has no rows, or the features do not vary.
     """
+    from crossdock.workloads.logme import LogME  # and seconds of scikit-learn; see n_leep
+
     return LogME().fit_statistics([summary.statistics]).score_
