@@ -24,16 +24,16 @@ DEADLINE_S = 200.0
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
-    """Two nodes of one CPU each, the first with the server of jobs."""
+def nodes() -> Iterator[tuple[Any, Any]]:
+    """A cluster whose first node has the server of jobs, and its second node; a CPU each."""
     config = {"health_check_period_ms": 1000, "health_check_failure_threshold": 5}
     made = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 1, "include_dashboard": True, "_system_config": config},
     )
-    made.second = made.add_node(num_cpus=1)
+    second = made.add_node(num_cpus=1)
     made.wait_for_nodes()
-    yield made
+    yield made, second
     made.shutdown()
 
 
@@ -60,7 +60,8 @@ def wait_for_features(job: subprocess.Popen[str], kept: Path) -> None:
 
 
 @pytest.mark.timeout(2 * DEADLINE_S)
-def test_a_killed_raylet_changes_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_raylet_changes_nothing(nodes: tuple[Any, Any], tmp_path: Path) -> None:
+    cluster, second = nodes
     for number in range(MODELS):
         headed(tmp_path / "models", f"model-{number}", number, factory="slow")
     job = submitted(
@@ -70,7 +71,7 @@ def test_a_killed_raylet_changes_nothing(cluster: Any, tmp_path: Path) -> None:
         *("--output", str(tmp_path / "run")),
     )
     wait_for_features(job, tmp_path / "run" / "kept")
-    cluster.remove_node(cluster.second, allow_graceful=False)
+    cluster.remove_node(second, allow_graceful=False)
     said, _ = job.communicate(timeout=DEADLINE_S)
     assert job.returncode == 0, said
     result = record.load(tmp_path / "run")
