@@ -75,6 +75,9 @@ COMMANDS = Group(
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
                 ),
+                "logme": Command(
+                    "A score of a model, beside its formula and training.", "crossdock.bench.logme"
+                ),
                 "turbospec": Command(
                     "Policies of speculation, on a real vLLM.", "crossdock.bench.turbospec"
                 ),
