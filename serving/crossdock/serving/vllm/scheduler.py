@@ -39,6 +39,7 @@ class TurboSpecMixin(Scheduler):
         self._reader = seen.Reader(self, self.num_spec_tokens)
         self._plan: Plan | None = None
         self._allowed: dict[str, int] = {}
+        """Drafts of each request, where some may have fewer than others."""
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         """A step, which is measured from here if the engine was idle."""
@@ -65,10 +66,10 @@ class TurboSpecMixin(Scheduler):
         if self.lockstep is not None and output.total_num_scheduled_tokens > 0:
             plan = self.lockstep.plan(driver, batch, plan)
         self._plan = plan
-        self._allowed = {}
-        if plan is not None and batch is not None:
-            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
         length = self.num_spec_tokens if plan is None else plan.draft_length
+        self._allowed = {}
+        if plan is not None and batch is not None and min(plan.verify, default=length) < length:
+            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
         driver.scheduled(output, dataclasses.replace(work, draft_length=length), prefill, plan)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:

@@ -178,11 +178,11 @@ def cut(drafts: Any, allowed: Mapping[str, int], most: int) -> None:
 
     Args:
         drafts: of the worker.
-        allowed: by request.
+        allowed: by request; none where all may have the most.
         most: of all others.
     """
     tokens = drafts.draft_token_ids
-    if max(map(len, tokens), default=0) > min(allowed.values(), default=most):
+    if allowed or max(map(len, tokens), default=0) > most:
         of = allowed.get
         drafts.draft_token_ids = [
             own[: of(name, most)] for name, own in zip(drafts.req_ids, tokens, strict=True)
