@@ -1,5 +1,5 @@
-# The native core: crossdock_proxy, crossdock_ep, and the measuring loops crossdock_bench. None knows
-# Python or torch.
+# The native core: crossdock_proxy, crossdock_ep, crossdock_serving, and the measuring loops
+# crossdock_bench. None knows Python or torch.
 
 # add_core_library(<name> <needed target> <source>...): a static library, or an interface one where
 # there are headers only.
@@ -58,3 +58,7 @@ add_core_library(crossdock_ep crossdock_proxy ${ep_sources} ${isa_objects})
 file(GLOB bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/csrc/*.cc")
 list(FILTER bench_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
 add_core_library(crossdock_bench crossdock_proxy ${bench_sources})
+
+file(GLOB serving_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/serving/csrc/*.cc")
+list(FILTER serving_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
+add_core_library(crossdock_serving crossdock_options ${serving_sources})

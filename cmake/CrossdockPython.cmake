@@ -1,4 +1,4 @@
-# The extension modules crossdock.{proxy,ep,bench}._native, and the facts of the build.
+# The extension modules crossdock.{proxy,ep,serving,bench}._native, and the facts of the build.
 find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
 execute_process(
     COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
@@ -22,6 +22,7 @@ endfunction()
 
 add_native_module(proxy)
 add_native_module(ep)
+add_native_module(serving)
 add_native_module(bench)
 
 execute_process(

@@ -33,6 +33,7 @@ endfunction()
 
 add_native_tests(proxy)
 add_native_tests(ep crossdock_proxy_sim)
+add_native_tests(serving)
 
 # An inline function of a library that is compiled with AVX flags would be shared by the linker
 # with the code that must run everywhere. Only meaningful where the optimiser has inlined the rest.

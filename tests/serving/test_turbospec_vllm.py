@@ -165,13 +165,19 @@ def test_ranks_that_did_not_join_draft_the_longest() -> None:
         num_output_tokens=2,
     )
     scheduler = SimpleNamespace(requests={"a": request}, max_num_scheduled_tokens=64, waiting=[])
+    cached = SimpleNamespace(
+        req_ids=[], resumed_req_ids=set(), num_computed_tokens=[], num_output_tokens=[]
+    )
     output = SimpleNamespace(
+        scheduled_new_reqs=[SimpleNamespace(req_id="a", num_computed_tokens=9)],
+        scheduled_cached_reqs=cached,
         scheduled_spec_decode_tokens={},
         num_scheduled_tokens={"a": 1},
         total_num_scheduled_tokens=1,
+        finished_req_ids=set(),
     )
-    batch, work, prefill = seen.scheduled(scheduler, output, 4)
-    assert (list(batch.requests), batch.context, batch.limits) == (["a"], 10, [4])
+    batch, work, prefill = seen.Reader(scheduler, 4).scheduled(output)
+    assert (list(batch.requests), batch.context, batch.limits) == (["a"], 10, None)
     assert (work.requests, work.tokens, prefill) == (1, 1, 0)
     plan = part.plan(driver, batch, driver.plan(batch))
     assert (plan.draft_length, list(plan.verify), plan.reason) == (4, [2], "agreed")

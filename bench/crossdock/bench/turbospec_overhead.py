@@ -1,7 +1,17 @@
 """`crossdock bench turbospec-overhead`: what the control of speculation costs the engine's thread.
 
 A step of the driver is all that the control does for a step of an engine, but for reading the
-engine's own objects: the clock, a plan, and what is learnt from the results.
+engine's own objects: the clock, a plan, and what is learnt from the results. With ``--vllm``, in an
+environment that has it, steps of vLLM's schedulers with the control in them are measured too: that
+is all of the plug-in, beside what the scheduler itself takes.
+
+Instructions are counted by another program, which runs this module:
+
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null \\
+        python -m crossdock.bench.turbospec_overhead STEPS REQUESTS
+
+once with 100 steps and once with 1100; the difference is that of a thousand steps. With a third
+argument, ``idle``, the driver is not called: the bench's own share, to be taken off.
 """
 
 from __future__ import annotations
@@ -19,6 +29,8 @@ from crossdock.bench import command, options, plot, text
 from crossdock.bench.command import Common
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.text import Column, Value
+from crossdock.bench.turbospec_scheduler import OURS as PLUGIN
+from crossdock.bench.turbospec_scheduler import THEIRS, SchedulerLoop
 from crossdock.serving.simulator import models
 from crossdock.serving.turbospec import Batch, Controller, CostModel, Policy, Verified, Work
 from crossdock.serving.turbospec.driver import Driver
@@ -29,11 +41,14 @@ CONTEXT = 500
 """Tokens of each request."""
 PLAN = "plan"
 STEP = "driver's step"
+SCHEDULERS = {False: "vLLM's step", True: "vLLM's, ahead"}
 PAPER = "paper"
+VLLM = "vllm"
 
 NOTES = (
     "requests with chances of acceptance from 0.1 to 0.97, drafts of up to 8 tokens;",
     "plan: a decision alone; driver's step: decision, clock, and learning from the results;",
+    "vLLM's step: the plug-in in its scheduler, and (vllm) that itself; ahead: asynchronous;",
     "of a step: share of a step of Llama 8B on one H100 without drafts, derived from data sheets",
 )
 COLUMNS = (
@@ -68,6 +83,8 @@ class Options(Common):
     """Of one turn."""
     rounds: int = 20
     """How often each contender has its turn."""
+    vllm: bool = False
+    """Steps of vLLM's schedulers too; needs vLLM in the same environment."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,6 +106,8 @@ def measured(given: Options, console: Console) -> Record:
         for place, requests in enumerate(sizes):
             tell(place, len(sizes), f"{requests} requests")
             record.series += series_of(requests, given.items, given.rounds)
+            if given.vllm:
+                record.series += schedulers_of(requests, given.items, given.rounds)
     return record
 
 
@@ -110,6 +129,24 @@ def series_of(requests: int, items: int, rounds: int) -> list[Series]:
     return [
         Series(contender=name, point={"what": what, "requests": requests}, rounds=of)
         for (name, what), of in samples.items()
+    ]
+
+
+def schedulers_of(requests: int, items: int, rounds: int) -> list[Series]:
+    """The plug-in in both schedulers of vLLM, and these themselves, in turn."""
+    loops = {ahead: SchedulerLoop(requests, ahead, COSTS) for ahead in SCHEDULERS}
+    parties = {PLUGIN: OURS, THEIRS: VLLM}
+    samples: dict[tuple[str, str], list[list[float]]] = {
+        (party, what): [] for what in SCHEDULERS.values() for party in parties
+    }
+    for _ in range(rounds):
+        for ahead, loop in loops.items():
+            steps = [loop.step() for _ in range(items)]
+            for party in parties:
+                samples[party, SCHEDULERS[ahead]].append([step[party] for step in steps])
+    return [
+        Series(contender=parties[party], point={"what": what, "requests": requests}, rounds=of)
+        for (party, what), of in samples.items()
     ]
 
 
@@ -155,16 +192,20 @@ class Loop:
         work = Work(count, count + sum(drafts), self._batch.context, plan.draft_length)
         driver.scheduled(self, work, 0, plan)
         planned = time.perf_counter()
-        self._turn = (self._turn + 1) % len(self._runs)
-        run = self._runs[self._turn]
-        had = [i for i, k in enumerate(drafts) if k]
-        accepted = [min(run[i], drafts[i]) for i in had]
-        verified = Verified([self._names[i] for i in had], [drafts[i] for i in had], accepted)
+        verified = self.run()
         arrived = time.perf_counter()
-        driver.verified(self, verified, count + sum(accepted), busy=True)
+        driver.verified(self, verified, count + sum(verified.accepted), busy=True)
         driver.end()
         self._verify = list(plan.verify)
         return time.perf_counter() - arrived + planned - begin
+
+    def run(self) -> Verified:
+        """What becomes of the drafts in an engine."""
+        drafts, self._turn = self._verify, (self._turn + 1) % len(self._runs)
+        run = self._runs[self._turn]
+        had = [i for i, k in enumerate(drafts) if k]
+        accepted = [min(run[i], drafts[i]) for i in had]
+        return Verified([self._names[i] for i in had], [drafts[i] for i in had], accepted)
 
 
 def _fail(text_of_driver: str) -> None:
@@ -213,12 +254,15 @@ def draw(record: Record, path: Path) -> None:
     )
 
 
-def run_steps(items: int, requests: int) -> None:
+def run_steps(items: int, requests: int, idle: bool) -> None:
     """Steps of our driver, for a program that counts instructions."""
     loop = Loop(Controller(LONGEST, COSTS), requests)
     for _ in range(items):
-        loop.step()
+        if idle:
+            loop.run()
+        else:
+            loop.step()
 
 
 if __name__ == "__main__":
-    run_steps(int(sys.argv[1]), int(sys.argv[2]))
+    run_steps(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] == ["idle"])

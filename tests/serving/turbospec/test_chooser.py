@@ -2,14 +2,17 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.turbospec.plain import plans
 
+from crossdock.serving._native import Groups
 from crossdock.serving.turbospec import CostModel, Work
-from crossdock.serving.turbospec.chooser import Chooser
+from crossdock.serving.turbospec.chooser import Chooser, within
 
 COSTS = CostModel(
     step_s=0.004,
@@ -22,11 +25,22 @@ COSTS = CostModel(
     draft_request_s=1e-5,
 )
 LONGEST = 3
-FACTORS = np.ones(4)
+FACTORS = (1.0,) * 4
+chances = st.floats(0.02, 0.98)
+
+
+def groups_of(own: Sequence[float], positions: Sequence[float]) -> tuple[Groups, np.ndarray]:
+    """Requests with these chances, and their survival by group and position."""
+    groups = Groups(np.array(own), np.array(positions), 0.5)
+    return groups, groups.survival.reshape(len(groups.members), len(positions))
 
 
 def best_by_trying(
-    counts: list[int], survival: np.ndarray, context: int, prefill: int, factors: np.ndarray
+    counts: Sequence[int],
+    survival: np.ndarray,
+    context: int,
+    prefill: int,
+    factors: Sequence[float],
 ) -> dict[int, float]:
     """The most goodput of each length over all lengths of all requests, but for prompts."""
     owners = [c for c, n in enumerate(counts) for _ in range(n)]
@@ -38,43 +52,70 @@ def best_by_trying(
         for length in range(max(lengths, default=0), LONGEST + 1):
             work = Work(len(owners), len(owners) + sum(lengths) + prefill, context, length)
             prompts = COSTS.parts(Work(0, prefill, 0, 0))[1] - COSTS.parts(Work(0, 0, 0, 0))[1]
-            seconds = float(np.array(COSTS.parts(work)) @ factors - prompts * factors[1])
+            seconds = float(np.array(COSTS.parts(work)) @ np.array(factors) - prompts * factors[1])
             best[length] = max(best[length], tokens / seconds)
     return best
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.integers(0, 2), min_size=2, max_size=2).filter(lambda c: sum(c) > 0),
-    st.lists(st.floats(0.02, 0.98), min_size=2 * LONGEST, max_size=2 * LONGEST),
+    st.lists(chances, min_size=1, max_size=4),
+    st.lists(chances, min_size=LONGEST, max_size=LONGEST),
     st.integers(0, 10_000),
     st.integers(0, 8),
-    st.lists(st.floats(0.3, 3), min_size=4, max_size=4),
+    st.tuples(*[st.floats(0.3, 3)] * 4),
 )
 def test_no_plan_of_classes_is_better(
-    counts: list[int], chances: list[float], context: int, prefill: int, factors: list[float]
+    own: list[float], positions: list[float], context: int, prefill: int, factors: tuple[float, ...]
 ) -> None:
-    survival = np.cumprod(np.array(chances).reshape(2, LONGEST), axis=1)
-    scale = np.array(factors)
-    found = Chooser(LONGEST, 2, COSTS).choices(np.array(counts), survival, context, prefill, scale)
-    tried = best_by_trying(counts, survival, context, prefill, scale)
+    groups, survival = groups_of(own, positions)
+    counts = [int(members) for members in groups.members]
+    chooser = Chooser(LONGEST, COSTS)
+    found = chooser.choices(groups, context, prefill, factors)
+    tried = best_by_trying(counts, survival, context, prefill, factors)
     for length in range(LONGEST + 1):
         # Requests of a class have the same length in a plan, in a trial they may differ.
         assert found.goodput[length] <= tried[length] * (1 + 1e-9)
-        work = Work(sum(counts), int(sum(counts) + prefill), context, length)
-        verify = found.verify(length, 2)
+        verify = chooser.verify(length, groups)
         assert verify.max() <= length
-        drafts = int(verify @ np.array(counts))
+        drafts = int(verify.sum())
         assert found.drafts[length] == drafts
-        work = Work(work.requests, work.tokens + drafts, context, length)
-        assert found.seconds[length] == pytest.approx(float(np.array(COSTS.parts(work)) @ scale))
+        work = Work(len(own), len(own) + prefill + drafts, context, length)
+        seconds = sum(f * p for f, p in zip(factors, COSTS.parts(work), strict=True))
+        assert found.seconds[length] == pytest.approx(seconds)
     if max(counts) == 1:
         assert found.goodput == pytest.approx([tried[k] for k in range(LONGEST + 1)])
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(chances, min_size=1, max_size=60),
+    st.lists(chances, min_size=1, max_size=9),
+    st.integers(0, 100_000),
+    st.integers(0, 40),
+    st.tuples(*[st.floats(0.02, 100)] * 4),
+    st.sampled_from((None, 0.002, 0.01, 0.1)),
+)
+def test_it_is_what_plain_arithmetic_gives(
+    own: list[float],
+    positions: list[float],
+    context: int,
+    prefill: int,
+    factors: tuple[float, ...],
+    bound_s: float | None,
+) -> None:
+    groups, survival = groups_of(own, positions)
+    members = [(int(n), row.tolist()) for n, row in zip(groups.members, survival, strict=True)]
+    expected = plans(COSTS, members, context, prefill, factors, bound_s or math.inf)
+    found = Chooser(len(positions), COSTS, bound_s).choices(groups, context, prefill, factors)
+    assert found.worth == pytest.approx([worth for worth, _ in expected], rel=1e-11)
+    # Of plans that are equally good to the last digits either may be taken.
+    assert (found.worth < 0).tolist() == [worth < 0 for worth, _ in expected]
+    assert found.goodput[found.worth >= 0] == pytest.approx(found.worth[found.worth >= 0])
+
+
 def test_a_dip_in_goodput_does_not_end_the_search() -> None:
     # 5 tokens cost a step more, and up to 9 then cost the same.
-    survival = np.cumprod(np.full((1, 8), 0.97), axis=1)
     costs = CostModel(
         step_s=0.010,
         request_s=0.0,
@@ -85,20 +126,30 @@ def test_a_dip_in_goodput_does_not_end_the_search() -> None:
         draft_token_s=0.0,
         draft_request_s=0.0,
     )
-    goodput = Chooser(8, 1, costs).choices(np.array([1]), survival, 0, 0, FACTORS).goodput
+    groups, _ = groups_of([0.97], [0.5] * 8)
+    goodput = Chooser(8, costs).choices(groups, 0, 0, FACTORS).goodput
     assert goodput[1] < goodput[0] * 1.001
     assert goodput.argmax() == 8
 
 
 def test_requests_of_little_chance_are_not_verified() -> None:
-    survival = np.array([[0.05, 0.001, 0.0], [0.95, 0.9, 0.85]])
-    found = Chooser(3, 2, COSTS).choices(np.array([8, 2]), survival, 0, 0, FACTORS)
-    best = int(found.goodput.argmax())
-    assert found.verify(best, 2)[0] == 0
-    assert found.verify(best, 2)[1] > 0
+    groups, _ = groups_of([0.05] * 8 + [0.95] * 2, [0.5] * 3)
+    chooser = Chooser(3, COSTS)
+    best = int(chooser.choices(groups, 0, 0, FACTORS).goodput.argmax())
+    verify = chooser.verify(best, groups)
+    assert verify[:8].max() == 0
+    assert verify[8:].min() > 0
 
 
 def test_more_tokens_cost_what_the_line_says() -> None:
-    chooser = Chooser(3, 1, COSTS)
-    assert chooser.token_s(4, 1, np.array([1, 2.0, 1, 1])) == pytest.approx(0.006)
+    chooser = Chooser(3, COSTS)
+    assert chooser.token_s(4, 1, (1.0, 2.0, 1.0, 1.0)) == pytest.approx(0.006)
     assert math.isclose(chooser.token_s(5, 4, FACTORS), 0.0, abs_tol=1e-12)
+
+
+def test_no_request_has_more_drafts_than_it_can_use() -> None:
+    drafts = np.array([3, 0, 5], np.int64)
+    assert within(drafts, None) == [3, 0, 5]
+    assert within(drafts, [2, 4, 5]) == [2, 0, 5]
+    with pytest.raises(ValueError, match="each of 3 numbers, not 2"):
+        within(drafts, [2, 4])

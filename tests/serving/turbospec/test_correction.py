@@ -5,6 +5,8 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.serving.turbospec.test_cost import COSTS
 
 from crossdock.serving.turbospec import Work
@@ -26,7 +28,7 @@ def off(correction: Correction, factors: Floats, works: list[Work]) -> float:
     wrong = []
     for work in works:
         parts = np.array(COSTS.parts(work))
-        wrong.append(abs(float(parts @ correction.factors) / float(parts @ factors) - 1))
+        wrong.append(abs(float(parts @ np.array(correction.factors)) / float(parts @ factors) - 1))
     return float(np.mean(wrong))
 
 
@@ -55,7 +57,10 @@ def test_a_rough_guess_becomes_a_model() -> None:
     for work in steps(400):
         correction.observe(work, COSTS.seconds(work))
     wrong = [
-        abs(float(np.array(model.parts(work)) @ correction.factors) / COSTS.seconds(work) - 1)
+        abs(
+            float(np.array(model.parts(work)) @ np.array(correction.factors)) / COSTS.seconds(work)
+            - 1
+        )
         for work in steps(50, 9)
     ]
     assert float(np.mean(wrong)) < 0.15
@@ -73,4 +78,30 @@ def test_a_pause_moves_little() -> None:
 def test_a_time_that_is_none_changes_nothing(seconds: float) -> None:
     correction = Correction(COSTS, PROFILED)
     correction.observe(Work(8, 16, 1000, 1), seconds)
-    assert correction.factors.tolist() == [1, 1, 1, 1]
+    assert correction.factors == (1, 1, 1, 1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1 << 32), st.sampled_from((PROFILED, ROUGH)))
+def test_it_is_what_plain_arithmetic_gives(seed: int, spread: tuple[float, ...]) -> None:
+    """A Kalman filter in matrices, whose state does not move but drifts."""
+    dice = random.Random(seed)
+    correction, most = Correction(COSTS, spread), np.square(spread)
+    state, covariance = np.ones(4), np.diag(most)
+    for work in steps(60, dice.randrange(1000)):
+        seconds = COSTS.seconds(work) * dice.choice((0.4, 0.9, 1.0, 1.3, 30.0))
+        parts = np.array(COSTS.parts(work))
+        h = parts / parts.sum()
+        covariance = covariance + np.diag(2e-4 * most)
+        variance = float(h @ covariance @ h + (0.08 * (h @ state)) ** 2)
+        bound = 3 * math.sqrt(variance)
+        gain = covariance @ h / variance
+        surprise = np.clip(seconds / parts.sum() - h @ state, -bound, bound)
+        state = np.clip(state + gain * surprise, 0.02, 100)
+        covariance = covariance - np.outer(gain, h @ covariance)
+        for i in range(4):
+            scale = np.ones(4)
+            scale[i] = min(1.0, math.sqrt(most[i] / covariance[i, i]))
+            covariance = covariance * np.outer(scale, scale)
+        correction.observe(work, seconds)
+        assert correction.factors == pytest.approx(state, rel=1e-9)

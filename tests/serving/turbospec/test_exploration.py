@@ -10,8 +10,6 @@ CHOICES = Choices(
     tokens=np.full(5, 8.0),
     seconds=np.array([0.010, 0.011, 0.012, 0.013, 0.014]),
     drafts=np.zeros(5),
-    order=np.arange(4),
-    taken=np.zeros(5, int),
     goodput=np.full(5, 800.0),
     worth=np.full(5, 800.0),
 )

@@ -1,26 +1,26 @@
 """Chooses how far to draft and what to verify: the most goodput of all lengths, none left out.
 
-For a length K each request may have 0 to K drafts verified. A further draft of a request is worth
-the chance that all before it and itself are accepted, which falls with its position, so for any
-number of drafts the best ones are those of the highest chance. Over all K and all such numbers the
-goodput is compared, and no first decrease ends the search: costs have steps.
-
-What prompts add to a step is not counted: they are computed once, whatever is chosen. If it were, a
-step that is long for its prompts would make drafts look cheap, though each one makes it longer.
+``serving/csrc/chooser.h`` says how.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from crossdock.serving.turbospec.cost import CostModel, Floats
+
+if TYPE_CHECKING:
+    from crossdock.serving import _native
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choices:
-    """The best plan of each length, 0 to the longest."""
+    """The best plan of each length, 0 to the longest; the next decision is written over it."""
 
     tokens: Floats
     """Predicted tokens of a step, by length."""
@@ -28,21 +28,11 @@ class Choices:
     """Predicted length of a step, by length."""
     drafts: Floats
     """Drafts that are verified, by length."""
-    order: np.ndarray
-    """Classes and positions, flat, as they are taken; a position only by a length that has it."""
-    taken: np.ndarray
-    """How far in the order each length takes them."""
     goodput: Floats
     """Tokens per second that prompts do not take, by length."""
     worth: Floats
     """The same; where a request would have to wait longer for a token than is allowed, how long
     the slowest would, below zero."""
-
-    def verify(self, length: int, classes: int) -> np.ndarray:
-        """Drafts to verify of a request of each class."""
-        positions = len(self.order) // classes
-        first = self.order[: self.taken[length]]
-        return np.bincount(first[first % positions < length] // positions, minlength=classes)
 
 
 class Chooser:
@@ -50,99 +40,69 @@ class Chooser:
 
     Args:
         max_draft: the longest length.
-        classes: the most classes of requests that are treated alike.
         costs: predicts the length of a step.
         time_per_token_s: that no request may exceed, in the mean; None: no bound.
     """
 
     def __init__(
-        self,
-        max_draft: int,
-        classes: int,
-        costs: CostModel,
-        time_per_token_s: float | None = None,
+        self, max_draft: int, costs: CostModel, time_per_token_s: float | None = None
     ) -> None:
-        self._bound_s = time_per_token_s
-        self._costs = costs
-        self._line = costs.line()
-        self._lengths = np.arange(max_draft + 1)
-        # By the number of classes that are present: of each place in the order its class, and
-        # whether each length has its position.
-        self._layouts = [self._layout(present, max_draft) for present in range(classes + 1)]
+        from crossdock.serving import _native
 
-    def _layout(self, classes: int, max_draft: int) -> tuple[np.ndarray, Floats]:
-        places = np.arange(classes * max_draft)
-        within = places % max_draft < self._lengths[:, None]
-        return places // max_draft, within.astype(float)
+        bound = np.inf if time_per_token_s is None else time_per_token_s
+        self._core = _native.Chooser(max_draft, _costs(costs), bound)
+        found = self._core.choices
+        names = [field.name for field in dataclasses.fields(Choices)]
+        self._choices = Choices(**{name: getattr(found, name) for name in names})
 
     def choices(
-        self,
-        counts: np.ndarray,
-        survival: Floats,
-        context: int,
-        prefill: int,
-        factors: Floats,
+        self, groups: _native.Groups, context: float, prefill: float, factors: tuple[float, ...]
     ) -> Choices:
         """The best plan of each length.
 
         Args:
-            counts: requests of each class that has any.
-            survival: chance that all drafts up to a position are accepted, (class, position).
+            groups: requests of like chances, see ``Acceptance.groups``.
             context: tokens in the KV cache.
             prefill: tokens of prompts in the step.
             factors: of the parts of the cost model.
+
+        Raises:
+            ValueError: there is no request.
         """
-        requests = float(counts.sum())
-        chances = survival.ravel()
-        order = (-chances).argsort(kind="stable")
-        classes, within = self._layouts[len(counts)]
-        classes, within = classes[order], within[:, order]
-        members = counts[classes]
-        # A column of nothing goes first: no draft at all is a plan too.
-        grown = np.zeros((2, len(within), len(order) + 1))
-        np.cumsum(within * members, axis=1, out=grown[0, :, 1:])
-        np.cumsum(within * (members * chances[order]), axis=1, out=grown[1, :, 1:])
-        drafts, tokens = grown
-        tokens += requests
-        fixed, drafting = self._apart_from_tokens(requests, context, factors)
-        seconds = np.interp(drafts + (requests + prefill), *self._line)
-        seconds *= factors[1]
-        seconds += (drafting + fixed)[:, None]
-        goodput = tokens / (seconds - self.token_s(0, prefill, factors))
-        worth = goodput
-        if self._bound_s is not None:
-            slowest = seconds / _fewest_tokens(len(counts), classes, within, chances[order])
-            worth = np.where(slowest <= self._bound_s, goodput, -slowest)
-        taken = worth.argmax(axis=1)
-        rows = self._lengths
-        of_drafts, of_tokens = grown[:, rows, taken]
-        of_seconds = seconds[rows, taken]
-        of_worth = worth[rows, taken]
-        of_goodput = of_worth if worth is goodput else goodput[rows, taken]
-        return Choices(of_tokens, of_seconds, of_drafts, order, taken, of_goodput, of_worth)
+        self._core.choose(groups, context, prefill, factors)
+        return self._choices
 
-    def token_s(self, tokens: float, more: int, factors: Floats) -> float:
+    def verify(self, length: int, groups: _native.Groups) -> npt.NDArray[np.int64]:
+        """Drafts to verify of each request of the groups that were given last."""
+        drafts = np.empty(groups.requests, np.int64)
+        self._core.verify(length, groups, drafts)
+        return drafts
+
+    def token_s(self, tokens: float, more: float, factors: tuple[float, ...]) -> float:
         """Seconds that so many more tokens of the target model would take."""
-        before, after = np.interp((tokens, tokens + more), *self._line)
-        return float(factors[1] * (after - before))
-
-    def _apart_from_tokens(
-        self, requests: float, context: int, factors: Floats
-    ) -> tuple[float, Floats]:
-        """Seconds of the engine and the context, and of drafting by length."""
-        costs = self._costs
-        engine = factors[0] * (costs.step_s + costs.request_s * requests)
-        first = factors[3] * (costs.draft_s + costs.draft_first_request_s * requests)
-        each = factors[3] * (costs.draft_token_s + costs.draft_request_s * requests)
-        drafting = first + (self._lengths - 1) * each
-        drafting[0] = 0.0
-        return float(engine + factors[2] * costs.context_s * context), drafting
+        return self._core.more_tokens_s(tokens, more, factors[1])
 
 
-def _fewest_tokens(count: int, classes: np.ndarray, within: Floats, chances: Floats) -> Floats:
-    """Tokens that a request of the least lucky class gets, (length, drafts of the order)."""
-    own = (classes == np.arange(count)[:, None]) * chances
-    tokens = np.ones((count, len(within), len(chances) + 1))
-    tokens[:, :, 1:] += np.cumsum(within * own[:, None, :], axis=2)
-    fewest: Floats = tokens.min(axis=0)
-    return fewest
+def within(drafts: npt.NDArray[np.int64], limits: Sequence[int] | None) -> list[int]:
+    """The drafts of each request, none of them above its limit."""
+    from crossdock.serving import _native
+
+    return _native.at_most(drafts, limits)
+
+
+def _costs(costs: CostModel) -> _native.Costs:
+    from crossdock.serving import _native
+
+    made = _native.Costs()
+    for name in (
+        "step_s",
+        "request_s",
+        "context_s",
+        "draft_s",
+        "draft_first_request_s",
+        "draft_token_s",
+        "draft_request_s",
+    ):
+        setattr(made, name, getattr(costs, name))
+    made.knots, made.knots_s = (line.tolist() for line in costs.line())
+    return made

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-
 from crossdock.proxy.errors import ArgumentError
-from crossdock.serving.turbospec import reasons
-from crossdock.serving.turbospec.acceptance import CLASSES, Acceptance, classes_of, survival
-from crossdock.serving.turbospec.chooser import Choices, Chooser
+from crossdock.serving.turbospec import core, reasons
+from crossdock.serving.turbospec.acceptance import Acceptance
+from crossdock.serving.turbospec.chooser import Choices, Chooser, within
 from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
-from crossdock.serving.turbospec.cost import CostModel, Floats, rough
+from crossdock.serving.turbospec.cost import PARTS, CostModel, rough
 from crossdock.serving.turbospec.exploration import Probes
 from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.settings import Settings
@@ -25,6 +23,7 @@ from crossdock.serving.turbospec.switch import Switch
 
 MOST_DRAFTS = 64
 _LONGEST_STEP_S = 600.0
+_AS_PROFILED = (1.0,) * len(PARTS)
 
 
 class Controller:
@@ -37,6 +36,7 @@ class Controller:
 
     Raises:
         ArgumentError: ``max_draft`` is not from 1 to 64.
+        CoreMissing: crossdock was installed without its native core.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Controller:
     ) -> None:
         if not 1 <= max_draft <= MOST_DRAFTS:
             raise ArgumentError(f"max_draft is {max_draft}, it must be from 1 to {MOST_DRAFTS}")
+        core.require()
         self.settings = settings or Settings()
         self.max_draft = max_draft
         self.ignored_steps = 0
@@ -55,7 +56,6 @@ class Controller:
         self._probes = Probes(max_draft, self.settings.explore)
         self._recall = Recall()
         self._chooser: Chooser | None = None
-        self._present = np.zeros(0, int)
         self._correction: Correction | None = None
         if costs is not None:
             self._use(costs, PROFILED)
@@ -65,18 +65,17 @@ class Controller:
         if self._chooser is None or not batch.requests:
             nothing = [0] * len(batch.requests)
             return Plan(0, nothing, reasons.START, tokens=0.0, seconds=0.0)
-        classes, choices = self._choices(batch, self._chooser)
+        groups = self.acceptance.groups(batch.requests, alike=not self.settings.per_request)
+        choices = self._chooser.choices(groups, batch.context, batch.prefill, self.factors)
         self.choices = choices
         length, reason = self._length(choices)
-        verify = self._verify(choices, length)[classes]
+        verify = self._chooser.verify(length, groups)
         tokens, seconds = float(choices.tokens[length]), float(choices.seconds[length])
-        urgent = self.acceptance.change.suspected
+        urgent = self.acceptance.suspected
         probe = self._probes.probe(length, verify, choices, self._drafts_s(batch), urgent)
         if probe is not None:
             length, reason = probe, reasons.PROBE
-        if batch.limits is not None:
-            verify = np.minimum(verify, batch.limits)
-        return Plan(length, verify.tolist(), reason, tokens, seconds)
+        return Plan(length, within(verify, batch.limits), reason, tokens, seconds)
 
     def observe(self, step: Step) -> None:
         """Learn from a step; a time that is none is counted and ignored."""
@@ -96,12 +95,12 @@ class Controller:
 
     def forget(self, requests: Iterable[str]) -> None:
         """These requests have ended; unknown ones are ignored."""
-        self.acceptance.slots.forget(requests)
+        self.acceptance.forget(requests)
 
     @property
-    def factors(self) -> Floats:
+    def factors(self) -> tuple[float, ...]:
         """By how much the parts of the cost model are off, as far as is known."""
-        return np.ones(4) if self._correction is None else self._correction.factors
+        return _AS_PROFILED if self._correction is None else self._correction.factors
 
     @property
     def regret(self) -> float:
@@ -113,7 +112,7 @@ class Controller:
 
     def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
         bound = self.settings.time_per_token_s
-        self._chooser = Chooser(self.max_draft, CLASSES, costs, bound)
+        self._chooser = Chooser(self.max_draft, costs, bound)
         self._correction = Correction(costs, spread)
 
     def _drafts_s(self, batch: Batch) -> Callable[[float, int], float]:
@@ -126,38 +125,16 @@ class Controller:
 
         return seconds
 
-    def _choices(self, batch: Batch, chooser: Chooser) -> tuple[np.ndarray, Choices]:
-        """The class of each request, and the best plan of each length."""
-        mean = self.acceptance.chance
-        if self.settings.per_request:
-            chances = self.acceptance.of_requests(self.acceptance.slots.of(batch.requests))
-        else:
-            chances = np.full(len(batch.requests), mean)
-        classes = classes_of(chances)
-        counts = np.bincount(classes, minlength=CLASSES)
-        sums = np.bincount(classes, weights=chances, minlength=CLASSES)
-        self._present = np.flatnonzero(counts)
-        counts = counts[self._present]
-        of_classes = sums[self._present] / counts
-        alive = survival(of_classes, self.acceptance.by_position(), mean)
-        return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
-
-    def _verify(self, choices: Choices, length: int) -> np.ndarray:
-        """Drafts to verify of a request of each class."""
-        verify = np.zeros(CLASSES, int)
-        verify[self._present] = choices.verify(length, len(self._present))
-        return verify
-
     def _length(self, choices: Choices) -> tuple[int, str]:
-        worth = choices.worth.copy()
+        worth: list[float] = choices.worth.tolist()  # so few numbers take longer as an array
+        broken = min(worth) < 0
         worth[0] *= 1 + self.settings.margin
-        best = int(worth.argmax())
-        if worth[best] < 0:
-            return self._switch.to(best), reasons.BOUND
-        worth = np.maximum(worth, 0.0)
-        length, held = self._switch.choose(worth)
+        best = max(worth)
+        if best < 0:
+            return self._switch.to(worth.index(best)), reasons.BOUND
+        length, held = self._switch.choose([max(w, 0.0) for w in worth] if broken else worth)
         if held:
             return length, reasons.HOLD
-        if worth[length] < choices.goodput.max() and (choices.worth < 0).any():
+        if broken and worth[length] < choices.goodput.max():
             return length, reasons.BOUND
         return length, reasons.GOODPUT if length else reasons.OFF

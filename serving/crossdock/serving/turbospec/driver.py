@@ -231,9 +231,8 @@ def _check(plan: Plan, batch: Batch, max_draft: int) -> None:
         raise ValueError(f"it drafts {plan.draft_length} tokens of at most {max_draft}")
     if len(plan.verify) != len(batch.requests):
         raise ValueError(f"it plans {len(plan.verify)} requests of {len(batch.requests)}")
-    if plan.verify and not 0 <= min(plan.verify) <= max(plan.verify) <= plan.draft_length:
-        raise ValueError(
-            f"it verifies {min(plan.verify)} to {max(plan.verify)} drafts of {plan.draft_length}"
-        )
+    least, most = min(plan.verify, default=0), max(plan.verify, default=0)
+    if not 0 <= least <= most <= plan.draft_length:
+        raise ValueError(f"it verifies {least} to {most} drafts of {plan.draft_length}")
     if not (math.isfinite(plan.tokens) and math.isfinite(plan.seconds)):
         raise ValueError(f"it predicts {plan.tokens} tokens in {plan.seconds} s")

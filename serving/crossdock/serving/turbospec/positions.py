@@ -18,10 +18,12 @@ class Positions:
         """The drafts of a step."""
         if len(verified) == 0:
             return
-        accepted = np.asarray(verified.accepted)
+        # By way of bytes a list becomes an array in a fraction of the time.
+        accepted = np.frombuffer(bytes(verified.accepted), np.uint8)
+        drafts = np.frombuffer(bytes(verified.drafts), np.uint8)
         size = len(self._accepted)
         self._accepted += np.bincount(accepted, minlength=size)
-        stopped = accepted[accepted < np.asarray(verified.drafts)]
+        stopped = accepted[accepted < drafts]
         self._rejected += np.bincount(stopped, minlength=size)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossdock.serving.turbospec.cost import Floats
+from collections.abc import Sequence
 
 
 class Switch:
@@ -29,13 +29,13 @@ class Switch:
         self._better_s = 0.0
         return length
 
-    def choose(self, worth: Floats) -> tuple[int, bool]:
+    def choose(self, worth: Sequence[float]) -> tuple[int, bool]:
         """The length to use, and whether a better one was held back.
 
         Args:
             worth: of each length; 0: it must not be used.
         """
-        best = int(worth.argmax())
+        best = worth.index(max(worth))
         if best == self.length:
             return self.to(best), False
         if worth[best] < worth[self.length] * (1 + self._gain) and self._better_s < self._hold_s:

@@ -11,6 +11,7 @@ from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.request import RequestStatus
 
 from crossdock.serving.turbospec.driver import Driver
 from crossdock.serving.turbospec.step import Plan, Verified, Work
@@ -35,8 +36,10 @@ class TurboSpecMixin(Scheduler):
             if self.turbospec is not None and needed(self.vllm_config)
             else None
         )
+        self._reader = seen.Reader(self, self.num_spec_tokens)
         self._plan: Plan | None = None
         self._allowed: dict[str, int] = {}
+        """Drafts of each request, where some may have fewer than others."""
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         """A step, which is measured from here if the engine was idle."""
@@ -55,7 +58,7 @@ class TurboSpecMixin(Scheduler):
         batch = plan = None
         work, prefill = Work(0, output.total_num_scheduled_tokens, 0, 0), 0
         try:
-            batch, work, prefill = seen.scheduled(self, output, driver.max_draft)
+            batch, work, prefill = self._reader.scheduled(output)
             driver.forget(output.finished_req_ids)
             plan = driver.plan(batch)
         except Exception as error:  # noqa: BLE001 - the engine's step goes on
@@ -63,10 +66,10 @@ class TurboSpecMixin(Scheduler):
         if self.lockstep is not None and output.total_num_scheduled_tokens > 0:
             plan = self.lockstep.plan(driver, batch, plan)
         self._plan = plan
-        self._allowed = {}
-        if plan is not None and batch is not None:
-            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
         length = self.num_spec_tokens if plan is None else plan.draft_length
+        self._allowed = {}
+        if plan is not None and batch is not None and min(plan.verify, default=length) < length:
+            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
         driver.scheduled(output, dataclasses.replace(work, draft_length=length), prefill, plan)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
@@ -76,14 +79,14 @@ class TurboSpecMixin(Scheduler):
             return super().update_from_output(scheduler_output, model_runner_output)
         verified = Verified()
         try:
-            verified = seen.verified(self, scheduler_output, model_runner_output)
+            verified = seen.verified(
+                self, scheduler_output, model_runner_output, RequestStatus.PREEMPTED
+            )
         except Exception as error:  # noqa: BLE001
             driver.give_up(error)
         outputs = super().update_from_output(scheduler_output, model_runner_output)
-        generated = sum(
-            len(output.new_token_ids) for part in outputs.values() for output in part.outputs
-        )
-        driver.verified(scheduler_output, verified, generated, self.has_unfinished_requests())
+        busy = self.has_unfinished_requests()
+        driver.verified(scheduler_output, verified, seen.generated(outputs), busy)
         self._turbospec_results(driver)
         return outputs
 
@@ -91,17 +94,12 @@ class TurboSpecMixin(Scheduler):
         """Results are there; drafts come after them, in ``update_draft_token_ids``."""
 
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:
-        """vLLM's own, then no request keeps more drafts than it is to verify."""
-        super().update_draft_token_ids(draft_token_ids)
-        if self.turbospec is None:
-            return
+        """No request keeps more drafts than it is to verify; then vLLM's own."""
         if self._plan is not None:
-            requests, allowed, length = self.requests, self._allowed, self._plan.draft_length
-            for name in draft_token_ids.req_ids:
-                request = requests.get(name)
-                if request is not None and request.spec_token_ids:
-                    request.spec_token_ids = request.spec_token_ids[: allowed.get(name, length)]
-        self.turbospec.end()
+            seen.cut(draft_token_ids, self._allowed, self._plan.draft_length)
+        super().update_draft_token_ids(draft_token_ids)
+        if self.turbospec is not None:
+            self.turbospec.end()
 
     def shutdown(self) -> None:
         """vLLM's own, and the log is written to its end."""
@@ -129,10 +127,10 @@ class TurboSpecAsyncScheduler(TurboSpecMixin, AsyncScheduler):
         super()._update_after_schedule(scheduler_output)
         if self._plan is None:
             return
+        length = self._plan.draft_length
         for name, allowed in self._allowed.items():
-            request = self.requests[name]
-            if len(request.spec_token_ids) > allowed:
-                request.spec_token_ids = self._placeholders[allowed]
+            if allowed < length:
+                self.requests[name].spec_token_ids = self._placeholders[allowed]
 
     def _turbospec_results(self, driver: Driver) -> None:
         driver.end()

@@ -24,6 +24,19 @@ CONTRACT = Contract(
             ("self", "scheduler_output", "model_runner_output"),
         ),
         Hook(_SCHEDULER, "Scheduler", "update_draft_token_ids", ("self", "draft_token_ids")),
+        Hook(
+            _SCHEDULER,
+            "Scheduler",
+            "_make_cached_request_data",
+            (
+                "self",
+                "running_reqs",
+                "resumed_reqs",
+                "num_scheduled_tokens",
+                "spec_decode_tokens",
+                "req_to_new_blocks",
+            ),
+        ),
         Hook(_SCHEDULER, "Scheduler", "shutdown", ("self",)),
         Hook("v1/engine/core.py", "EngineCore", "execute_dummy_batch", ("self",)),
         Hook("v1/engine/core.py", "DPEngineCoreProc", "run_busy_loop", ("self",)),
@@ -35,6 +48,7 @@ CONTRACT = Contract(
         ),
         Hook("v1/request.py", "Request", "num_tokens", ("self",)),
         Hook("v1/request.py", "Request", "num_output_tokens", ("self",)),
+        Hook("v1/request.py", "RequestStatus", "is_finished", ("status",)),
         Hook("config/speculative.py", "SpeculativeConfig", "use_multi_module_mtp", ("self",)),
     ),
 )
