@@ -227,7 +227,7 @@ def _score_row(record: RankRecord, name: str) -> Mapping[str, Value]:
         "models": len(pairs),
         "seconds": float(np.mean([each.seconds[name] for each in record.judged])),
         "first": first.name,
-        "lost": 100 * (max(accuracies) - first.accuracy),
+        "lost": 100 * (max(each.accuracy for each in record.judged) - first.accuracy),
     }
 
 

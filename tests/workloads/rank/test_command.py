@@ -125,6 +125,8 @@ def test_failures_are_named_the_rest_is_ranked_and_a_resumed_run_does_what_is_mi
     [
         ({"scores": ("logme", "best")}, "score 'best' is unknown"),
         ({"by": "gbc", "scores": ("logme",)}, "--by gbc is not among --scores logme"),
+        ({"scores": ()}, "--scores names none"),
+        ({"class_moments_gib": 2.0}, "--class-moments-gib 2.0 is out of range; give 0 to 1.5"),
         ({"folds": 1}, "--folds 1 leaves no rows"),
         ({"folds": -1}, "--folds -1 is too few"),
         ({"batch": 0}, "--batch 0 is too few"),

@@ -19,6 +19,8 @@ from crossdock.workloads.rank.shards import Plan
 from crossdock.workloads.runner import Failed, Run, RunOptions, tasks
 
 _GIB = 1 << 30
+_CLASS_MOMENTS_GIB_MAX = 1.5
+"""Arrow's columns of bytes end at 2 GiB, and other sums go with them."""
 _PLACES = ("shards", "workers", "worker_cpus", "worker_gpus", "attempts")
 """Options on which no result depends."""
 
@@ -36,8 +38,8 @@ class Options(RunOptions):
     """Labels go from 0 to this less 1; by default the classes are the labels that occur."""
     scores: tuple[str, ...] = tuple(SCORES)
     """Which to compute."""
-    by: str = next(iter(SCORES))
-    """Score by which models are ordered."""
+    by: str | None = None
+    """Score by which models are ordered; the first of those, if not given."""
     accuracies: Path | None = None
     """CSV file of model and accuracy, for the plot and the weighted Kendall tau."""
     folds: int = FOLDS
@@ -50,7 +52,7 @@ class Options(RunOptions):
     """Rows kept whole, for LEEP and N-LEEP."""
     class_moments_gib: float = 1.0
     """Most that sums by class may take for one model, over all folds; TransRate and GBC need them:
-    classes x width^2 x folds x 8 bytes."""
+    classes x width^2 x folds x 8 bytes. At most 1.5: they travel as one piece."""
     workers: int | None = None
     """Processes that run models; as many as the cluster has room for, if not given."""
     worker_cpus: float = 1.0
@@ -62,14 +64,21 @@ class Options(RunOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known((*self.scores, self.by))
-        if self.by not in self.scores:
+        known(self.scores)
+        if not self.scores:
+            raise ArgumentError(f"--scores names none; choose from {', '.join(SCORES)}")
+        if self.order not in self.scores:
             raise ArgumentError(f"--by {self.by} is not among --scores {' '.join(self.scores)}")
         for name, least in (("folds", 0), ("batch", 1), ("sample", 0), ("attempts", 1)):
             if getattr(self, name) < least:
                 raise ArgumentError(f"--{name} {getattr(self, name)} is too few; least is {least}")
         if self.folds == 1:
             raise ArgumentError("--folds 1 leaves no rows; give 2 or more, or 0 for no intervals")
+        if not 0 <= self.class_moments_gib <= _CLASS_MOMENTS_GIB_MAX:
+            raise ArgumentError(
+                f"--class-moments-gib {self.class_moments_gib} is out of range; give 0 to "
+                f"{_CLASS_MOMENTS_GIB_MAX}"
+            )
         if self.workers is not None and self.workers < 1:
             raise ArgumentError(f"--workers {self.workers} is too few; give 1 or more")
         if not self.worker_cpus > 0 or not self.worker_gpus >= 0:
@@ -77,6 +86,11 @@ class Options(RunOptions):
                 f"--worker-cpus {self.worker_cpus} --worker-gpus {self.worker_gpus}: give a worker "
                 "more than 0 CPUs, and 0 GPUs or more"
             )
+
+    @property
+    def order(self) -> str:
+        """Score by which models are ordered."""
+        return self.by or self.scores[0]
 
     def decisive(self) -> dict[str, Any]:
         """Without what only says where the work is done."""
@@ -146,7 +160,7 @@ def _entry(
 
 
 def _report(run: Run, options: Options, entries: Sequence[Entry]) -> None:
-    names, by = options.scores, options.by
+    names, by = options.scores, options.order
     for title, part in (("half of the intervals", "half_width"), ("seconds", "seconds")):
         run.table(title, *ranking.score_rows(entries, names, by, part), shown=False)
     run.table("scores", *ranking.score_rows(entries, names, by, "value"))
