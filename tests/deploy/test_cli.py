@@ -21,6 +21,7 @@ class Options:
 
     json: Path | None = None
     rounds: int = 3
+    config: Path | None = None
 
 
 def fake_bench(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> list[Options]:
@@ -47,6 +48,11 @@ def fake_bench(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> list
         (["bench", "ep", "--json", "f"], "crossdock.bench.ep", ["--json", "f"]),
         (["bench", "transport"], "crossdock.bench.transport", []),
         (["doctor", "--json"], "crossdock.deploy.doctor", ["--json"]),
+        (
+            ["run", "b-tuning", "--seed", "1"],
+            "crossdock.workloads.b_tuning.command",
+            ["--seed", "1"],
+        ),
     ],
 )
 def test_words_lead_to_a_module(arguments: list[str], module: str, rest: list[str]) -> None:
@@ -61,6 +67,23 @@ def test_options_reach_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = fake_bench(monkeypatch, answer=0)
     assert cli.main(["bench", "ring", "--json", "out.json", "--rounds", "7"]) == 0
     assert seen == [Options(json=Path("out.json"), rounds=7)]
+
+
+def test_options_of_a_method_may_come_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = fake_bench(monkeypatch, answer=0)
+    bench = cli.Command("Measure.", "crossdock.bench.ring")
+    method = cli.Command("Square.", "crossdock.bench.ring", from_file=True)
+    monkeypatch.setattr(cli, "COMMANDS", cli.Group("", {"measure": bench, "square": method}))
+    file = tmp_path / "options.toml"
+    file.write_text('json = "out.json"\nrounds = 7\n')
+    words = ["--config", str(file), "--rounds", "8"]
+    assert cli.main(["measure", *words]) == cli.main(["square", *words]) == 0
+    assert seen == [
+        Options(rounds=8, config=file),
+        Options(rounds=8, config=file, json=Path("out.json")),
+    ]
 
 
 def test_status_of_the_command_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:

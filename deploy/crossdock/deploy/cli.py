@@ -32,6 +32,8 @@ class Command:
 
     summary: str
     module: str
+    from_file: bool = False
+    """Whether options may come from a TOML file, as all methods have it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Group:
 
     summary: str
     children: Mapping[str, Command | Group]
+
+
+def _method(summary: str, package: str) -> Command:
+    return Command(summary, f"crossdock.workloads.{package}.command", from_file=True)
 
 
 COMMANDS = Group(
@@ -84,6 +90,15 @@ COMMANDS = Group(
                 ),
             },
         ),
+        "run": Group(
+            "Run a method over a Ray cluster.",
+            {
+                "rank": _method("Rank models for a dataset, by all scores.", "rank"),
+                "logme": _method("Score features by the evidence of LogME.", "logme"),
+                "b-tuning": _method("Tune a student with the best teachers.", "b_tuning"),
+                "dev": _method("Choose a model for a target without labels.", "dev"),
+            },
+        ),
         "doctor": Command(
             "Check this host: what was observed, what is expected, how to fix it.",
             "crossdock.deploy.doctor",
@@ -121,6 +136,10 @@ def _run(arguments: list[str]) -> int:
         module = importlib.import_module(node.module)
     except ImportError as error:
         return _complain(f"{prog} cannot run here: {error}", EXIT_COULD_NOT_RUN)
+    if node.from_file:
+        from crossdock.workloads.runner import config
+
+        rest = config.expand(rest)
     options = tyro.cli(module.Options, prog=prog, description=node.summary, args=rest)
     return int(module.main(options))
 
