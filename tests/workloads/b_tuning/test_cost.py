@@ -1,7 +1,5 @@
 """Operations, against the sums of matrix products written out."""
 
-import math
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +7,7 @@ from tests.workloads.b_tuning.cases import convolutional, dense
 from torch import nn
 
 from crossdock.workloads.b_tuning.backbone import Backbone
-from crossdock.workloads.b_tuning.cost import Cost, budget, cost_of, epochs_within
+from crossdock.workloads.b_tuning.cost import Account, Cost, cost_of, with_projections
 
 
 def test_a_dense_layer() -> None:
@@ -28,19 +26,32 @@ def test_convolutions_count_and_the_model_stays_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
+ACCOUNT = Account(
+    student=Cost(10, 30),
+    candidates=[Cost(10, 30), Cost(5, 15), Cost(100, 300)],
+    teachers=[Cost(100, 300)],
+    samples=7,
+    views=2,
+    epochs=4,
+)
+
+
 def test_b_tuning_pays_for_ranking_targets_and_training() -> None:
-    student, small, large = Cost(10, 30), Cost(5, 15), Cost(100, 300)
-    paid = budget(student, [student, small, large], [large], samples=7, epochs=4, views=2)
-    assert paid == 7 * (10 + 5 + 100 + 2 * 100 + 4 * 30)
+    assert ACCOUNT.ranking == 7 * (10 + 5 + 100)
+    assert ACCOUNT.teaching == 7 * 2 * 100
+    assert ACCOUNT.total == 7 * (10 + 5 + 100 + 2 * 100 + 4 * 30)
 
 
-@given(operations=st.integers(1, 10**9), training=st.integers(1, 1000), samples=st.integers(1, 99))
-def test_a_budget_buys_no_fewer_epochs_than_it_pays_for(
-    operations: int, training: int, samples: int
-) -> None:
-    epochs = epochs_within(operations, Cost(1, training), samples)
-    assert epochs * training * samples >= operations
-    assert epochs == max(1, math.ceil(operations / (training * samples)))
+@given(training=st.integers(1, 1000), before=st.integers(0, 3000))
+def test_a_rival_spends_no_less_and_at_most_an_epoch_more(training: int, before: int) -> None:
+    epochs, operations = ACCOUNT.rival(Cost(1, training), before=before)
+    assert operations == before + epochs * 7 * training
+    assert operations >= ACCOUNT.total
+    assert operations < ACCOUNT.total + 7 * training or epochs == 1
+
+
+def test_projections_are_three_products_more() -> None:
+    assert with_projections(Cost(5, 9), 4, [10, 20]) == Cost(5, 9 + 3 * 2 * 4 * 30)
 
 
 def test_frozen_parameters_cost_no_backward() -> None:

@@ -32,6 +32,17 @@ def test_the_published_temperature_makes_a_tenth_worth_a_factor_of_e() -> None:
     assert first / second == pytest.approx(np.e)
 
 
+def test_infinite_scores_share_all_weight() -> None:
+    assert teacher_weights([np.inf, 1.0, np.inf], 0.1).tolist() == [0.5, 0, 0.5]
+    assert teacher_weights([-np.inf, 1.0], 0.1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("scores", [[np.nan, 1.0], [-np.inf, -np.inf]])
+def test_models_without_a_score_are_refused(scores: list[float]) -> None:
+    with pytest.raises(ArgumentError, match="rank models that have a score"):
+        teacher_weights(scores, 0.1)
+
+
 def test_a_temperature_of_nothing_is_refused() -> None:
     with pytest.raises(ArgumentError, match="temperature is 0"):
         teacher_weights([1.0], 0)
@@ -99,8 +110,9 @@ def test_distillation_predicts_each_teachers_features() -> None:
     features, samples = random(2, 4, 2).float(), torch.tensor([1, 4])
     target = torch.from_numpy(cache.values[0, [1, 4]])
     first, second = (projection(features) for projection in penalty.projections)
-    expected = 0.75 * (first - target[:, :2]).square().mean()
-    expected = expected + 0.25 * (second - target[:, 2:]).square().mean()
+    sizes = [np.sqrt((part**2).mean()) for part in np.split(cache.values, [2], axis=2)]
+    expected = 0.75 * (first - target[:, :2] / sizes[0]).square().mean()
+    expected = expected + 0.25 * (second - target[:, 2:] / sizes[1]).square().mean()
     assert penalty(features, samples, 0).item() == pytest.approx(3 * expected.item(), rel=1e-6)
 
 

@@ -37,22 +37,45 @@ def cost_of(backbone: Backbone, example: torch.Tensor, classes: int) -> Cost:
     return Cost(forward.get_total_flops(), training.get_total_flops())
 
 
-def budget(
-    student: Cost,
-    candidates: Sequence[Cost],
-    teachers: Sequence[Cost],
-    samples: int,
-    epochs: int,
-    views: int,
-) -> int:
-    """Operations of B-Tuning: each candidate's features once, each teacher's on all views, the
-    student's training. Features of a candidate without augmentation serve as its first view too,
-    but they are computed, and counted, again."""
-    once = sum(cost.forward for cost in candidates)
-    taught = views * sum(cost.forward for cost in teachers)
-    return samples * (once + taught + epochs * student.training)
+def with_projections(cost: Cost, width: int, teacher_widths: Sequence[int]) -> Cost:
+    """Of a student of D = `width` that also predicts the D_k features of each teacher."""
+    return Cost(cost.forward, cost.training + 3 * 2 * width * sum(teacher_widths))
 
 
-def epochs_within(operations: int, cost: Cost, samples: int) -> int:
-    """Epochs that so many operations pay for, rounded up: in favour of who is given them."""
-    return max(1, math.ceil(operations / (samples * cost.training)))
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What B-Tuning may spend, and how far a rival comes with as much."""
+
+    student: Cost
+    candidates: Sequence[Cost]
+    """All that are ranked: each gives features of every sample once."""
+    teachers: Sequence[Cost]
+    """Each gives features of every view of every sample. The first view is counted again, though
+    without augmentation it is what the ranking saw."""
+    samples: int
+    views: int
+    epochs: int
+
+    @property
+    def ranking(self) -> int:
+        """Operations until the models are ranked."""
+        return self.samples * sum(cost.forward for cost in self.candidates)
+
+    @property
+    def teaching(self) -> int:
+        """Operations until all targets are there."""
+        return self.samples * self.views * sum(cost.forward for cost in self.teachers)
+
+    @property
+    def total(self) -> int:
+        """Operations of B-Tuning."""
+        return self.ranking + self.teaching + self.epochs * self.samples * self.student.training
+
+    def rival(self, cost: Cost, *, before: int = 0) -> tuple[int, int]:
+        """Epochs and operations of a student of that cost, which has spent some `before` training.
+
+        The epochs are rounded up, in the rival's favour.
+        """
+        epoch = self.samples * cost.training
+        epochs = max(1, math.ceil((self.total - before) / epoch))
+        return epochs, before + epochs * epoch

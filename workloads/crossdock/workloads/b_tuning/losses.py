@@ -24,11 +24,15 @@ PAPER_CLASSES = 100
 
 
 def teacher_weights(scores: Sequence[float], temperature: float) -> npt.NDArray[np.float64]:
-    """pi = softmax(score / temperature) over the teachers."""
+    """pi = softmax(score / temperature) over the teachers; infinite scores share all of it."""
     if not temperature > 0:
         raise ArgumentError(f"temperature is {temperature}, but must be above 0")
-    raised = np.asarray(scores, np.float64) / temperature
-    powers = np.exp(raised - raised.max())
+    values = np.asarray(scores, np.float64)
+    if np.isnan(values).any() or (values == -np.inf).all():
+        raise ArgumentError(f"the scores are {values.tolist()}; rank models that have a score")
+    best = values.max()
+    gaps = np.subtract(values, best, out=np.zeros_like(values), where=values != best)
+    powers = np.exp(gaps / temperature)
     return np.asarray(powers / powers.sum())
 
 
@@ -97,8 +101,8 @@ class PosteriorAlignment(Penalty):
 class FeatureAlignment(Penalty):
     """lambda * sum_k pi_k MSE(W_k f_s, f_k), with W_k learned: feature distillation.
 
-    Targets hold the teachers' features side by side, each set scaled to a mean square of 1, so that
-    lambda depends on no teacher's scale or dimension.
+    Targets hold the teachers' features side by side. Each teacher's are divided by their root mean
+    square over all targets, so that lambda depends on no teacher's scale or dimension.
     """
 
     def __init__(
@@ -114,14 +118,19 @@ class FeatureAlignment(Penalty):
         self.projections = nn.ModuleList(nn.Linear(width, wide) for wide in teacher_widths)
         self._widths, self._weights = list(teacher_widths), weights.tolist()
         self._targets, self._strength = targets, strength
+        parts = np.split(targets.values, np.cumsum(self._widths)[:-1], axis=2)
+        sizes = [float(np.sqrt(np.square(part, dtype=np.float64).mean())) for part in parts]
+        self._scales = [1 / size if size > 0 else 1.0 for size in sizes]
 
     def forward(self, features: torch.Tensor, samples: torch.Tensor, view: int) -> torch.Tensor:
         """See ``Penalty``."""
         target = self._targets.get(view, samples).to(features.device)
         total = features.new_zeros(())
         parts = torch.split(target, self._widths, dim=1)
-        for weight, projection, part in zip(self._weights, self.projections, parts, strict=True):
-            total = total + weight * nn.functional.mse_loss(projection(features), part)
+        each = zip(self._weights, self._scales, self.projections, parts, strict=True)
+        for weight, scale, projection, part in each:
+            gap = nn.functional.mse_loss(projection(features), scale * part)
+            total = total + weight * gap
         return self._strength * total
 
     def settings(self) -> dict[str, str | float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +67,11 @@ class TargetCache:
             )
 
 
-class PosteriorTarget:
-    """sum_k pi_k f_k m_k' (B, C) of raw inputs (B, ...), summed in float64."""
+class Target(ABC):
+    """What some teachers say; they are copied to a device, and frozen."""
 
     def __init__(self, teachers: Sequence[Teacher], device: torch.device) -> None:
+        """ArgumentError for no teacher."""
         if not teachers:
             raise ArgumentError("there is no teacher; name at least one")
         self._teachers = [
@@ -78,29 +80,51 @@ class PosteriorTarget:
         ]
 
     def __call__(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Each teacher transforms the inputs in its own way."""
+        """(B, width) of raw inputs (B, ...), which each teacher transforms in its own way."""
+        features = [_numpy(features_of(teacher.backbone, inputs)) for teacher in self._teachers]
+        return self._joined(features).astype(np.float32)
+
+    @abstractmethod
+    def _joined(self, features: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        """(B, width) of the features (B, D_k) of all teachers."""
+
+    @staticmethod
+    @abstractmethod
+    def width(teachers: Sequence[Teacher]) -> int:
+        """Of the targets of some teachers."""
+
+
+class PosteriorTarget(Target):
+    """sum_k pi_k f_k m_k' (B, C), summed in float64."""
+
+    def _joined(self, features: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
         parts = [
-            teacher.weight * (_numpy(features_of(teacher.backbone, inputs)) @ teacher.means.T)
-            for teacher in self._teachers
+            teacher.weight * (each @ teacher.means.T)
+            for teacher, each in zip(self._teachers, features, strict=True)
         ]
-        return np.asarray(np.sum(parts, axis=0), np.float32)
+        return np.asarray(np.sum(parts, axis=0))
+
+    @staticmethod
+    def width(teachers: Sequence[Teacher]) -> int:
+        """C."""
+        return len(teachers[0].means)
 
 
-class FeatureTarget:
-    """The features of all teachers side by side (B, sum D_k) of raw inputs (B, ...)."""
+class FeatureTarget(Target):
+    """The features of all teachers side by side (B, sum D_k)."""
 
-    def __init__(self, teachers: Sequence[Teacher], device: torch.device) -> None:
-        self._backbones = [teacher.backbone.frozen(device) for teacher in teachers]
+    def _joined(self, features: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        return np.concatenate(features, axis=1)
 
-    def __call__(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Each teacher transforms the inputs in its own way."""
-        parts = [_numpy(features_of(backbone, inputs)) for backbone in self._backbones]
-        return np.concatenate(parts, axis=1).astype(np.float32)
+    @staticmethod
+    def width(teachers: Sequence[Teacher]) -> int:
+        """sum D_k."""
+        return sum(teacher.means.shape[1] for teacher in teachers)
 
 
 def fill(
     cache: TargetCache,
-    target: Callable[[torch.Tensor], npt.NDArray[np.float32]],
+    target: Target,
     views: Views,
     device: torch.device,
 ) -> None:
