@@ -35,7 +35,7 @@ def results(
     """
     import ray
 
-    _expect_room(cluster, cpus, gpus)
+    expect_room(cluster, cpus, gpus)
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(function)
     references = [ray.put(one) for one in shared]
     ahead = max(_AHEAD, int(_AHEAD * cluster.cpus / max(cpus, 1)))
@@ -69,7 +69,8 @@ def _ended(waiting: dict[Any, str], deadline_s: float) -> list[Any]:
     return list(ended)
 
 
-def _expect_room(cluster: Cluster, cpus: float, gpus: float) -> None:
+def expect_room(cluster: Cluster, cpus: float, gpus: float) -> None:
+    """ClusterTooSmall if no node can hold a task, or an actor, that asks for so much."""
     if cpus > cluster.cpus_of_a_node:
         raise ClusterTooSmall(
             f"a task asks for {cpus:g} CPUs, and no node of the cluster at {cluster.address} has"
