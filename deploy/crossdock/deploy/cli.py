@@ -75,6 +75,9 @@ COMMANDS = Group(
                 "turbospec": Command(
                     "Policies of speculation, on a real vLLM.", "crossdock.bench.turbospec"
                 ),
+                "b-tuning": Command(
+                    "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
+                ),
             },
         ),
         "serve": Group(
