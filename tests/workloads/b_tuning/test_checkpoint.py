@@ -43,11 +43,11 @@ def test_a_write_that_is_cut_off_leaves_the_last_one(
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "student.pt"
     path.write_bytes(content)
-    with pytest.raises(ArgumentError, match=r"student\.pt cannot be read .*remove it"):
+    with pytest.raises(ArgumentError, match=r"student\.pt: .* cannot be read .*remove it"):
         checkpoint.load(path)
 
 
 def test_other_tensors_are_no_checkpoint(tmp_path: Path) -> None:
     torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
-    with pytest.raises(ArgumentError, match="is no checkpoint of a student"):
+    with pytest.raises(ArgumentError, match="this is no checkpoint of a student"):
         checkpoint.load(tmp_path / "other.pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_actors_give_the_bits_of_one_process_and_one_that_dies_is_repeated(
     distributed.fill(
         cache,
         PosteriorTarget,
-        teachers(tmp_path / "died"),
+        partial(teachers, tmp_path / "died"),
         views(2),
         actors=1,
         told=lambda view, first, values: told.append((view, first, len(values))),

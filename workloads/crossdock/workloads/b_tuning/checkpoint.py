@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,20 @@ def save(state: dict[str, Any], path: Path) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Read what ``save`` wrote, tensors on the CPU; ArgumentError for anything else."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        return loads(path.read_bytes())
+    except (ArgumentError, OSError) as error:
+        raise ArgumentError(f"{path}: {error}") from error
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """Read the bytes of a file; see ``load``."""
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         # torch's own words would advise to run whatever code the file holds.
         raise ArgumentError(
-            f"the checkpoint {path} cannot be read ({type(error).__name__}); remove it to begin "
-            "afresh"
+            f"the checkpoint cannot be read ({type(error).__name__}); remove it to begin afresh"
         ) from error
     if not isinstance(state, dict) or "settings" not in state:
-        raise ArgumentError(f"{path} is no checkpoint of a student; remove it to begin afresh")
+        raise ArgumentError("this is no checkpoint of a student; remove it to begin afresh")
     return state

@@ -23,7 +23,7 @@ Kept = Callable[[int, int, np.ndarray], None]
 def fill(
     cache: TargetCache,
     kind: type[Target],
-    teachers: Sequence[Teacher],
+    build: Callable[[], Sequence[Teacher]],
     views: Views,
     *,
     actors: int,
@@ -33,6 +33,7 @@ def fill(
 ) -> None:
     """Compute whatever the cache lacks, by so many actors of a CPU and `gpus` GPUs each.
 
+    `build` gives the teachers, once in each actor.
     Ray must be connected. Lost actors and nodes are made good by Ray. The values are to the bit
     those of ``targets.fill`` on one thread of a like processor.
     """
@@ -50,7 +51,7 @@ def fill(
         _Speaker,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=max(1, min(actors, len(left)))),
-        fn_constructor_args=(ray.put((kind, list(teachers), views)), device),
+        fn_constructor_args=(ray.put((kind, build, views)), device),
         num_cpus=1,
         num_gpus=gpus,
     )
@@ -70,9 +71,9 @@ class _Speaker:
 
         # More threads would split sums elsewhere: then targets would depend on the node.
         torch.set_num_threads(1)
-        kind, teachers, self._views = ray.get(reference)
+        kind, build, self._views = ray.get(reference)
         self._device = torch.device(device)
-        self._target = kind(teachers, self._device)
+        self._target = kind(build(), self._device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """One chunk: view (1,), first (1,), end (1,) to view, first and values (1, B, width)."""

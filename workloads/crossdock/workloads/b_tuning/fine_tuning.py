@@ -170,6 +170,8 @@ class FineTuning(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def as_inputs(inputs: Array | torch.Tensor) -> torch.Tensor:
     """float32 on the CPU, (N, ...); ArgumentError for none, and for values that are not finite."""
+    if isinstance(inputs, np.ndarray):
+        inputs = np.require(inputs, requirements="W")  # torch would warn of arrays that Ray shares
     tensor = torch.as_tensor(inputs, dtype=torch.float32, device="cpu")
     if tensor.ndim < 2 or not len(tensor):
         raise ArgumentError(f"X has shape {tuple(tensor.shape)}; give samples along the first axis")

@@ -90,8 +90,8 @@ class Target(ABC):
 
     @staticmethod
     @abstractmethod
-    def width(teachers: Sequence[Teacher]) -> int:
-        """Of the targets of some teachers."""
+    def width(means: Sequence[npt.NDArray[np.float64]]) -> int:
+        """Of the targets of teachers with these posterior means (C, D_k)."""
 
 
 class PosteriorTarget(Target):
@@ -105,9 +105,9 @@ class PosteriorTarget(Target):
         return np.asarray(np.sum(parts, axis=0))
 
     @staticmethod
-    def width(teachers: Sequence[Teacher]) -> int:
+    def width(means: Sequence[npt.NDArray[np.float64]]) -> int:
         """C."""
-        return len(teachers[0].means)
+        return len(means[0])
 
 
 class FeatureTarget(Target):
@@ -117,9 +117,9 @@ class FeatureTarget(Target):
         return np.concatenate(features, axis=1)
 
     @staticmethod
-    def width(teachers: Sequence[Teacher]) -> int:
+    def width(means: Sequence[npt.NDArray[np.float64]]) -> int:
         """sum D_k."""
-        return sum(teacher.means.shape[1] for teacher in teachers)
+        return sum(each.shape[1] for each in means)
 
 
 def fill(

@@ -194,7 +194,7 @@ def filled(
     problem: Problem,
 ) -> TargetCache:
     """What is known of the targets, with all that it lacks."""
-    views, width = problem.views, kind.width(teachers)
+    views, width = problem.views, kind.width([teacher.means for teacher in teachers])
     cache = known or TargetCache(len(views), views.count, width)
     cache.expect(len(views), views.count, width)
     if not cache.known.all():
