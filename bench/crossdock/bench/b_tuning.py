@@ -38,7 +38,7 @@ NOTES = (
 COLUMNS = (
     Column("student", "", 8, left=True),
     Column("pictures", "", 8),
-    Column("contender", "", 26, left=True),
+    Column("contender", "", 34, left=True),
     Column("accuracy", "%", 8, 2),
     Column("+-", "%", 5, 2),
     Column("ahead", "%", 6, 2),
