@@ -29,7 +29,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     rounds: list[list[float]]
     """Seconds, by rounds: of one item, where a sample has many."""
     bytes: int = 0
-    """What an item moves; 0 where that says nothing."""
+    """What an item moves, or takes of memory; 0 where that says nothing."""
     count: int = 1
     """Items that a sample is the mean of, or pieces that an item has."""
     wrong: int | None = None

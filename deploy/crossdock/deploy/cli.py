@@ -69,8 +69,14 @@ COMMANDS = Group(
                     "Controllers of speculation, in simulated serving.",
                     "crossdock.bench.turbospec_sim",
                 ),
+                "rank": Command(
+                    "Scores of models against their fine-tuned accuracy.", "crossdock.bench.rank"
+                ),
                 "gpu": Command(
                     "The ring and low latency, with all ranks on one GPU.", "crossdock.bench.gpu"
+                ),
+                "logme": Command(
+                    "A score of a model, beside its formula and training.", "crossdock.bench.logme"
                 ),
                 "turbospec": Command(
                     "Policies of speculation, on a real vLLM.", "crossdock.bench.turbospec"

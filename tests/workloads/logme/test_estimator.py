@@ -124,6 +124,8 @@ def test_the_root_is_taken_only_where_it_is_needed() -> None:
     summed = F.copy()
     summed[:, 0] = F[:, 1] + F[:, 2]
     assert LogME().fit(summed, Y).solver_ == "root"
+    assert LogME(task="regression").fit(*nearly_dependent(6)).solver_ == "root"
+    assert LogME(task="regression").fit(*nearly_dependent(4)).solver_ == "gram"
     assert LogME().fit(np.vstack([WIDE, WIDE]), np.r_[WIDE_Y, WIDE_Y]).solver_ == "root"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -225,6 +227,9 @@ def test_without_an_interval_the_reason_is_told() -> None:
     model = LogME(jackknife=4).fit(F, rare)
     with pytest.warns(NoInterval, match=r"no sample has the label 5"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]
+    alone = LogME(jackknife=2).partial_fit(F, Y).partial_fit(F[:9], np.full(9, 7))
+    with pytest.warns(NoInterval, match=r"no sample has the label 7"):
+        assert np.isnan(alone.interval_).all()  # type: ignore[arg-type]
     model = LogME(jackknife=4).partial_fit(F, Y)
     with pytest.warns(NoInterval, match="1 shard"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]

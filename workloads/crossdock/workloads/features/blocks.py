@@ -32,18 +32,18 @@ def rows_of(features: Any) -> int:
     return max(BLOCK_BYTES // (8 * int(features.shape[1])), _LEAST_ROWS)
 
 
-def summed(given: Any, targets: Targets, moments: str, start: int) -> Sums:
-    """The sums of a block, whose first row is row `start` of all; NotFinite names a bad row."""
+def summed(given: Any, targets: Targets, moments: str, first_row: int) -> Sums:
+    """The sums of a block, whose first is row `first_row` of all; NotFinite names a bad row."""
     if inputs.is_tensor(given):
-        return _on_device(given, targets, moments, start)
-    return _here(np.ascontiguousarray(given, dtype=np.float64), targets, moments, start)
+        return _on_device(given, targets, moments, first_row)
+    return _here(np.ascontiguousarray(given, dtype=np.float64), targets, moments, first_row)
 
 
-def _here(block: Floats, targets: Targets, moments: str, start: int) -> Sums:
+def _here(block: Floats, targets: Targets, moments: str, first_row: int) -> Sums:
     with np.errstate(invalid="ignore", over="ignore"):
         sums = block.sum(axis=0)
     if not np.isfinite(sums).all():  # a NaN or infinity outlives a sum, and this is one pass
-        inputs.expect_finite(block, "features", start)
+        inputs.expect_finite(block, "features", first_row)
     hot = _one_hot(targets, len(block))
     return Sums(
         gram=block.T @ block,
@@ -74,14 +74,14 @@ def _moments(block: Floats, targets: Targets, moments: str, hot: Any) -> Floats 
     return None
 
 
-def _on_device(given: Any, targets: Targets, moments: str, start: int) -> Sums:
+def _on_device(given: Any, targets: Targets, moments: str, first_row: int) -> Sums:
     """Only the sums come home."""
     import torch
 
     block = given.to(torch.float64)
     sums = block.sum(0)
     if not bool(torch.isfinite(sums).all()):
-        inputs.expect_finite(inputs.home(block), "features", start)
+        inputs.expect_finite(inputs.home(block), "features", first_row)
     hot = torch.as_tensor(targets.rows(0, len(block)), device=block.device)
     found: NDArray[np.float64] | None = None
     if moments == "diagonal":

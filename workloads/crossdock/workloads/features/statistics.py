@@ -69,12 +69,14 @@ class Statistics:
         classes: Any = None,
         moments: Moments = "none",
         root: bool = False,
+        first_row: int = 0,
     ) -> Statistics:
         """The sums over some samples.
 
         `features` (N x D) and `targets` (N, or N x C) are arrays or tensors, on any device; the
         sums are taken there, in float64. `moments` of classes take C x D or C x D x D numbers. A
-        `root` tells features apart of which the squares would not, for twice the work.
+        `root` tells features apart of which the squares would not, for twice the work. Errors
+        count rows from `first_row`.
         Raises NotFinite, WrongShape, EmptyClass and ArgumentError.
         """
         found = inputs.features_of(features)
@@ -91,7 +93,13 @@ class Statistics:
         return reduce(
             Statistics.merge,
             (
-                _of_block(found[start : start + rows], wanted, moments, root, start)
+                _of_block(
+                    found[start : start + rows],
+                    wanted.part(slice(start, start + rows)),
+                    moments,
+                    root,
+                    first_row + start,
+                )
                 for start in range(0, len(found), rows)
             ),
         )
@@ -225,10 +233,9 @@ def _expect_alike(mine: Statistics, other: Statistics) -> None:
 
 
 def _of_block(
-    given: Any, all_targets: Targets, moments: Moments, root: bool, start: int
+    given: Any, targets: Targets, moments: Moments, root: bool, first_row: int
 ) -> Statistics:
-    targets = all_targets.part(slice(start, start + len(given)))
-    summed = blocks.summed(given, targets, moments, start)
+    summed = blocks.summed(given, targets, moments, first_row)
     if targets.codes is not None:
         sizes = np.bincount(targets.codes, minlength=len(targets.classes)).astype(np.float64)
         squares = target_sums = sizes

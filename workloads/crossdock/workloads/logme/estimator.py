@@ -54,7 +54,8 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         dual_: (N, C), F' times which are the weights; AttributeError unless there is a kernel.
         interval_: (low, high) of the score, or None without `jackknife`.
         classes_: (C,), labels; or numbers of columns.
-        solver_: what was summed. rank_: of the features. n_features_in_: D. n_samples_: N.
+        solver_: what was summed. resolved_: whether that told all features apart.
+        rank_: of the features. n_features_in_: D. n_samples_: N.
 
     Scores do not change when the features are multiplied by a number, but for `compat`.
     """
@@ -95,7 +96,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             self._blocks = [found]
         else:
             self._take_sums(found, wanted, self.solver == "root")
-        if self.solver == "auto" and not self._solve().spectrum.resolved:
+        if self.solver == "auto" and not self.resolved_:
             self._begin()
             self._take_sums(found, wanted, root=True)
         return self._finish()
@@ -197,6 +198,10 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return self._solve().spectrum.solver
 
     @property
+    def resolved_(self) -> bool:
+        return self._solve().spectrum.resolved
+
+    @property
     def rank_(self) -> int:
         return len(self._solve().spectrum.values)
 
@@ -254,7 +259,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         self._source = Wide(kernel, wanted, max(self.jackknife, 1))
 
     def _finish(self) -> Self:
-        if not self._solve().spectrum.resolved:
+        if not self.resolved_:
             warnings.warn(
                 "squares do not tell all features from sums of others, or the rest that they leave "
                 "of the labels from rounding; solver='root' does",

@@ -28,12 +28,20 @@ class Kernel:
     """Whether any two samples differ in them."""
 
     @classmethod
-    def of(cls, features: Any) -> Kernel:
-        """Of a block of features (N x any), an array or a tensor; NotFinite, WrongShape."""
+    def of(cls, features: Any, first_column: int = 0) -> Kernel:
+        """Of a block of features (N x any), an array or a tensor; NotFinite, WrongShape.
+
+        `first_column` is the place of the block among all features, for what errors say.
+        """
         found = inputs.features_of(features)
         width = max(BLOCK_BYTES // (8 * len(found)), 1)
-        starts = range(0, found.shape[1], width)
-        return reduce(Kernel.merge, (_of_block(found[:, i : i + width], i) for i in starts))
+        return reduce(
+            Kernel.merge,
+            (
+                _of_block(found[:, start : start + width], first_column + start)
+                for start in range(0, found.shape[1], width)
+            ),
+        )
 
     @classmethod
     def total(cls, parts: Iterable[Kernel]) -> Kernel:

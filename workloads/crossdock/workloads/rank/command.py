@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from crossdock.workloads.rank.shards import Plan
 from crossdock.workloads.runner import Failed, Run, RunOptions, tasks
 
 _GIB = 1 << 30
-_PLACES = ("shards", "workers", "worker_cpus", "worker_gpus")
+_PLACES = ("shards", "workers", "worker_cpus", "worker_gpus", "attempts")
 """Options on which no result depends."""
 
 
@@ -58,13 +57,15 @@ class Options(RunOptions):
     """CPUs of each."""
     worker_gpus: float = 0.0
     """GPUs of each; then models run there."""
+    attempts: int = 3
+    """How often a model may lose its worker on one shard before it is given up."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known((*self.scores, self.by))
         if self.by not in self.scores:
             raise ArgumentError(f"--by {self.by} is not among --scores {' '.join(self.scores)}")
-        for name, least in (("folds", 0), ("batch", 1), ("sample", 0)):
+        for name, least in (("folds", 0), ("batch", 1), ("sample", 0), ("attempts", 1)):
             if getattr(self, name) < least:
                 raise ArgumentError(f"--{name} {getattr(self, name)} is too few; least is {least}")
         if self.folds == 1:
@@ -88,7 +89,6 @@ def main(options: Options) -> int:
     accuracies = ranking.read_accuracies(options.accuracies) if options.accuracies else {}
     cut = shards.cut(given, options.shards, options.batch, options.sample, options.seed)
     found = models.find(options.models)
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
     with Run.start("rank", options) as run:
         tasks.expect_room(run.cluster, options.worker_cpus, options.worker_gpus)
         able = [one for one in found if isinstance(one, Model)]
@@ -125,6 +125,7 @@ def _crew(options: Options, run: Run) -> Crew:
         workers=options.workers or max(room, 1),
         cpus=options.worker_cpus,
         gpus=options.worker_gpus,
+        attempts=options.attempts,
         deadline_s=options.deadline_s,
     )
 
@@ -146,11 +147,11 @@ def _entry(
 
 def _report(run: Run, options: Options, entries: Sequence[Entry]) -> None:
     names, by = options.scores, options.by
-    for title, part in (("scores", "value"), ("half of the intervals", "half_width")):
-        run.table(title, *ranking.score_rows(entries, names, by, part))
-    run.table("seconds of a score", *ranking.score_rows(entries, names, by, "seconds"))
-    if missing := ranking.missing_rows(entries, names):
-        run.table("not available", ["score", "reason", "models"], missing)
+    for title, part in (("half of the intervals", "half_width"), ("seconds", "seconds")):
+        run.table(title, *ranking.score_rows(entries, names, by, part), shown=False)
+    run.table("scores", *ranking.score_rows(entries, names, by, "value"))
+    if remarks := ranking.remark_rows(entries, names):
+        run.table("remarks", ["score", "reason", "models"], remarks)
     if any(entry.accuracy is not None for entry in entries):
         titles = ["score", "weighted tau", "models", "mean seconds"]
         run.table("agreement with accuracy", titles, ranking.agreement_rows(entries, names))

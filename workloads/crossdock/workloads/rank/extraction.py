@@ -1,13 +1,14 @@
 """Features of all models over all shards, as a Ray Data map; only their sums come back.
 
 Ray repeats what a dead worker had begun. A model that kills its worker would be repeated for ever:
-a register counts how often each part was begun and not ended, and from the third time on the part
-is refused in place of run.
+a register counts how often each part was begun and not ended, and after so many attempts the model
+is given up.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import queue
 import threading
 import time
@@ -26,7 +27,6 @@ from crossdock.workloads.rank.shards import Plan, Shard, folds_of
 from crossdock.workloads.rank.summary import Arrays, Summary, merge
 from crossdock.workloads.runner import RunStalled
 
-ATTEMPTS = 3
 _LOADED = 2
 """Models that a worker holds: a repeated part may belong to the one before."""
 _LAST_LINE = 400
@@ -47,14 +47,15 @@ class Extracted:
 class Register:
     """How often parts were begun since they last ended; an actor beside the driver."""
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int) -> None:
+        self._attempts = attempts
         self._open: Counter[tuple[int, int]] = Counter()
         self._given_up: dict[int, str] = {}
 
     def begin(self, model: int, shard: int) -> str:
         """Why the part must not run; empty if it may."""
         key = (model, shard)
-        if model not in self._given_up and self._open[key] >= ATTEMPTS:
+        if model not in self._given_up and self._open[key] >= self._attempts:
             self._given_up[model] = (
                 f"the worker process died {self._open[key]} times while it ran this model on shard "
                 f"{shard}; Ray's log has its last words"
@@ -135,6 +136,8 @@ class Crew:
     """Of each."""
     gpus: float = 0.0
     """Of each; then models run there."""
+    attempts: int = 3
+    """How often a model may lose its worker on one shard."""
     deadline_s: float = 3600.0
     """Longest time in which no part ends."""
 
@@ -154,7 +157,8 @@ def extract(
 
     if not models:
         return  # a data set without rows has no columns
-    DataContext.get_current().enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False  # the run has one of its own
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     parts = [{"model": m, "shard": s} for m in range(len(models)) for s in range(len(shards))]
     mapped = ray.data.from_items(parts, override_num_blocks=len(parts)).map_batches(
         Worker,
@@ -162,7 +166,7 @@ def extract(
             "models": [ray.put(model) for model in models],
             "shards": [ray.put(shard) for shard in shards],
             "plan": plan,
-            "register": _register(),
+            "register": _register(crew.attempts),
             "device": "cuda" if crew.gpus else "cpu",
         },
         batch_size=1,
@@ -205,13 +209,13 @@ def _awaited(rows: Iterable[Any], deadline_s: float) -> Iterator[Any]:
         yield row
 
 
-def _register() -> Any:
+def _register(attempts: int) -> Any:
     """On the driver's node: it lives as long as the driver."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Register).options(num_cpus=0, scheduling_strategy=here).remote()
+    return ray.remote(Register).options(num_cpus=0, scheduling_strategy=here).remote(attempts)
 
 
 class _Gathered:
@@ -231,7 +235,7 @@ class _Gathered:
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._left -= 1
-        self._seconds += row["seconds"]
+        self._seconds += float(row["seconds"])
         if row["reason"]:
             self._reasons[row["shard"]] = row["reason"]
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from crossdock.workloads.rank.summary import Summary, merge
 
@@ -30,14 +30,18 @@ def _both(left: Summary | None, right: Summary | None) -> Summary | None:
     return merge([each for each in (left, right) if each is not None]) if left or right else None
 
 
-def half_width(score: Callable[[Summary], float], folds: Sequence[Summary]) -> float:
+def half_width(score: Callable[[Summary], float], rests: Sequence[Summary]) -> float:
     """Half the 95 % interval of a score: the delete-a-group jackknife's.
 
     Kott, *The delete-a-group jackknife* (2001): the variance is (F - 1)/F times the sum of squares
     of the F values about their mean, with Student's quantile for F - 1 degrees of freedom.
-    Needs two folds or more. Raises what the score raises, where a fold holds all of something.
+
+    Args:
+        rests: what ``without_each`` gives for two folds or more.
+
+    Raises what the score raises, where a fold holds all of something.
     """
-    values = np.array([score(rest) for rest in without_each(folds)])
+    values = np.array([score(rest) for rest in rests])
     count = len(values)
     error = np.sqrt((count - 1) / count * ((values - values.mean()) ** 2).sum())
-    return float(error * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    return float(error * stdtrit(count - 1, (1 + CONFIDENCE) / 2))

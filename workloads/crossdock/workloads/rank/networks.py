@@ -22,6 +22,9 @@ from crossdock.workloads.features.inputs import Floats, home
 from crossdock.workloads.rank.errors import ModelFailed
 from crossdock.workloads.rank.models import LIBRARIES, Model
 
+_SEED = 0
+"""Without a checkpoint, parameters are drawn: for all workers the same."""
+
 
 class Outputs(NamedTuple):
     """Of a batch of B rows."""
@@ -95,7 +98,9 @@ def _rows(features: Any) -> Floats:
 def built(model: Model) -> Callable[[Tensor], Any]:
     """What the factory of a model makes, with its checkpoint; ModelFailed where that fails."""
     try:
-        made: Callable[[Tensor], Any] = _factory(model)(**model.arguments)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(_SEED)
+            made: Callable[[Tensor], Any] = _factory(model)(**model.arguments)
     except ModelFailed:
         raise
     except Exception as error:

@@ -57,14 +57,15 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
         "± 95 %",
         "features",
         "accuracy",
-        "seconds",
         "state",
     ]
     rows: list[Row] = []
     for place, entry in enumerate(ranked(entries, by), 1):
         own = None if entry.scores is None else entry.scores[by]
         value, half = (None, None) if own is None else (own.value, own.half_width)
-        state = f"failed: {entry.reason}" if own is None else own.reason or "ok"
+        state = (
+            f"failed: {entry.reason}" if own is None else "ok" if value is not None else own.reason
+        )
         rows.append(
             [
                 None if value is None else place,
@@ -73,7 +74,6 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
                 half,
                 entry.width,
                 entry.accuracy,
-                entry.seconds,
                 state,
             ]
         )
@@ -83,17 +83,24 @@ def ranking_rows(entries: Sequence[Entry], by: str) -> tuple[list[str], list[Row
 def score_rows(
     entries: Sequence[Entry], scores: Sequence[str], by: str, part: str
 ) -> tuple[list[str], list[Row]]:
-    """A table of a part of each score of each model: value, half_width or seconds."""
+    """A table of a part of each score of each model: value, half_width or seconds.
+
+    Beside the seconds of scores stand those of the features.
+    """
+    first = ["model", "features"] if part == "seconds" else ["model"]
     rows: list[Row] = [
-        [entry.name, *(getattr(entry.scores[name], part) for name in scores)]
+        [
+            *(entry.name, entry.seconds)[: len(first)],
+            *(getattr(entry.scores[name], part) for name in scores),
+        ]
         for entry in ranked(entries, by)
         if entry.scores is not None
     ]
-    return ["model", *(SCORES[name].title for name in scores)], rows
+    return [*first, *(SCORES[name].title for name in scores)], rows
 
 
-def missing_rows(entries: Sequence[Entry], scores: Sequence[str]) -> list[Row]:
-    """Score, reason, and the models that have no value or no interval for it."""
+def remark_rows(entries: Sequence[Entry], scores: Sequence[str]) -> list[Row]:
+    """Score, reason, and the models that have no value or no interval, or one in spite of it."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         for name in scores if entry.scores is not None else ():

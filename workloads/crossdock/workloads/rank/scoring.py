@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossdock.proxy.errors import ArgumentError, CrossdockError
-from crossdock.workloads.rank.jackknife import half_width
+from crossdock.workloads.rank.jackknife import half_width, without_each
 from crossdock.workloads.rank.scores import SCORES, Score
 from crossdock.workloads.rank.summary import Summary, merge, summarise
 
@@ -27,7 +28,7 @@ class Scored:
     seconds: float
     """Of the value alone, on one core: without features, their sums, and the interval."""
     reason: str = ""
-    """Why there is no value, or no interval."""
+    """Why there is no value, or no interval; or in spite of what there is one."""
 
 
 def score_features(
@@ -81,25 +82,34 @@ def known(scores: Iterable[str]) -> tuple[str, ...]:
 
 def score_folds(folds: Sequence[Summary], scores: Iterable[str] = SCORES) -> dict[str, Scored]:
     """The scores of the rows of all folds; one fold is no basis for intervals."""
+    rests = without_each(folds)
+    return {name: _scored(SCORES[name], folds, rests) for name in known(scores)}
+
+
+def _scored(score: Score, folds: Sequence[Summary], rests: Sequence[Summary]) -> Scored:
+    from crossdock.workloads.logme import IllConditioned  # see n_leep
+
     whole = merge(folds)
-    return {name: _scored(SCORES[name], whole, folds) for name in known(scores)}
-
-
-def _scored(score: Score, whole: Summary, folds: Sequence[Summary]) -> Scored:
     start = time.perf_counter()
-    try:
-        if score.prepare is not None:
-            folds = score.prepare(folds)
-            whole = merge(folds)
-        value = score.function(whole)
-    except CrossdockError as error:
-        return Scored(None, None, time.perf_counter() - start, str(error))
-    seconds = time.perf_counter() - start
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", IllConditioned)
+        try:
+            if score.prepare is not None:
+                folds = score.prepare(folds)
+                whole = merge(folds)
+            value = float(score.function(whole))
+        except CrossdockError as error:
+            return Scored(None, None, time.perf_counter() - start, str(error))
+        seconds = time.perf_counter() - start
     if not np.isfinite(value):
         return Scored(None, None, seconds, f"the score is {value}")
-    if len(folds) < 2:
-        return Scored(value, None, seconds)
-    try:
-        return Scored(value, half_width(score.function, folds), seconds)
-    except CrossdockError as error:
-        return Scored(value, None, seconds, f"no interval: without a fold, {error}")
+    reason = "; ".join({str(one.message) for one in said if one.category is IllConditioned})
+    if not rests:
+        return Scored(value, None, seconds, reason)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IllConditioned)  # said of the whole
+        try:
+            rests = rests if score.prepare is None else without_each(folds)
+            return Scored(value, half_width(score.function, rests), seconds, reason)
+        except CrossdockError as error:
+            return Scored(value, None, seconds, f"no interval: without a fold, {error}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from crossdock.proxy.errors import ArgumentError
-from crossdock.workloads.rank.data import Data
 from crossdock.workloads.rank.errors import ModelFailed
 from crossdock.workloads.rank.networks import Network, Outputs
 from crossdock.workloads.rank.summary import Summary, summarise
+
+if TYPE_CHECKING:  # it brings the sets of scikit-learn
+    from crossdock.workloads.rank.data import Data
 
 _ROWS_OF_A_SHARD = 4096
 

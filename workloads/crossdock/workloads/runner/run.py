@@ -136,12 +136,20 @@ class Run:
         self.record.failed.append(failed)
         return failed
 
-    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print a table, and put it into record and report."""
+    def table(
+        self,
+        name: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        shown: bool = True,
+    ) -> None:
+        """Print a table where it is `shown`, and put it into record and report."""
         self.record.tables[name] = record.Table(
             columns=list(columns), rows=[list(row) for row in rows]
         )
-        Console().print(text.table(name, columns, rows))
+        if shown:
+            text.show(text.table(name, columns, rows))
 
     def plot(self, name: str, figure: Any) -> None:
         """Save a matplotlib figure into the folder, and put it into the report."""

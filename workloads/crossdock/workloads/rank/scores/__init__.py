@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crossdock.workloads.rank.scores.gbc import gbc
 from crossdock.workloads.rank.scores.h_score import h_score, regularised_h_score
 from crossdock.workloads.rank.scores.leep import leep, nce
+from crossdock.workloads.rank.scores.logme import logme
 from crossdock.workloads.rank.scores.n_leep import n_leep, with_mixture
 from crossdock.workloads.rank.scores.transrate import transrate
 from crossdock.workloads.rank.summary import Summary
@@ -18,6 +19,7 @@ __all__ = [
     "gbc",
     "h_score",
     "leep",
+    "logme",
     "n_leep",
     "nce",
     "regularised_h_score",
@@ -37,6 +39,7 @@ class Score:
 
 
 SCORES: Mapping[str, Score] = {
+    "logme": Score("LogME", logme),
     "h_score": Score("H-score", h_score),
     "regularised_h_score": Score("reg. H-score", regularised_h_score),
     "leep": Score("LEEP", leep),

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 
 from crossdock.workloads.rank.errors import NotAvailable
 from crossdock.workloads.rank.scores.leep import leep
@@ -39,6 +36,11 @@ def with_mixture(folds: Sequence[Summary]) -> list[Summary]:
     The intervals of N-LEEP keep this mixture: to fit it again for each fold left out would cost as
     many fits.
     """
+    # Workers that run models import this module, and seconds of scikit-learn for nothing.
+    from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     whole = merge(folds)
     components = COMPONENTS_PER_CLASS * int((whole.counts > 0).sum())
     if len(whole.features) < components:
