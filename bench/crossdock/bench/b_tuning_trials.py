@@ -4,6 +4,10 @@ Fixed before any result was looked at: the zoo, which is that of ``rank_zoo``; e
 chooses its learning rate and, where it has several, its strength by its accuracy on training
 pictures that it was not given, over `PILOTS`; only then do the seeds run, judged by the test
 pictures, which have decided nothing.
+
+Who is the student, and who the best model, is decided by the ranking on all training pictures, once:
+settings that suit one model make another diverge. The teachers are those that rank best on the
+pictures drawn.
 """
 
 from __future__ import annotations
@@ -124,12 +128,15 @@ def drawn(data: Digits, models: Sequence[Backbone], samples: int, seed: int) -> 
         *data.train, train_size=samples, stratify=data.train.digits, random_state=seed
     )
     train, others = Half(parts[0], parts[2]), Half(parts[1], parts[3])
-    inputs = torch.from_numpy(train.pictures)
-    evidence = {
-        model.name: evidence_of(model, inputs, train.digits, torch.device("cpu"))
-        for model in models
-    }
+    evidence = evidence_on(train, models)
     return Draw(seed, train, others, evidence, best(models, evidence, len(models)))
+
+
+def evidence_on(half: Half, models: Sequence[Backbone]) -> dict[str, Evidence]:
+    """LogME of each model, by its name."""
+    inputs = torch.from_numpy(half.pictures)
+    cpu = torch.device("cpu")
+    return {model.name: evidence_of(model, inputs, half.digits, cpu) for model in models}
 
 
 class Contest:
@@ -139,6 +146,9 @@ class Contest:
         self, data: Digits, models: Sequence[Backbone], plan: Plan, student: Place
     ) -> None:
         self._data, self._models, self._plan, self._student = data, models, plan, student
+        ranked = best(models, evidence_on(data.train, models), len(models))
+        self.single = ranked[0]
+        self.tuned = ranked[0 if student == "best" else len(ranked) // 2]
         example = torch.zeros(1, rank_zoo.PIXELS)
         self._costs = {model.name: cost_of(model, example, CLASSES) for model in models}
         self._known: dict[tuple[str, float, float, int], float] = {}
@@ -171,9 +181,8 @@ class Contest:
         return self._known[key]
 
     def _trial(self, contender: str, draw: Draw, setting: Setting, judge: Half) -> Trial:
-        student = draw.ranked[0 if self._student == "best" else len(draw.ranked) // 2]
-        tuned = draw.ranked[0] if contender == SINGLE else student
-        epochs, operations = self._paid(contender, draw, student)
+        tuned = self.single if contender == SINGLE else self.tuned
+        epochs, operations = self._paid(contender, draw)
         recipe = Recipe(epochs=epochs, batch=BATCH, learning_rate=setting.rate)
         method, known = _method(contender, tuned, draw, setting.strength, recipe)
         begin = time.perf_counter()
@@ -193,12 +202,12 @@ class Contest:
             strength=setting.strength,
         )
 
-    def _paid(self, contender: str, draw: Draw, student: Backbone) -> tuple[int, int]:
+    def _paid(self, contender: str, draw: Draw) -> tuple[int, int]:
         """Epochs and operations of a contender: all but `PLAIN` may spend what B-Tuning does."""
         count = len(draw.train.digits)
         teachers = draw.ranked[:TOP]
         account = Account(
-            student=self._costs[student.name],
+            student=self._costs[self.tuned.name],
             candidates=[self._costs[model.name] for model in self._models],
             teachers=[self._costs[model.name] for model in teachers],
             samples=count,
@@ -210,10 +219,10 @@ class Contest:
         if contender == LONGER:
             return account.rival(account.student)
         if contender == SINGLE:
-            return account.rival(account.teachers[0], before=account.ranking)
+            return account.rival(self._costs[self.single.name], before=account.ranking)
         if contender == DISTILLED:
             widths = [self._widths[model.name] for model in teachers]
-            cost = with_projections(account.student, self._widths[student.name], widths)
+            cost = with_projections(account.student, self._widths[self.tuned.name], widths)
             return account.rival(cost, before=account.ranking + account.teaching)
         return account.epochs, account.total
 
