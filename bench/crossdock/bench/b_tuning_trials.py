@@ -5,9 +5,9 @@ chooses its learning rate and, where it has several, its strength by its accurac
 pictures that it was not given, over `PILOTS`; only then do the seeds run, judged by the test
 pictures, which have decided nothing.
 
-Who is the student, and who the best model, is decided by the ranking on all training pictures, once:
-settings that suit one model make another diverge. The teachers are those that rank best on the
-pictures drawn.
+Who is the student, and who the best model, is decided once, by the ranking on all training
+pictures: settings that suit one model make another diverge. The teachers are those that rank best
+on the pictures drawn.
 """
 
 from __future__ import annotations
