@@ -36,7 +36,7 @@ def features(
 ) -> dict[str, Features | Failed]:
     """Of each model, by its name: what is not kept is extracted, and kept as it arrives."""
     found: dict[str, Features | Failed] = {}
-    keys = _keys(models, data)
+    keys = keys_of(models, data)
     for model in models:
         if (value := run.kept.get(f"features of {keys[model.name]}")) is not None:
             found[model.name] = _features(keys[model.name], value)
@@ -55,7 +55,7 @@ def features(
     return found
 
 
-def _keys(models: Sequence[Model], data: Data) -> dict[str, str]:
+def keys_of(models: Sequence[Model], data: Data) -> dict[str, str]:
     """By name of the model; another checkpoint, or other data, has another key."""
     given = hashlib.sha256(data.inputs.tobytes() + data.labels.tobytes()).digest()
     keys = {}

@@ -50,11 +50,11 @@ class Network:
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self._model, self._device = model, device
-        self._run = _built(model)
+        self._run = built(model)
         self._head: nn.Module | None = None
         if isinstance(self._run, nn.Module):
             self._run.to(device).eval()
-            self._head = _head(self._run, model)
+            self._head = head_of(self._run, model)
 
     def __call__(self, inputs: npt.NDArray[np.float32]) -> Outputs:
         """Features of a batch (B, ...); whatever the model raises goes through."""
@@ -95,7 +95,8 @@ def _rows(features: Any) -> Floats:
     return found.reshape(len(found), -1).astype(np.float64)
 
 
-def _built(model: Model) -> Callable[[Tensor], Any]:
+def built(model: Model) -> Callable[[Tensor], Any]:
+    """What the factory of a model makes, with its checkpoint; ModelFailed where that fails."""
     try:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(_SEED)
@@ -171,7 +172,8 @@ def _of_library(library: str, name: str, *, pretrained: bool) -> Callable[..., A
     return lambda **given: kind.from_pretrained(name, **given)
 
 
-def _head(module: nn.Module, model: Model) -> nn.Module | None:
+def head_of(module: nn.Module, model: Model) -> nn.Module | None:
+    """The submodule whose input are the features, if there is one; ModelFailed for a wrong name."""
     if model.head is None and model.factory.partition(":")[0] in LIBRARIES:
         linear = [each for each in module.modules() if isinstance(each, nn.Linear)]
         return linear[-1] if linear else None
