@@ -21,11 +21,13 @@ from crossdock.workloads.features import (
     WrongShape,
     ZeroVariance,
 )
-from crossdock.workloads.logme import IllConditioned, Kernel, LogME, NoInterval
+from crossdock.workloads.logme import IllConditioned, Kernel, LogME, NoInterval, kernels
 
 DICE = np.random.default_rng(12)
 F = DICE.normal(size=(320, 24)).astype(np.float32)
 Y = (F[:, :5] + DICE.normal(size=(320, 5))).argmax(1)
+BAD = F.copy()
+BAD[17, 4] = np.nan
 WIDE = DICE.normal(size=(50, 300))
 WIDE_Y = (WIDE[:, :3] + DICE.normal(size=(50, 3))).argmax(1)
 
@@ -144,6 +146,18 @@ def test_tensors_and_other_floats_are_taken() -> None:
             alike(there, whole)
 
 
+def test_kernels_on_a_device_are_those_of_numpy() -> None:
+    there = kernels._of_block(torch.from_numpy(WIDE), 0)
+    here = Kernel.of(WIDE)
+    np.testing.assert_allclose(there.matrix, here.matrix, rtol=1e-12)
+    assert (there.dimension, there.varies) == (300, True)
+    dual = DICE.normal(size=(50, 3))
+    weights = kernels._weights_on_device(torch.from_numpy(WIDE), dual)
+    np.testing.assert_allclose(weights, kernels.weights(WIDE, dual), rtol=1e-12, atol=1e-12)
+    with pytest.raises(NotFinite, match="nan in row 17, column 104"):
+        kernels._of_block(torch.from_numpy(BAD), 100)
+
+
 def test_it_is_an_estimator() -> None:
     model = LogME(mode="compat", jackknife=3)
     assert model.get_params() == {
@@ -227,16 +241,14 @@ def test_without_an_interval_the_reason_is_told() -> None:
     model = LogME(jackknife=4).fit(F, rare)
     with pytest.warns(NoInterval, match=r"no sample has the label 5"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]
-    alone = LogME(jackknife=2).partial_fit(F, Y).partial_fit(F[:9], np.full(9, 7))
+    alone = LogME(jackknife=3)
+    for rows, labels in ((F[:160], Y[:160]), (F[160:], Y[160:]), (F[:9], np.full(9, 7))):
+        alone.partial_fit(rows, labels)
     with pytest.warns(NoInterval, match=r"no sample has the label 7"):
         assert np.isnan(alone.interval_).all()  # type: ignore[arg-type]
     model = LogME(jackknife=4).partial_fit(F, Y)
     with pytest.warns(NoInterval, match="1 shard"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]
-
-
-BAD = F.copy()
-BAD[17, 4] = np.nan
 
 
 @pytest.mark.parametrize(
