@@ -92,6 +92,8 @@ def test_wide_features_come_in_blocks() -> None:
     assert not hasattr(LogME().fit(F, Y), "dual_")
     np.testing.assert_allclose((WIDE.T @ summed.dual_).T, whole.posterior_means_, rtol=1e-9)
     assert summed.n_features_in_ == 300
+    bias = [np.ones((50, 1)), WIDE]
+    alike(LogME().fit_blocks(bias, WIDE_Y), LogME().fit(np.hstack(bias), WIDE_Y))
 
 
 def nearly_dependent(exponent: float) -> Any:
