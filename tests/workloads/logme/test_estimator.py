@@ -283,6 +283,18 @@ def test_refusals(features: Any, labels: Any, options: Any, error: Any, message:
         LogME(**options).fit(features, labels)
 
 
+def test_all_shards_of_another_are_merged() -> None:
+    one = LogME(jackknife=3).fit(F[:160], Y[:160])
+    other = LogME(jackknife=3).fit(F[160:], Y[160:])
+    assert one.merge(other).n_samples_ == 320
+    assert one.score_ == pytest.approx(LogME().fit(F, Y).score_, abs=1e-12)
+    shards = [np.flatnonzero(np.arange(320) % 160 % 3 == shard) for shard in range(3)]
+    by_hand = LogME(jackknife=3)
+    for rows in shards:
+        by_hand.partial_fit(F[rows], Y[rows])
+    np.testing.assert_allclose(one.interval_, by_hand.interval_)  # type: ignore[arg-type]
+
+
 def test_what_does_not_add_up_is_refused() -> None:
     with pytest.raises(ArgumentError, match="needs all samples at once"):
         LogME(solver="kernel").partial_fit(F, Y)
