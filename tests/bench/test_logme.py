@@ -44,7 +44,9 @@ def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         logme.VALIDATED,
         logme.TUNED,
     ]
-    assert all(len(series.rounds) == 2 for series in race)
+    busy = [series for series in record.series if series.point["what"] == logme.CPU]
+    assert [series.contender for series in busy] == [series.contender for series in race]
+    assert all(len(series.rounds) == 2 for series in (*race, *busy))
     assert [series.wrong for series in race] == [0, 0, None, None, None, None]
     peaks = [(s.contender, s.point["samples"]) for s in record.series if s.bytes]
     assert peaks == [(OURS, 400), (logme.DIRECT, 400)]

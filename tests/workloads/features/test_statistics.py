@@ -17,6 +17,7 @@ from crossdock.workloads.features import (
     Statistics,
     WrongShape,
     blocks,
+    roots,
 )
 
 DICE = np.random.default_rng(5)
@@ -112,6 +113,13 @@ def test_sums_on_a_device_are_those_of_numpy(moments: Any) -> None:
     here = blocks.summed(F, targets, moments, 0)
     for ours, theirs in zip(there, here, strict=True):
         close(ours, theirs)
+
+
+def test_a_root_on_a_device_is_that_of_numpy() -> None:
+    there, here = roots.of(torch.from_numpy(F), HOT), roots.of(F, HOT)
+    np.testing.assert_allclose(there.T @ there, here.T @ here, rtol=1e-12, atol=1e-12)
+    both = np.hstack([F64, HOT])
+    np.testing.assert_allclose(here.T @ here, both.T @ both, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

@@ -21,11 +21,13 @@ from crossdock.workloads.features import (
     WrongShape,
     ZeroVariance,
 )
-from crossdock.workloads.logme import IllConditioned, Kernel, LogME, NoInterval
+from crossdock.workloads.logme import IllConditioned, Kernel, LogME, NoInterval, kernels
 
 DICE = np.random.default_rng(12)
 F = DICE.normal(size=(320, 24)).astype(np.float32)
 Y = (F[:, :5] + DICE.normal(size=(320, 5))).argmax(1)
+BAD = F.copy()
+BAD[17, 4] = np.nan
 WIDE = DICE.normal(size=(50, 300))
 WIDE_Y = (WIDE[:, :3] + DICE.normal(size=(50, 3))).argmax(1)
 
@@ -90,6 +92,8 @@ def test_wide_features_come_in_blocks() -> None:
     assert not hasattr(LogME().fit(F, Y), "dual_")
     np.testing.assert_allclose((WIDE.T @ summed.dual_).T, whole.posterior_means_, rtol=1e-9)
     assert summed.n_features_in_ == 300
+    bias = [np.ones((50, 1)), WIDE]
+    alike(LogME().fit_blocks(bias, WIDE_Y), LogME().fit(np.hstack(bias), WIDE_Y))
 
 
 def nearly_dependent(exponent: float) -> Any:
@@ -142,6 +146,18 @@ def test_tensors_and_other_floats_are_taken() -> None:
         for solver in ("gram", "root", "kernel"):
             there = LogME(solver=solver).fit(torch.from_numpy(F).cuda(), torch.from_numpy(Y).cuda())
             alike(there, whole)
+
+
+def test_kernels_on_a_device_are_those_of_numpy() -> None:
+    there = kernels._of_block(torch.from_numpy(WIDE), 0)
+    here = Kernel.of(WIDE)
+    np.testing.assert_allclose(there.matrix, here.matrix, rtol=1e-12)
+    assert (there.dimension, there.varies) == (300, True)
+    dual = DICE.normal(size=(50, 3))
+    weights = kernels._weights_on_device(torch.from_numpy(WIDE), dual)
+    np.testing.assert_allclose(weights, kernels.weights(WIDE, dual), rtol=1e-12, atol=1e-12)
+    with pytest.raises(NotFinite, match="nan in row 17, column 104"):
+        kernels._of_block(torch.from_numpy(BAD), 100)
 
 
 def test_it_is_an_estimator() -> None:
@@ -227,16 +243,14 @@ def test_without_an_interval_the_reason_is_told() -> None:
     model = LogME(jackknife=4).fit(F, rare)
     with pytest.warns(NoInterval, match=r"no sample has the label 5"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]
-    alone = LogME(jackknife=2).partial_fit(F, Y).partial_fit(F[:9], np.full(9, 7))
+    alone = LogME(jackknife=3)
+    for rows, labels in ((F[:160], Y[:160]), (F[160:], Y[160:]), (F[:9], np.full(9, 7))):
+        alone.partial_fit(rows, labels)
     with pytest.warns(NoInterval, match=r"no sample has the label 7"):
         assert np.isnan(alone.interval_).all()  # type: ignore[arg-type]
     model = LogME(jackknife=4).partial_fit(F, Y)
     with pytest.warns(NoInterval, match="1 shard"):
         assert np.isnan(model.interval_).all()  # type: ignore[arg-type]
-
-
-BAD = F.copy()
-BAD[17, 4] = np.nan
 
 
 @pytest.mark.parametrize(
@@ -267,6 +281,18 @@ BAD[17, 4] = np.nan
 def test_refusals(features: Any, labels: Any, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         LogME(**options).fit(features, labels)
+
+
+def test_all_shards_of_another_are_merged() -> None:
+    one = LogME(jackknife=3).fit(F[:160], Y[:160])
+    other = LogME(jackknife=3).fit(F[160:], Y[160:])
+    assert one.merge(other).n_samples_ == 320
+    assert one.score_ == pytest.approx(LogME().fit(F, Y).score_, abs=1e-12)
+    shards = [np.flatnonzero(np.arange(320) % 160 % 3 == shard) for shard in range(3)]
+    by_hand = LogME(jackknife=3)
+    for rows in shards:
+        by_hand.partial_fit(F[rows], Y[rows])
+    np.testing.assert_allclose(one.interval_, by_hand.interval_)  # type: ignore[arg-type]
 
 
 def test_what_does_not_add_up_is_refused() -> None:

@@ -21,7 +21,6 @@ from crossdock.workloads.logme.warnings import IllConditioned
 from crossdock.workloads.runner import Failed, Run, RunOptions, Value
 
 Way = Literal["gram", "root", "kernel"]
-COLUMNS = ("model", "score", "low", "high", "samples", "features", "rank", "summed", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,46 +167,45 @@ class _Scorer:
 def _tell(run: Run, scored: dict[str, LogME], failed: dict[str, str]) -> None:
     """Table, record and plot, the best first."""
     best_first = sorted(scored.items(), key=lambda item: -item[1].score_)
-    rows = [_row(name, model) for name, model in best_first]
-    run.table(
-        "scores",
-        COLUMNS,
-        [*rows, *([name, *[None] * (len(COLUMNS) - 2), why] for name, why in failed.items())],
-    )
+    intervals = {name: model.interval_ for name, model in best_first}
+    some = any(interval is not None for interval in intervals.values())
+    rows = [
+        [
+            name,
+            model.score_,
+            *((intervals[name] or (None, None)) if some else ()),
+            model.n_samples_,
+            model.n_features_in_,
+            model.rank_,
+            f"by {model.solver_}",
+        ]
+        for name, model in best_first
+    ]
+    columns = ["model", "score", *(["low", "high"] if some else []), "N", "D", "rank", "note"]
+    rows += [[name, *[None] * (len(columns) - 2), f"failed: {why}"] for name, why in failed.items()]
+    run.table("scores", columns, rows)
     run.result["scores"] = {name: model.score_ for name, model in best_first}
     run.result["evidences"] = {
         name: dict(zip(map(str, model.classes_), model.evidences_.tolist(), strict=True))
         for name, model in best_first
     }
-    if rows:
-        run.plot("scores", _figure(rows))
+    if best_first:
+        run.plot("scores", _figure(run.result["scores"], intervals))
 
 
-def _row(name: str, model: LogME) -> list[Any]:
-    low, high = model.interval_ or (None, None)
-    return [
-        name,
-        model.score_,
-        low,
-        high,
-        model.n_samples_,
-        model.n_features_in_,
-        model.rank_,
-        model.solver_,
-        None,
-    ]
-
-
-def _figure(rows: list[list[Any]]) -> Any:
+def _figure(scores: dict[str, float], intervals: dict[str, tuple[float, float] | None]) -> Any:
+    """Scores from the best, above, to the worst, with their intervals."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 1 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(7, 1 + 0.3 * len(scores)), layout="constrained")
     axis = figure.subplots()
-    for place, (name, score, low, high, *_) in enumerate(reversed(rows)):
-        axis.plot([score], [place], "o", color="C0", label=name)
-        if low is not None:
-            axis.plot([low, high], [place, place], color="C0")
-    axis.set_yticks(range(len(rows)), [row[0] for row in reversed(rows)])
+    names = list(reversed(scores))
+    axis.plot([scores[name] for name in names], range(len(names)), "o", color="C0")
+    for place, name in enumerate(names):
+        interval = intervals[name]
+        if interval is not None:
+            axis.plot(interval, [place, place], color="C0")
+    axis.set_yticks(range(len(names)), names)
     axis.set_xlabel("LogME")
     axis.grid(visible=True, axis="x", alpha=0.3)
     return figure

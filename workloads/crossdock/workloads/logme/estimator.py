@@ -47,7 +47,8 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     Attributes, after fitting:
         score_: the score; greater is better. Infinite where a column of labels is linear in the
-            features, with more samples than directions of features.
+            features, with more samples than directions of features: where these leave no more of
+            its squares than 1e-12 by `gram`, 1e-26 by `root` and `kernel`, which is rounding.
         evidences_: (C,), the logarithms of evidence over N, whose mean the score is.
         alphas_, betas_: (C,), precisions of weights and of labels; infinite as ``Optimum`` says.
         posterior_means_: (C, D), the weights; AttributeError after ``fit_kernel``.

@@ -74,11 +74,15 @@ def weights(features: Any, dual: Floats) -> Floats:
     if len(found) != len(dual):
         raise WrongShape(f"{len(found)} rows of features for {len(dual)} samples")
     if inputs.is_tensor(found):
-        import torch
-
-        there = torch.as_tensor(dual, device=found.device)
-        return np.asarray(inputs.home(there.T @ found.to(torch.float64)))
+        return _weights_on_device(found, dual)
     return np.asarray(dual.T @ found.astype(np.float64, copy=False))
+
+
+def _weights_on_device(features: Any, dual: Floats) -> Floats:
+    import torch
+
+    there = torch.as_tensor(dual, device=features.device)
+    return np.asarray(inputs.home(there.T @ features.to(torch.float64)))
 
 
 def _of_block(given: Any, start: int) -> Kernel:
