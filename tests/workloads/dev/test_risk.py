@@ -155,6 +155,12 @@ def test_one_bad_shard_refuses_the_whole() -> None:
     assert found.reason.startswith("1 of 103 samples have a weight or loss that is not finite")
 
 
+def test_negative_weights_of_any_shard_refuse_the_whole() -> None:
+    good, bad = DevSums.of(*sample(0, 50)), DevSums.of([-1.0, 1.0], [1.0, 1.0])
+    for merged in (good.merge(bad), bad.merge(good)):
+        assert merged.risk().reason.startswith("1 of 52 weights are negative")
+
+
 def test_the_least_effective_size_is_an_option() -> None:
     weights, losses = sample(0, 50)
     effective = dev_risk(weights, losses).effective_size

@@ -129,12 +129,18 @@ def row(verdict: Verdict) -> Mapping[str, Value]:
 
 
 def reasons(trials: Sequence[Trial]) -> Counter[str]:
-    """How often DEV refused a candidate, by its discriminator and the first words."""
+    """How often DEV refused a candidate, by its discriminator and the first words.
+
+    A candidate counts once, whatever the losses it was refused with.
+    """
     return Counter(
-        f"{name.rpartition(', ')[0]}: {re.split(r' [0-9(]', reason)[0]}"
+        reason
         for each in trials
         for candidate in each.candidates
-        for name, reason in candidate.refused.items()
+        for reason in {
+            f"{name.rpartition(', ')[0]}: {re.split(r' [0-9(]', words)[0]}"
+            for name, words in candidate.refused.items()
+        }
     )
 
 
