@@ -83,6 +83,7 @@ COMMANDS = Group(
                 ),
                 "dev": Command(
                     "Selectors of models for a target without labels.", "crossdock.bench.dev"
+                ),
                 "b-tuning": Command(
                     "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
                 ),
