@@ -29,10 +29,14 @@ class NormalCalls(BufferBase):
     """Layout, dispatch and combine for any number of tokens."""
 
     @cached_property
-    def _normal(self) -> NormalMode | GpuNormalMode:
-        if self._gpu is not None and self._gpu.normal is not None:
-            return self._gpu.normal
+    def _normal(self) -> NormalMode:
         return NormalMode(self.communicator, self._engine, self._stream)
+
+    @property
+    def _mode(self) -> NormalMode | GpuNormalMode:
+        """Who does the work: the host, or kernels."""
+        by_kernels = None if self._gpu is None else self._gpu.normal
+        return self._normal if by_kernels is None else by_kernels
 
     @through_host
     def get_dispatch_layout(
@@ -59,11 +63,9 @@ class NormalCalls(BufferBase):
         expect_experts(num_experts, self.group_size)
         idx = expect_topk(topk_idx, None, num_experts, self._device_of_normal)
         previous = expect_event(previous_event)
-        mode = self._normal
+        mode = self._mode
         if not isinstance(mode, NormalMode):
-            counted, experts, in_rank, event = mode.layout(
-                idx, num_experts, previous, async_finish
-            )
+            counted, experts, in_rank, event = mode.layout(idx, num_experts, previous, async_finish)
             return counted, None, experts, in_rank, event
         nodes = self._engine.num_nodes
         per_rank = torch.empty(self.group_size, dtype=torch.int32, device="cpu")
@@ -137,7 +139,7 @@ class NormalCalls(BufferBase):
         """
         del num_tokens_per_rdma_rank, config, allocate_on_comm_stream
         self._expect_normal()
-        return self._normal.dispatch(
+        return self._mode.dispatch(
             lambda: normal_arguments.checked_dispatch(
                 x,
                 handle,
@@ -187,7 +189,7 @@ class NormalCalls(BufferBase):
         """
         del config, allocate_on_comm_stream
         self._expect_normal()
-        return self._normal.combine(
+        return self._mode.combine(
             lambda: normal_arguments.checked_combine(
                 x, handle, topk_weights, bias, self._engine, self._device_of_normal
             ),
@@ -206,7 +208,7 @@ class NormalCalls(BufferBase):
     @property
     def _device_of_normal(self) -> torch.device:
         """Of the tensors that the mode works on."""
-        return CPU if isinstance(self._normal, NormalMode) else self.device
+        return CPU if isinstance(self._mode, NormalMode) else self.device
 
     def _expect_normal(self) -> None:
         self._expect_alive()

@@ -171,9 +171,7 @@ def checked_dispatch(
     )
     expect_experts(per_expert.numel(), num_ranks)
     idx = expect_topk(topk_idx, num_tokens, per_expert.numel(), device)
-    weights = expect_tensor(
-        "topk_weights", topk_weights, [torch.float32], idx.shape, device=device
-    )
+    weights = expect_tensor("topk_weights", topk_weights, [torch.float32], idx.shape, device=device)
     if device.type == "cpu":
         _expect_counts(idx, per_expert)
         _expect_ranks(per_rank, in_rank)
@@ -285,9 +283,7 @@ def checked_combine(
     rows = expect_tensor("x", x, list(ROW_TYPES), [None, None], device=device)
     expect_rows("x", rows)
     if rows.shape[0] < known.num_rows:
-        raise ArgumentError(
-            f"x has {rows.shape[0]} rows, but the dispatch gave {known.num_rows}"
-        )
+        raise ArgumentError(f"x has {rows.shape[0]} rows, but the dispatch gave {known.num_rows}")
     weights = None
     if topk_weights is not None:
         weights = expect_tensor(
@@ -295,8 +291,7 @@ def checked_combine(
         )
         if weights.shape[0] < known.num_rows:
             raise ArgumentError(
-                f"topk_weights has {weights.shape[0]} rows, but the dispatch gave "
-                f"{known.num_rows}"
+                f"topk_weights has {weights.shape[0]} rows, but the dispatch gave {known.num_rows}"
             )
         if not 1 <= weights.shape[1] <= MAX_TOPK:
             raise CapacityError(

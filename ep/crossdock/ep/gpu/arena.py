@@ -41,8 +41,8 @@ class Arena:
             self._captured = True
             if total > self._size:
                 raise CapacityError(
-                    f"a graph is being captured, and the call stages {total} bytes, but {self._size}"
-                    " bytes are there; make the call once before it is captured"
+                    f"a graph is being captured, and the call stages {total} bytes, but "
+                    f"{self._size} are there; make the call once before it is captured"
                 )
         elif total > self._size:
             self._grow(total)

@@ -48,7 +48,7 @@ class Device:
         exchange: Exchange,
         region_at: int,
         region_bytes: int,
-        control_bytes: int,
+        control_bytes: int = 0,
     ) -> None:
         self.platform = platform
         self.communicator = communicator

@@ -1,4 +1,4 @@
-"""How kernels of the low-latency mode are launched: what is compiled in, and on how many programs."""
+"""How kernels of the low-latency mode are launched: what is compiled in, on how many programs."""
 
 from __future__ import annotations
 

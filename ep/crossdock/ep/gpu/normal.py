@@ -50,7 +50,11 @@ class GpuNormalMode:
     # ---- layout -----------------------------------------------------------------------------
 
     def layout(
-        self, topk_idx: torch.Tensor, num_experts: int, previous: EventOverlap | None, is_async: bool
+        self,
+        topk_idx: torch.Tensor,
+        num_experts: int,
+        previous: EventOverlap | None,
+        is_async: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, EventOverlap]:
         """Tokens of each rank, of each expert, which token goes to which rank, and the event."""
         self._watch.raise_if_failed()
@@ -84,28 +88,28 @@ class GpuNormalMode:
         agreed = _agreed(args)
         x = aligned(args.x)
         given = (args.scales, args.topk_idx, args.topk_weights, args.is_token_in_rank)
-        with self._side.behind(x, *given, args.tokens_per_rank, args.tokens_per_expert):
-            with self._device.launching():
-                call, route, counts = self._announced(args, agreed)
-                try:
-                    self._watch.raise_if_failed()
-                    results = _Results(self._new, args, route.rows)
-                    places = self._places(agreed, x.shape[0], route.rows)
-                except REFUSED as error:
-                    why = Refusal.MEMORY if isinstance(error, CapacityError) else Refusal.ARGUMENTS
-                    call.exchange_grants(_NOWHERE, 0, why.value)
-                    raise
-                call.exchange_grants(places, route.rows)
-                call.send_rows(x, args.topk, args.scales, places)
-                call.unpack_rows(results.x, results.topk, results.scales, places)
-                event = self._event(async_finish)
+        counts = (args.tokens_per_rank, args.tokens_per_expert)
+        with self._side.behind(x, *given, *counts), self._device.launching():
+            call, route, arrived = self._announced(args, agreed)
+            try:
+                self._watch.raise_if_failed()
+                results = _Results(self._new, args, route.rows)
+                places = self._places(agreed, x.shape[0], route.rows)
+            except REFUSED as error:
+                why = Refusal.MEMORY if isinstance(error, CapacityError) else Refusal.ARGUMENTS
+                call.exchange_grants(_NOWHERE, 0, why.value)
+                raise
+            call.exchange_grants(places, route.rows)
+            call.send_rows(x, args.topk, args.scales, places)
+            call.unpack_rows(results.x, results.topk, results.scales, places)
+            event = self._event(async_finish)
         self._finish(async_finish, *results.tensors)
         if args.handle is not None:
             return results.received, None, None, None, None, event
         handle = DispatchHandle(
             route, self._engine, args.is_token_in_rank, args.num_experts, route.rows
         )
-        return results.received, *results.both, counts, handle, event
+        return results.received, *results.both, arrived, handle, event
 
     def _announced(
         self, args: DispatchArguments, agreed: Agreed
@@ -242,7 +246,7 @@ class GpuNormalMode:
         return EventOverlap(self._device.platform.event(self._watch.raise_if_failed))
 
     def _finish(self, is_async: bool, *made: torch.Tensor | None) -> None:
-        """Hand over what was made; in the interpreter kernels have ended, and what failed is known."""
+        """Hand over what was made. In the interpreter it is known whether something failed."""
         self._side.keep(*made)
         if not is_async:
             self._side.join()

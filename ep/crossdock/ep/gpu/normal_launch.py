@@ -183,14 +183,15 @@ class NormalCall:
         places: Places,
     ) -> None:
         """Rows of a dispatch to all ranks."""
-        idx, weights = topk if topk is not None else (x, x)
+        given = x.view(torch.uint8)
+        idx, weights = (given, given) if topk is None else topk
         _, rows_to, meta_to = self._tables
         strides = (0, 0) if scales is None else scales.stride()
         if x.shape[0]:
             normal_dispatch.send_rows[(x.shape[0],)](
-                *self._view, x.view(torch.uint8), idx, bits_of(weights),
-                x.view(torch.uint8) if scales is None else bits_of(scales),
-                self._ways.place_of, rows_to, meta_to, *strides, places.out_rows, places.out_meta,
+                *self._view, given, idx, bits_of(weights),
+                given if scales is None else bits_of(scales), self._ways.place_of,
+                rows_to, meta_to, *strides, places.out_rows, places.out_meta,
                 COUNTER=_native.ROW_COUNTER, RANK=self._rank, **self._lanes, **self._rows,
                 **self._columns, **self._rings, FENCE_BY=_ATOMIC,
             )  # fmt: skip
@@ -204,12 +205,13 @@ class NormalCall:
     ) -> None:
         """Wait for the rows of a dispatch, and put them in place."""
         self._await(GOING.value, _native.ROW_COUNTER, self._waits[3])
-        idx, weights = topk if topk is not None else (rows, rows)
+        filled = rows.view(torch.uint8)
+        idx, weights = (filled, filled) if topk is None else topk
         local = self._agreed.num_experts // self._ranks
         if rows.shape[0]:
             normal_dispatch.unpack_rows[(rows.shape[0],)](
-                self._device.view, self._course, self._ways.first_row, rows.view(torch.uint8), idx,
-                bits_of(weights), rows.view(torch.uint8) if scales is None else bits_of(scales),
+                self._device.view, self._course, self._ways.first_row, filled, idx,
+                bits_of(weights), filled if scales is None else bits_of(scales),
                 places.rows, places.meta,
                 FIRST_EXPERT=local * self._rank, LOCAL=local, RANKS=self._ranks, **self._rows,
                 **self._columns,

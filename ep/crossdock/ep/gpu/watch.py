@@ -42,9 +42,7 @@ _NAMES = {
 
 
 _NO_MASKS = {
-    index + half
-    for index in (_native.HEADER_COUNTER, _native.GRANT_COUNTER)
-    for half in range(2)
+    index + half for index in (_native.HEADER_COUNTER, _native.GRANT_COUNTER) for half in range(2)
 } | {_native.ROW_COUNTER, ACKNOWLEDGED.value}
 """What a wait is for that leaves no rank out."""
 

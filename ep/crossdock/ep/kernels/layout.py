@@ -12,7 +12,7 @@ from crossdock.ep.kernels.view import BAD_COUNT, BAD_INDEX, control_at
 @triton.jit
 def load_choices(view, topk_idx, token, num_tokens, EXPERTS: tl.constexpr, K: tl.constexpr,
                  K_LANES: tl.constexpr):  # fmt: skip
-    """int32 [n, k] of tokens [n], -1 for none; what is no expert is reported, and counts as none."""
+    """int32 [n, k] of tokens [n], -1 for none. What is no expert is reported, and is none."""
     k = tl.arange(0, K_LANES)
     inside = (token[:, None] < num_tokens) & (k[None, :] < K)
     entry = token[:, None] * K + k[None, :]

@@ -23,7 +23,7 @@ def return_rows(
     row = tl.program_id(0)
     came = tl.load(first_row + RANKS)
     if (tl.load(course + GOING) >= 0) & (row < came):
-        META: tl.constexpr = meta_bytes(K, 0)
+        beside: tl.constexpr = meta_bytes(K, 0)
         lane = tl.arange(0, RANK_LANES)
         known = lane < RANKS
         first = tl.load(first_row + lane, mask=known, other=0)
@@ -38,13 +38,13 @@ def return_rows(
             place = row - first
             ring = row % NUM_RINGS
             if K > 0:
-                meta = out_meta_at + row.to(tl.int64) * META
+                meta = out_meta_at + row.to(tl.int64) * beside
                 k = tl.arange(0, K_LANES)
                 weights = tl.load(topk_weights + row.to(tl.int64) * K + k, mask=k < K, other=0)
                 tl.store(halves_at(heap + meta) + k, weights, mask=k < K)
-                to = tl.load(meta_to + lane, mask=known, other=0) + place * META
+                to = tl.load(meta_to + lane, mask=known, other=0) + place * beside
                 push_rows(
-                    view, state, ring, lane, meta, to, home, COUNTER, META, CAPACITY, FENCE_BY
+                    view, state, ring, lane, meta, to, home, COUNTER, beside, CAPACITY, FENCE_BY
                 )
             to = tl.load(rows_to + lane, mask=known, other=0) + place * ROW_BYTES
             push_rows(
@@ -76,8 +76,8 @@ def sum_rows(
     """
     token = tl.program_id(0)
     if tl.load(course + GOING) >= 0:
-        ROW_BYTES: tl.constexpr = HIDDEN * (4 if FLOAT else 2)
-        META: tl.constexpr = meta_bytes(K, 0)
+        row_bytes: tl.constexpr = HIDDEN * (4 if FLOAT else 2)
+        beside: tl.constexpr = meta_bytes(K, 0)
         channel = tl.program_id(1) * CHUNK + tl.arange(0, CHUNK)
         k = tl.arange(0, K_LANES)
         heap = tl.load(view + HEAP)
@@ -90,13 +90,12 @@ def sum_rows(
                 other = place + tl.load(first_in + rank)
                 mine = rank == RANK
                 address = tl.where(
-                    mine, x.to(tl.int64) + own * ROW_BYTES, heap + rows_at + other * ROW_BYTES
+                    mine, x.to(tl.int64) + own * row_bytes, heap + rows_at + other * row_bytes
                 )
                 total += load_channels(address, channel, HIDDEN, FLOAT)
                 if K > 0:
-                    meta = tl.where(
-                        mine, topk_weights.to(tl.int64) + own * 4 * K, heap + meta_at + other * META
-                    )
+                    given = topk_weights.to(tl.int64) + own * 4 * K
+                    meta = tl.where(mine, given, heap + meta_at + other * beside)
                     floats = meta.to(tl.pointer_type(tl.float32))
                     weights += tl.load(floats + k, mask=k < K, other=0.0)
         at = token.to(tl.int64) * HIDDEN

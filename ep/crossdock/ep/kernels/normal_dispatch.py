@@ -68,17 +68,17 @@ def send_rows(
     """
     token = tl.program_id(0)
     if tl.load(course + GOING) >= 0:
-        META: tl.constexpr = meta_bytes(K, SCALES)
+        beside: tl.constexpr = meta_bytes(K, SCALES)
         lane = tl.arange(0, RANK_LANES)
         known = lane < RANKS
         places = tl.load(place_of + token * RANKS + lane, mask=known, other=-1)
         to_rows = tl.load(rows_to + lane, mask=known, other=0) + places.to(tl.int64) * ROW_BYTES
-        to_meta = tl.load(meta_to + lane, mask=known, other=0) + places.to(tl.int64) * META
+        to_meta = tl.load(meta_to + lane, mask=known, other=0) + places.to(tl.int64) * beside
         away = (places >= 0) & (lane != RANK)
         own_place = tl.sum(tl.where(lane == RANK, places, 0), 0)
         heap = tl.load(view + HEAP)
         row = out_rows_at + token.to(tl.int64) * ROW_BYTES
-        meta = out_meta_at + token.to(tl.int64) * META
+        meta = out_meta_at + token.to(tl.int64) * beside
         for turn in range(2):
             if turn == 0:
                 goes = tl.max(away.to(tl.int32), 0) != 0
@@ -96,9 +96,9 @@ def send_rows(
                     column_stride, K, K_LANES, SCALES, SCALE_LANES,
                 )  # fmt: skip
         ring = token % NUM_RINGS
-        if META > 0:
+        if beside > 0:
             push_rows(
-                view, state, ring, lane, meta, to_meta, away, COUNTER, META, CAPACITY, FENCE_BY
+                view, state, ring, lane, meta, to_meta, away, COUNTER, beside, CAPACITY, FENCE_BY
             )
         push_rows(
             view, state, ring, lane, row, to_rows, away, COUNTER, ROW_BYTES, CAPACITY, FENCE_BY
@@ -120,10 +120,10 @@ def unpack_rows(
     row = tl.program_id(0)
     came = tl.load(first_row + RANKS)
     if tl.load(course + GOING) >= 0:
-        META: tl.constexpr = meta_bytes(K, SCALES)
+        beside: tl.constexpr = meta_bytes(K, SCALES)
         real = row < came
         heap = tl.load(view + HEAP)
-        meta = heap + meta_at + row.to(tl.int64) * META
+        meta = heap + meta_at + row.to(tl.int64) * beside
         if real:
             source = heap + rows_at + row.to(tl.int64) * ROW_BYTES
             target = rows_out.to(tl.int64) + row.to(tl.int64) * ROW_BYTES
