@@ -1,7 +1,7 @@
 """Compiles each kernel that a round launches for a GPU that is not there.
 
     python -m tests.ep.kernels.compile_only cuda:90 fp8 [FOLDER]
-    python -m tests.ep.kernels.compile_only cuda:90 "normal bf16" [FOLDER]
+    python -m tests.ep.kernels.compile_only cuda:90 normal [FOLDER]
 
 Prints a line for each kernel, with the size of its binary; writes the assembly into the folder.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,11 +27,11 @@ from crossdock.ep.gpu.launch import Launcher
 from crossdock.ep.gpu.normal_launch import Agreed, NormalCall, Places, Ways, count_tokens
 
 FORMATS = {"bf16": 0, "fp8": 1, "fp8 rounded": 2, "fp8 ue8m0": 3}
-NORMAL = {  # dtype of rows, scales of each
-    "normal bf16": (torch.bfloat16, 0),
-    "normal float32": (torch.float32, 0),
-    "normal fp8": (torch.float8_e4m3fn, 56),
-}
+NORMAL_ROWS = (  # their dtype, and the scales of each
+    (torch.bfloat16, 0),
+    (torch.float32, 0),
+    (torch.float8_e4m3fn, 56),
+)
 TARGETS = {
     "cuda:80": GPUTarget("cuda", 80, 32),
     "cuda:90": GPUTarget("cuda", 90, 32),
@@ -52,10 +52,21 @@ Launch = tuple[JITFunction[Any], tuple[Any, ...], dict[str, Any]]
 
 def launches(target: GPUTarget, form: str) -> list[Launch]:
     """What a dispatch and its combine launch, on 8 ranks with 64 experts."""
-    if form in NORMAL:
-        return list(_recorded_normal(target.backend, *NORMAL[form]))
+    if form == "normal":
+        return _different(
+            launch for rows in NORMAL_ROWS for launch in _recorded_normal(target.backend, *rows)
+        )
     shape = _native.LowLatencyShape(128, 7168, 64, 8, FORMATS[form])
     return list(_recorded(target.backend, shape))
+
+
+def _different(all_: Iterable[Launch]) -> list[Launch]:
+    """Each kernel once with the same constants and types."""
+    found: dict[tuple[Any, ...], Launch] = {}
+    for fn, args, kwargs in all_:
+        kinds = tuple(a.dtype if isinstance(a, torch.Tensor) else a > 1 << 31 for a in args)
+        found.setdefault((fn.__name__, kinds, *sorted(kwargs.items())), (fn, args, kwargs))
+    return list(found.values())
 
 
 def _device(backend: str) -> Any:
