@@ -66,8 +66,8 @@ void bind_control(nb::module_& m) {
     m.attr("HEADER_COUNTER") = static_cast<uint32_t>(kHeaderCounter);
     m.attr("GRANT_COUNTER") = static_cast<uint32_t>(kGrantCounter);
     m.attr("ROW_COUNTER") = static_cast<uint32_t>(kRowCounter);
-    m.attr("AGREEMENT_FIELDS") = nb::cast(
-        std::vector<std::string>(Agreement::kNames.begin(), Agreement::kNames.end()));
+    m.attr("AGREEMENT_FIELDS") =
+        nb::cast(std::vector<std::string>(Agreement::kNames.begin(), Agreement::kNames.end()));
     nb::enum_<Call>(m, "Call")
         .value("DISPATCH", Call::kDispatch)
         .value("CACHED_DISPATCH", Call::kCachedDispatch)

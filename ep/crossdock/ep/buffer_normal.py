@@ -123,7 +123,8 @@ class NormalCalls(BufferBase):
             topk_weights: float32 [tokens, topk].
             expert_alignment: counts of local experts are rounded up to a multiple of it.
             num_worst_tokens: if positive, results have this many rows; those beyond what came are
-                padding with index -1, and no counts are returned.
+                padding with index -1, and no counts are returned. On a GPU nothing waits for it
+                then, and what kernels find wrong is raised by the next call.
 
         Returns:
             ``recv_x`` as ``x``, rows ordered by source rank, then token; ``recv_topk_idx`` with

@@ -4,6 +4,7 @@ proxies, equals the reference in every bit; beside ranks that run it on the CPU,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -123,11 +124,11 @@ def as_if_captured(seat: Seat, spec: NormalSpec) -> None:
     outputs = case.outputs()
     want = reference.combine(outputs, case.want)[seat.rank].combined_x
 
-    def call() -> tuple[torch.Tensor, torch.Tensor]:
+    def call() -> tuple[torch.Tensor, torch.Tensor, Any]:
         x, *_, handle, _ = seat.buffer.dispatch(**arguments)
         combined, _, _ = seat.buffer.combine(outputs[seat.rank], handle)
         assert isinstance(x, torch.Tensor)
-        return x, combined
+        return x, combined, handle
 
     def forbidden(*_: object) -> None:
         raise AssertionError("the host waits, or allocates")
@@ -141,14 +142,17 @@ def as_if_captured(seat: Seat, spec: NormalSpec) -> None:
         patch.setattr("crossdock.ep.normal_arguments._expect_counts", lambda *_: None)
         for name in ("tolist", "item"):
             patch.setattr(torch.Tensor, name, forbidden)
-        x, combined = call()
+        x, combined, handle = call()
         patch.undo()
         patch.setattr(seat.buffer._gpu.platform, "is_capturing", lambda: True)
         with pytest.raises(ArgumentError, match="pass num_worst_tokens"):
             seat.buffer.dispatch(**arguments | {"num_worst_tokens": 0})
         with pytest.raises(CapacityError, match="make the call once before it is captured"):
             seat.buffer.dispatch(**arguments | {"num_worst_tokens": 10_000})
-    real = int((case.want[seat.rank].source_rank >= 0).sum())
+    sources = case.want[seat.rank].source_rank
+    counts = torch.bincount(sources[sources >= 0], minlength=seat.world.size)
+    assert handle.first_row == [0, *counts.cumsum(0).tolist()]
+    real = handle.first_row[-1]
     assert same(x[:real], case.want[seat.rank].recv_x[:real])
     assert same(combined, want)
     check_normal(seat, spec)
