@@ -61,6 +61,25 @@ void bind_endings(nb::module_& m) {
         .def_ro("mismatch", &Ended<Disagreement>::mismatch);
 }
 
+// What kernels of a GPU must know to write and read the messages themselves.
+void bind_control(nb::module_& m) {
+    m.attr("HEADER_COUNTER") = static_cast<uint32_t>(kHeaderCounter);
+    m.attr("GRANT_COUNTER") = static_cast<uint32_t>(kGrantCounter);
+    m.attr("ROW_COUNTER") = static_cast<uint32_t>(kRowCounter);
+    m.attr("AGREEMENT_FIELDS") =
+        nb::cast(std::vector<std::string>(Agreement::kNames.begin(), Agreement::kNames.end()));
+    nb::enum_<Call>(m, "Call")
+        .value("DISPATCH", Call::kDispatch)
+        .value("CACHED_DISPATCH", Call::kCachedDispatch)
+        .value("COMBINE", Call::kCombine);
+    nb::class_<ControlArea>(m, "ControlArea")
+        .def(nb::init<uint32_t>(), "num_ranks"_a)
+        .def_prop_ro("header_bytes", [](const ControlArea&) { return ControlArea::kHeaderBytes; })
+        .def_prop_ro("grant_bytes", &ControlArea::grant_bytes)
+        .def("header", &ControlArea::header, "outgoing"_a, "round"_a, "peer"_a)
+        .def("grant", &ControlArea::grant, "outgoing"_a, "round"_a, "peer"_a);
+}
+
 void bind_normal(nb::module_& m) {
     nb::class_<NormalHandle>(m, "NormalHandle")
         .def(nb::init<>())
@@ -370,6 +389,7 @@ NB_MODULE(_native, m) {
     m.def("isa", []() { return selected_kernels().kernels->isa; });
     m.def("isa_message", []() { return selected_kernels().message; });
     bind_endings(m);
+    bind_control(m);
     bind_normal(m);
     bind_normal_combine(m);
     bind_low_latency(m);

@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 SUITE_S = 110
 TINY = [
+    "--device=interpreter",
     "--ranks=2",
     "--tokens=2",
+    "--normal-tokens=2",
     "--hidden=128",
     "--topk=2",
     "--experts=4",
@@ -49,10 +52,8 @@ def test_without_a_gpu_it_says_so() -> None:
 
 def test_the_suite_in_the_interpreter(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
-    done = bench("--device=interpreter", *TINY, f"--json={file}", TRITON_INTERPRET="1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    saved = json.loads(file.read_text())
-    assert saved["question"] == "gpu"
+    done = bench("--modes=low-latency", *TINY, f"--json={file}", TRITON_INTERPRET="1")
+    saved = saved_by(done, file)
     by_kind = {
         kind: [s for s in saved["series"] if s["point"]["kind"] == kind]
         for kind in ("ring rate", "low latency")
@@ -61,7 +62,25 @@ def test_the_suite_in_the_interpreter(tmp_path: Path) -> None:
     found = {(s["contender"], s["point"]["dtype"]) for s in by_kind["low latency"]}
     names = ("crossdock direct", "crossdock staged", "copy")
     assert found == {(name, dtype) for name in names for dtype in ("bf16", "fp8")}
+
+
+def test_the_normal_mode_in_the_interpreter(tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    done = bench("--modes=normal", "--dtypes=fp8", *TINY, f"--json={file}", TRITON_INTERPRET="1")
+    saved = saved_by(done, file)
+    normal = [s for s in saved["series"] if s["point"]["kind"] == "normal"]
+    assert {(s["contender"], s["point"]["how"]) for s in normal} == {
+        (name, how) for name in ("crossdock staged", "copy") for how in ("eager", "counted")
+    }
+
+
+def saved_by(done: subprocess.CompletedProcess[str], file: Path) -> Any:
+    """The record, when every token of it is right and each series was printed."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    saved = json.loads(file.read_text())
+    assert saved["question"] == "gpu"
     for series in saved["series"]:
         assert series["wrong"] == (None if series["contender"] == "copy" else 0), series
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith("#")]
     assert len(lines) == len(saved["series"])
+    return saved

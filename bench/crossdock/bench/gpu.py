@@ -1,4 +1,4 @@
-"""`crossdock bench gpu`: the ring written by a GPU, and low latency with all ranks on one GPU."""
+"""`crossdock bench gpu`: the ring written by a GPU, and both modes with all ranks on one GPU."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rich.console import Console
 
 from crossdock.bench import command, gpu_mps, gpu_rank, gpu_ring, options, plot, text
 from crossdock.bench.command import Common
-from crossdock.bench.gpu_rank import COPY, LOW_LATENCY
+from crossdock.bench.gpu_rank import COPY, LOW_LATENCY, NORMAL
 from crossdock.bench.gpu_ring import LATENCY, RATE
 from crossdock.bench.record import Record, Series
 from crossdock.bench.text import Column, Value
-from crossdock.bench.workload import Dtype, Shape
+from crossdock.bench.workload import Dtype, Mode, Shape
 
 Way = Literal["direct", "staged"]
 EXIT_NO_GPU = 2
@@ -29,6 +29,8 @@ NOTES = (
     "ring latency: GPU to ring to proxy to counter to GPU, measured by the GPU;",
     "low latency: a dispatch and a combine on all ranks at once; direct: ranks write into each",
     "other's memory; staged: through memory of the host and proxies; eager or replayed as a graph;",
+    "normal: layout, dispatch and combine likewise, with room for all rows that may come; counted:",
+    "with room for those that come, for which the host waits;",
     "copy: one copy of the rows that must reach experts and come back, in the device's memory;",
     "NCCL is not among the baselines: it refuses several ranks on one GPU",
 )
@@ -43,11 +45,12 @@ RING_COLUMNS = (
     Column("max", "us", 8, 2),
     Column("#wrong", "", 6),
 )
-LOW_LATENCY_COLUMNS = (
+CALL_COLUMNS = (
+    Column("mode", "", 11, left=True),
     Column("contender", "", 18, left=True),
     Column("ranks", "", 5),
     Column("type", "", 5),
-    Column("how", "", 6),
+    Column("how", "", 7),
     Column("p50", "us", 9, 1),
     Column("min", "us", 9, 1),
     Column("max", "us", 9, 1),
@@ -59,16 +62,20 @@ LOW_LATENCY_COLUMNS = (
 
 @dataclass(frozen=True)
 class Options(Common):
-    """The ring and the low-latency mode on one GPU."""
+    """The ring and both modes on one GPU."""
 
     ranks: str = "2,4,8"
     """Numbers of ranks that share the GPU, with commas."""
     dtypes: str = "bf16,fp8"
     """bf16, fp8, or both."""
+    modes: str = "low-latency,normal"
+    """low-latency, normal, or both."""
     ways: str = "direct,staged"
-    """direct, staged, or both."""
+    """Of the low-latency mode: direct, staged, or both."""
     tokens: int = 128
-    """Of each rank."""
+    """Of each rank in low-latency mode."""
+    normal_tokens: int = 4096
+    """Of each rank in normal mode."""
     hidden: int = 7168
     topk: int = 8
     experts: int = 256
@@ -98,7 +105,17 @@ class Options(Common):
         options.numbers("batches", self.batches, 1, 1024)
         options.choices("dtypes", self.dtypes, Dtype)
         options.choices("ways", self.ways, Way)
-        for name in ("tokens", "hidden", "topk", "experts", "replays", "rounds", "programs"):
+        options.choices("modes", self.modes, Mode)
+        for name in (
+            "tokens",
+            "normal_tokens",
+            "hidden",
+            "topk",
+            "experts",
+            "replays",
+            "rounds",
+            "programs",
+        ):
             options.at_least(name, getattr(self, name), 1)
 
 
@@ -127,27 +144,34 @@ def measured(given: Options, console: Console) -> Record:
     )
     with gpu_mps.shared_gpu(given.mps), options.progress_on(console) as tell:
         record.series += command.series_of(gpu_ring.body, ring, RING_RANKS, given.deadline_s, tell)
+        for plan in plans(given):
+            record.series += command.series_of(
+                gpu_rank.body, plan, plan.shape.ranks, given.deadline_s, tell
+            )
+    return record
+
+
+def plans(given: Options) -> Iterator[gpu_rank.Plan]:
+    """What each set of ranks measures."""
+    for mode in options.choices("modes", given.modes, Mode):
         for ranks in options.numbers("ranks", given.ranks, 1):
             for dtype in options.choices("dtypes", given.dtypes, Dtype):
-                plan = gpu_rank.Plan(
+                is_normal = mode == "normal"
+                yield gpu_rank.Plan(
                     device=given.device,
                     shape=Shape(
-                        mode="low_latency",
+                        mode=mode,
                         dtype=dtype,
                         ranks=ranks,
-                        tokens=given.tokens,
+                        tokens=given.normal_tokens if is_normal else given.tokens,
                         hidden=given.hidden,
                         topk=given.topk,
                         experts=given.experts,
                     ),
-                    ways=options.choices("ways", given.ways, Way),
+                    ways=("staged",) if is_normal else options.choices("ways", given.ways, Way),
                     replays=given.replays,
                     rounds=given.rounds,
                 )
-                record.series += command.series_of(
-                    gpu_rank.body, plan, ranks, given.deadline_s, tell
-                )
-    return record
 
 
 def lines(record: Record) -> Iterator[str]:
@@ -157,8 +181,8 @@ def lines(record: Record) -> Iterator[str]:
     rings = [s for s in record.series if s.point["kind"] in (RATE, LATENCY)]
     yield from text.table(RING_COLUMNS, (ring_row(series) for series in rings))
     yield "#"
-    calls = [s for s in record.series if s.point["kind"] == LOW_LATENCY]
-    yield from text.table(LOW_LATENCY_COLUMNS, (call_row(record, series) for series in calls))
+    calls = [s for s in record.series if s.point["kind"] in (LOW_LATENCY, NORMAL)]
+    yield from text.table(CALL_COLUMNS, (call_row(record, series) for series in calls))
     yield "#"
     yield from text.tail(record)
 
@@ -181,6 +205,7 @@ def call_row(record: Record, series: Series) -> Mapping[str, Value]:
     """Of a dispatch and a combine."""
     summary = series.summary()
     return {
+        "mode": series.point["kind"],
         "contender": series.contender,
         "ranks": series.point["ranks"],
         "type": series.point["dtype"],

@@ -1,4 +1,4 @@
-"""What the ranks of ``bench gpu`` do for the low-latency mode: all of them on one GPU."""
+"""What the ranks of ``bench gpu`` do for each mode: all of them on one GPU."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch.distributed as dist
 
 from crossdock.bench import parcels
 from crossdock.bench.checks import count_wrong_arrivals, count_wrong_sums
+from crossdock.bench.gpu_normal_way import GpuNormalWay
 from crossdock.bench.gpu_way import GpuWay
 from crossdock.bench.ranks import Rank
 from crossdock.bench.record import OURS, Series
 from crossdock.bench.workload import Shape
 
-LOW_LATENCY = "low latency"
+LOW_LATENCY, NORMAL = "low latency", "normal"
 COPY = "copy"
-EAGER, GRAPH = "eager", "graph"
 _WARMUPS = 3
 
 
@@ -28,7 +28,8 @@ class Plan(msgspec.Struct, frozen=True):
     device: str
     shape: Shape
     ways: tuple[str, ...]
-    """direct: peers write into each other's memory; staged: proxies carry rows."""
+    """direct: peers write into each other's memory; staged: proxies carry rows, as always in the
+    normal mode."""
     replays: int
     rounds: int
 
@@ -37,16 +38,16 @@ def body(rank: Rank, plan: Plan) -> bytes:
     """Measure; rank 0 returns the series."""
     expected = parcels.expected_on(rank, plan.shape)
     series: list[Series] = []
+    moved = _total(len(expected.arrived.rows)) * (
+        plan.shape.dispatched_row_bytes + plan.shape.combined_row_bytes
+    )
     for name in plan.ways:
-        way = GpuWay(plan.shape, rank.rank, plan.device, direct=name == "direct")
+        way = _way(plan, rank, name)
         way.round()
         wrong = count_wrong_arrivals(way.arrived(), expected.arrived)
         way.answer()
         wrong += count_wrong_sums(way.combined(), expected.combined, exact=True)
-        calls = {EAGER: way.round}
-        if way.is_gpu:
-            calls[GRAPH] = way.captured()
-        for how, call in calls.items():
+        for how, call in way.calls().items():
             seconds = _timed(rank, plan, call, way.synchronize)
             wrong += count_wrong_sums(way.combined(), expected.combined, exact=True)
             point = _point(plan.shape, how)
@@ -55,38 +56,39 @@ def body(rank: Rank, plan: Plan) -> bytes:
                     contender=f"{OURS} {name}",
                     point=point,
                     rounds=[[s] for s in seconds],
-                    bytes=_moved(plan.shape),
+                    bytes=moved,
                     wrong=_total(wrong),
                 )
             )
         way.close()
-    copied = _timed(rank, plan, _copier(rank, plan), _synchronizer(plan))
+    copied = _timed(rank, plan, _copier(rank, plan, moved), _synchronizer(plan))
     for how in {str(one.point["how"]): None for one in series}:
         series.append(
             Series(
                 contender=COPY,
                 point=_point(plan.shape, how),
                 rounds=[[s] for s in copied],
-                bytes=_moved(plan.shape),
+                bytes=moved,
             )
         )
     return msgspec.json.encode(series)
 
 
+def _way(plan: Plan, rank: Rank, name: str) -> GpuWay | GpuNormalWay:
+    if plan.shape.mode == "normal":
+        return GpuNormalWay(plan.shape, rank.rank, plan.device)
+    return GpuWay(plan.shape, rank.rank, plan.device, direct=name == "direct")
+
+
 def _point(shape: Shape, how: str) -> dict[str, str | int]:
-    return {"kind": LOW_LATENCY, "ranks": shape.ranks, "dtype": shape.dtype, "how": how}
+    kind = NORMAL if shape.mode == "normal" else LOW_LATENCY
+    return {"kind": kind, "ranks": shape.ranks, "dtype": shape.dtype, "how": how}
 
 
 def _total(wrong: int) -> int:
     counts = torch.tensor([wrong])
     dist.all_reduce(counts)
     return int(counts)
-
-
-def _moved(shape: Shape) -> int:
-    """Bytes that all ranks together must receive: rows of experts, there and back."""
-    rows = shape.ranks * shape.tokens * shape.topk
-    return rows * (shape.dispatched_row_bytes + shape.combined_row_bytes)
 
 
 def _timed(
@@ -108,11 +110,11 @@ def _timed(
     return result
 
 
-def _copier(rank: Rank, plan: Plan) -> Callable[[], None]:
+def _copier(rank: Rank, plan: Plan, moved: int) -> Callable[[], None]:
     """Rank 0 copies all bytes inside the memory of the device; the others do nothing."""
     if rank.rank != 0:
         return lambda: None
-    source = torch.zeros(_moved(plan.shape), dtype=torch.uint8, device=_device(plan))
+    source = torch.zeros(moved, dtype=torch.uint8, device=_device(plan))
     target = torch.empty_like(source)
 
     def copy() -> None:

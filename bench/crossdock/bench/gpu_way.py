@@ -13,12 +13,24 @@ from crossdock.bench.workload import Arrived, Shape, experts_output, inputs_of, 
 from crossdock.ep import Buffer
 from crossdock.proxy import Options
 
+EAGER, GRAPH = "eager", "graph"
+
+
+def captured(call: Callable[[], None]) -> tuple[torch.cuda.CUDAGraph, Callable[[], None]]:
+    """A graph, and the call by which it does the same."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        call()
+    return graph, graph.replay
+
 
 class GpuWay:
     """Dispatch and combine at one shape; what the experts return is fixed by ``answer``."""
 
     def __init__(self, shape: Shape, rank: int, device: str, *, direct: bool) -> None:
-        self.is_gpu = device != "interpreter"
+        self._is_gpu = device != "interpreter"
         self._shape = shape
         self._rank = rank
         hint = Buffer.get_low_latency_rdma_size_hint(
@@ -58,14 +70,12 @@ class GpuWay:
             self._output, self._idx, self._weights, self._handle, out=self._combined
         )
 
-    def captured(self) -> Callable[[], None]:
-        """The same as a graph."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=stream):
-            self.round()
-        return self._graph.replay
+    def calls(self) -> dict[str, Callable[[], None]]:
+        """What is measured, by name."""
+        calls = {EAGER: self.round}
+        if self._is_gpu:
+            self._graph, calls[GRAPH] = captured(self.round)
+        return calls
 
     def arrived(self) -> Arrived:
         """What the last round has dispatched to this rank."""
@@ -93,7 +103,7 @@ class GpuWay:
 
     def synchronize(self) -> None:
         """Wait for the GPU."""
-        if self.is_gpu:
+        if self._is_gpu:
             torch.cuda.synchronize()
 
     def close(self) -> None:

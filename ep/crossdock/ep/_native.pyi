@@ -85,6 +85,34 @@ class Ended:
     @property
     def mismatch(self) -> Disagreement | None: ...
 
+HEADER_COUNTER: int = 1
+
+GRANT_COUNTER: int = 3
+
+ROW_COUNTER: int = 5
+
+AGREEMENT_FIELDS: list = ...
+
+class Call(enum.Enum):
+    DISPATCH = 1
+
+    CACHED_DISPATCH = 2
+
+    COMBINE = 3
+
+class ControlArea:
+    def __init__(self, num_ranks: int) -> None: ...
+
+    @property
+    def header_bytes(self) -> int: ...
+
+    @property
+    def grant_bytes(self) -> int: ...
+
+    def header(self, outgoing: bool, round: int, peer: int) -> int: ...
+
+    def grant(self, outgoing: bool, round: int, peer: int) -> int: ...
+
 class NormalHandle:
     def __init__(self) -> None: ...
 

@@ -139,6 +139,9 @@ class BufferBase:
     def _gpu_of(self, platform: Platform, exchange: Exchange) -> Gpu:
         from crossdock.ep.gpu.gpu import Gpu  # needs Triton
 
+        needed = _native.normal_bytes(self.group_size)
+        # Between nodes gateways forward rows, which the host does.
+        by_kernels = self._engine.num_nodes == 1 and self.num_nvl_bytes >= needed
         return Gpu(
             platform,
             self.communicator,
@@ -146,6 +149,7 @@ class BufferBase:
             self._engine,
             region_at=self._low_latency_at,
             region_bytes=self.num_rdma_bytes if self.low_latency_mode else 0,
+            control_bytes=needed if by_kernels else 0,
             masking=self.enable_shrink,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,9 +14,12 @@ from crossdock.ep.gpu.staging import through_host
 from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
 from crossdock.ep.stream import EventOverlap, expect_event
-from crossdock.ep.tensors import expect_experts, expect_topk
+from crossdock.ep.tensors import CPU, expect_experts, expect_topk
 from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError, CapacityError
+
+if TYPE_CHECKING:
+    from crossdock.ep.gpu.normal import GpuNormalMode
 
 Layout = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, EventOverlap]
 
@@ -28,6 +31,12 @@ class NormalCalls(BufferBase):
     @cached_property
     def _normal(self) -> NormalMode:
         return NormalMode(self.communicator, self._engine, self._stream)
+
+    @property
+    def _mode(self) -> NormalMode | GpuNormalMode:
+        """Who does the work: the host, or kernels."""
+        by_kernels = None if self._gpu is None else self._gpu.normal
+        return self._normal if by_kernels is None else by_kernels
 
     @through_host
     def get_dispatch_layout(
@@ -52,8 +61,12 @@ class NormalCalls(BufferBase):
         del allocate_on_comm_stream
         self._expect_alive()
         expect_experts(num_experts, self.group_size)
-        idx = expect_topk(topk_idx, None, num_experts)
+        idx = expect_topk(topk_idx, None, num_experts, self._device_of_normal)
         previous = expect_event(previous_event)
+        mode = self._mode
+        if not isinstance(mode, NormalMode):
+            counted, experts, in_rank, event = mode.layout(idx, num_experts, previous, async_finish)
+            return counted, None, experts, in_rank, event
         nodes = self._engine.num_nodes
         per_rank = torch.empty(self.group_size, dtype=torch.int32, device="cpu")
         per_node = torch.empty(nodes, dtype=torch.int32, device="cpu") if nodes > 1 else None
@@ -110,7 +123,8 @@ class NormalCalls(BufferBase):
             topk_weights: float32 [tokens, topk].
             expert_alignment: counts of local experts are rounded up to a multiple of it.
             num_worst_tokens: if positive, results have this many rows; those beyond what came are
-                padding with index -1, and no counts are returned.
+                padding with index -1, and no counts are returned. On a GPU nothing waits for it
+                then, and what kernels find wrong is raised by the next call.
 
         Returns:
             ``recv_x`` as ``x``, rows ordered by source rank, then token; ``recv_topk_idx`` with
@@ -126,7 +140,7 @@ class NormalCalls(BufferBase):
         """
         del num_tokens_per_rdma_rank, config, allocate_on_comm_stream
         self._expect_normal()
-        return self._normal.dispatch(
+        return self._mode.dispatch(
             lambda: normal_arguments.checked_dispatch(
                 x,
                 handle,
@@ -139,6 +153,7 @@ class NormalCalls(BufferBase):
                 topk_weights=topk_weights,
                 expert_alignment=expert_alignment,
                 num_worst_tokens=num_worst_tokens,
+                device=self._device_of_normal,
             ),
             handle is not None,
             previous_event,
@@ -175,8 +190,10 @@ class NormalCalls(BufferBase):
         """
         del config, allocate_on_comm_stream
         self._expect_normal()
-        return self._normal.combine(
-            lambda: normal_arguments.checked_combine(x, handle, topk_weights, bias, self._engine),
+        return self._mode.combine(
+            lambda: normal_arguments.checked_combine(
+                x, handle, topk_weights, bias, self._engine, self._device_of_normal
+            ),
             previous_event,
             async_finish,
         )
@@ -188,6 +205,11 @@ class NormalCalls(BufferBase):
     def internode_combine(self, *args: Any, **kwargs: Any) -> Combined:
         """``combine``: it sums on each node first whenever there are several."""
         return self.combine(*args, **kwargs)
+
+    @property
+    def _device_of_normal(self) -> torch.device:
+        """Of the tensors that the mode works on."""
+        return CPU if isinstance(self._mode, NormalMode) else self.device
 
     def _expect_normal(self) -> None:
         self._expect_alive()

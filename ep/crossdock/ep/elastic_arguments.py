@@ -20,7 +20,7 @@ from crossdock.ep.normal_arguments import (
     X,
     checked_dispatch,
 )
-from crossdock.ep.tensors import expect_experts, expect_tensor, expect_topk, expect_whole
+from crossdock.ep.tensors import CPU, expect_experts, expect_tensor, expect_topk, expect_whole
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 
@@ -91,6 +91,7 @@ def checked_elastic(
         topk_weights=torch.zeros_like(idx, dtype=torch.float32) if weights is None else weights,
         expert_alignment=1 if request.expert_alignment is None else request.expert_alignment,
         num_worst_tokens=worst,
+        device=CPU,
     )
     _expect_few(normal.x, num_max)
     _expect_no_float32(normal.x)

@@ -259,7 +259,10 @@ class _Dispatch:
         x: X = self._x if self._scales is None else (self._x, self._scales)
         if args.handle is not None:
             return x, None, None, None, None, event
-        handle = DispatchHandle(self._handle, self._engine, args.is_token_in_rank, args.num_experts)
+        native = self._handle
+        handle = DispatchHandle(
+            native, self._engine, args.is_token_in_rank, args.num_experts, native.num_recv
+        )
         return x, self._topk_idx, self._topk_weights, self._counts, handle, event
 
     def _tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[torch.Tensor, int]:

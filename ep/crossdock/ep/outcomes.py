@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from crossdock.ep._native import (
-    Disagreement,
     LowLatencyMismatch,
     LowLatencyShape,
     Outcome,
@@ -88,7 +88,31 @@ def _culprit(error: CrossdockError) -> int | None:
     return None
 
 
-def raise_disagreement(found: Disagreement | None, rank: int, what: str) -> None:
+class Disagreeing(Protocol):
+    """``_native.Disagreement``, or what a kernel has found."""
+
+    @property
+    def peer(self) -> int:
+        """The rank that disagrees."""
+
+    @property
+    def refusal(self) -> Refusal:
+        """Why it refuses; NONE when it does not."""
+
+    @property
+    def field(self) -> str:
+        """What differs, else."""
+
+    @property
+    def theirs(self) -> int:
+        """There."""
+
+    @property
+    def mine(self) -> int:
+        """Here."""
+
+
+def raise_disagreement(found: Disagreeing | None, rank: int, what: str) -> None:
     """Raise when the ranks could not begin the operation together. Nothing has moved."""
     if found is None:
         return

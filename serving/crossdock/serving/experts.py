@@ -129,8 +129,7 @@ class ExpertParallel:
     def _sum_of_returned(self, handle: DispatchHandle, outputs: torch.Tensor) -> torch.Tensor:
         """``Buffer.combine`` sums in bfloat16 only; other rows go home as they came."""
         size = self.buffer.group_size
-        first = [*handle.native.first_row[:size], handle.native.num_recv]
-        counts = torch.tensor([end - start for start, end in itertools.pairwise(first)])
+        counts = torch.tensor([end - start for start, end in itertools.pairwise(handle.first_row)])
         home = torch.repeat_interleave(torch.arange(size), counts).unsqueeze(1)
         rows, _, _, _ = self._send(
             _as_bytes(outputs), home, torch.ones(home.shape, dtype=torch.float32), size

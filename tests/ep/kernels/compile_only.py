@@ -1,6 +1,7 @@
 """Compiles each kernel that a round launches for a GPU that is not there.
 
     python -m tests.ep.kernels.compile_only cuda:90 fp8 [FOLDER]
+    python -m tests.ep.kernels.compile_only cuda:90 normal [FOLDER]
 
 Prints a line for each kernel, with the size of its binary; writes the assembly into the folder.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,8 +24,14 @@ from triton.runtime.jit import JITFunction
 
 from crossdock.ep import _native
 from crossdock.ep.gpu.launch import Launcher
+from crossdock.ep.gpu.normal_launch import Agreed, NormalCall, Places, Ways, count_tokens
 
 FORMATS = {"bf16": 0, "fp8": 1, "fp8 rounded": 2, "fp8 ue8m0": 3}
+NORMAL_ROWS = (  # their dtype, and the scales of each
+    (torch.bfloat16, 0),
+    (torch.float32, 0),
+    (torch.float8_e4m3fn, 56),
+)
 TARGETS = {
     "cuda:80": GPUTarget("cuda", 80, 32),
     "cuda:90": GPUTarget("cuda", 90, 32),
@@ -45,23 +52,90 @@ Launch = tuple[JITFunction[Any], tuple[Any, ...], dict[str, Any]]
 
 def launches(target: GPUTarget, form: str) -> list[Launch]:
     """What a dispatch and its combine launch, on 8 ranks with 64 experts."""
+    if form == "normal":
+        return _different(
+            launch for rows in NORMAL_ROWS for launch in _recorded_normal(target.backend, *rows)
+        )
     shape = _native.LowLatencyShape(128, 7168, 64, 8, FORMATS[form])
     return list(_recorded(target.backend, shape))
 
 
-def _recorded(backend: str, shape: _native.LowLatencyShape) -> Iterator[Launch]:
-    ranks, tokens = 8, 4
-    here = torch.device("cpu")
+def _different(all_: Iterable[Launch]) -> list[Launch]:
+    """Each kernel once with the same constants and types."""
+    found: dict[tuple[Any, ...], Launch] = {}
+    for fn, args, kwargs in all_:
+        kinds = tuple(a.dtype if isinstance(a, torch.Tensor) else a > 1 << 31 for a in args)
+        found.setdefault((fn.__name__, kinds, *sorted(kwargs.items())), (fn, args, kwargs))
+    return list(found.values())
+
+
+def _device(backend: str) -> Any:
+    """Rank 1 of 8."""
     words = torch.zeros(256, dtype=torch.int64)
-    device = types.SimpleNamespace(
-        platform=types.SimpleNamespace(backend=backend, device=here),
-        communicator=types.SimpleNamespace(rank=1, size=ranks),
+    return types.SimpleNamespace(
+        platform=types.SimpleNamespace(backend=backend, device=torch.device("cpu")),
+        communicator=types.SimpleNamespace(rank=1, size=8),
         num_rings=4,
         ring_slots=4096,
         region_at=0,
         view=words,
         state=words,
     )
+
+
+def _recorded_normal(backend: str, dtype: torch.dtype, num_scales: int) -> Iterator[Launch]:
+    """All kernels of the normal mode, with offsets and strides that need 64 bits."""
+    device, tokens, rows, hidden, topk, experts = _device(backend), 4, 6, 7168, 8, 64
+    x = torch.zeros((tokens, hidden), dtype=dtype)
+    scales = torch.zeros((tokens, num_scales)) if num_scales else None
+    idx = torch.zeros((tokens, topk), dtype=torch.int64)
+    weights = torch.zeros((tokens, topk))
+    far = 1 << 33
+    places = Places(far, far, far, far)
+    rows_bytes, element = hidden * x.element_size(), x.element_size()
+    ways = Ways(
+        number=torch.zeros(1, dtype=torch.int64),
+        first_row=torch.zeros(9, dtype=torch.int64),
+        expert_rows=torch.zeros(8, dtype=torch.int64),
+        sent=torch.zeros(8, dtype=torch.int32),
+        place_of=torch.zeros((tokens, 8), dtype=torch.int32),
+    )
+    there = Agreed(_native.Call.DISPATCH, rows_bytes, 4 * num_scales, topk, experts, element)
+    seen: list[Launch] = []
+
+    def run(fn: JITFunction[Any], *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+        seen.append((fn, args, kwargs))
+
+    with mock.patch.object(JITFunction, "run", run):
+        per_rank, per_expert, in_rank = count_tokens(device, idx, experts)
+        call = NormalCall(device, there, ways)
+        call.begin()
+        call.plan(in_rank, per_rank)
+        call.exchange_headers(per_expert)
+        call.exchange_grants(places, rows)
+        call.send_rows(x, (idx, weights), scales, places)
+        call.unpack_rows(x, (idx, weights), scales, places)
+        again = Agreed(
+            _native.Call.CACHED_DISPATCH, rows_bytes, 4 * num_scales, 0, experts, element
+        )
+        call = NormalCall(device, again, ways)
+        call.begin()
+        call.exchange_grants(places, rows)
+        call.send_rows(x, None, scales, places)
+        call.unpack_rows(x, None, scales, places)
+        if num_scales == 0:
+            back = Agreed(_native.Call.COMBINE, rows_bytes, 0, topk, 0, element)
+            call = NormalCall(device, back, ways)
+            call.begin()
+            call.exchange_grants(places, 0)
+            call.return_rows(x, rows, weights, places)
+            call.sum_rows(x, weights, (x, x), x, weights, places)
+    yield from seen
+
+
+def _recorded(backend: str, shape: _native.LowLatencyShape) -> Iterator[Launch]:
+    tokens, device = 4, _device(backend)
+    words = device.view
     engine = types.SimpleNamespace(
         low_latency_half_bytes=lambda: 1 << 33,  # so that it is compiled as 64 bits
     )

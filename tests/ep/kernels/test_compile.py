@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ KERNELS = {
     *("give_back logfmt", "reduce logfmt"),
 }
 MOVERS = ("send", "unpack", "give_back")
+NORMAL_KERNELS = {
+    *("count_tokens", "begin", "plan", "announce", "read_headers", "grant", "read_grants"),
+    *("await_counters", "send_rows", "unpack_rows", "return_rows", "sum_rows"),
+}
+NORMAL_MOVERS = ("send_rows", "unpack_rows", "return_rows")
 TIME_S = 110
 
 
@@ -42,7 +48,20 @@ def test_each_kernel_compiles(target: str, form: str, tmp_path: Path) -> None:
     assert done.returncode == 0, f"{target} {form}: {done.stderr}"
     assert {line.split(":")[0] for line in done.stdout.splitlines()} == KERNELS
     if target == "cuda:90":
-        for name in MOVERS:
-            text = (tmp_path / f"{name}.txt").read_text()
-            for moved in ("ld.global.v4.b32", "st.global.v4.b32"):
-                assert moved in text, f"{name} moves rows in pieces of less than 16 bytes"
+        expect_wide_moves(tmp_path, MOVERS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_kernel_of_the_normal_mode_compiles(target: str, tmp_path: Path) -> None:
+    done = run(target, "normal", str(tmp_path))
+    assert done.returncode == 0, f"{target}: {done.stderr}"
+    assert {line.split(":")[0] for line in done.stdout.splitlines()} == NORMAL_KERNELS
+    if target == "cuda:90":
+        expect_wide_moves(tmp_path, NORMAL_MOVERS)
+
+
+def expect_wide_moves(folder: Path, names: Collection[str]) -> None:
+    for name in names:
+        text = (folder / f"{name}.txt").read_text()
+        for moved in ("ld.global.v4.b32", "st.global.v4.b32"):
+            assert moved in text, f"{name} moves rows in pieces of less than 16 bytes"

@@ -19,7 +19,7 @@ from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import CapacityError, DestroyedError, TransportError
 
-_MAIN_REGION = 0
+_MAIN_REGION, _HEAP_REGION = 0, 1
 _PAGE_BYTES = 4096
 _Cell = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -38,6 +38,7 @@ class Device:
     Args:
         exchange: how the ranks meet.
         region_at, region_bytes: the low-latency part of the main region.
+        control_bytes: of the main region from its begin on, for messages of the normal mode.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Device:
         exchange: Exchange,
         region_at: int,
         region_bytes: int,
+        control_bytes: int = 0,
     ) -> None:
         self.platform = platform
         self.communicator = communicator
@@ -61,13 +63,18 @@ class Device:
         native = communicator.native
         self._finalizer = weakref.finalize(self, self._held.release)
         self.region = self._held.allocate(region_bytes) if region_bytes else 0
-        self.peers = self._reach(exchange)
+        # Without such a region ranks need not ask each other, and some may have no GPU.
+        self.peers = self._reach(exchange) if region_bytes else [0] * communicator.size
         self._rings = [address for address, _ in native.ring_stretches()]
         self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
         stretches = [native.counter_stretch(), *native.ring_stretches()]
-        if not all(self.peers) and region_bytes:
-            address, _ = native.region_stretch(_MAIN_REGION)
-            stretches.append((address + region_at, region_bytes))
+        # In one stretch: no page is pinned twice.
+        address, _ = native.region_stretch(_MAIN_REGION)
+        staged = bool(region_bytes) and not all(self.peers)
+        first = 0 if control_bytes else region_at
+        end = region_at + region_bytes if staged else control_bytes
+        if end > first:
+            stretches.append((address + first, end - first))
         for address, size in stretches:
             self._held.pin(address, size)
         self.view = self._view_of(native)
@@ -117,10 +124,26 @@ class Device:
         view[table.CONTROL.value] = self.control.data_ptr()
         view[table.STAGED.value] = native.region_stretch(_MAIN_REGION)[0] + self.region_at
         view[table.DIRECT.value] = self.region
+        view[table.MAIN.value] = native.region_stretch(_MAIN_REGION)[0]
+        view[table.HEAP.value] = self.heap_address
         for ring, address in enumerate(self._rings):
             view[table.RINGS.value + ring] = address
         view[table.PEERS.value :] = torch.tensor(self.peers, dtype=torch.int64, device="cpu")
         return view.to(self.platform.device)
+
+    @property
+    def heap_address(self) -> int:
+        """Where the heap region of this rank begins."""
+        address, _ = self.communicator.native.region_stretch(_HEAP_REGION)
+        return address
+
+    def pin(self, address: int, size: int) -> None:
+        """Let kernels use more memory of the host, until it is unpinned or the Buffer ends."""
+        self._held.pin(address, size)
+
+    def unpin(self, address: int) -> None:
+        """Undo ``pin``."""
+        self._held.unpin(address)
 
     def region_tensor(self, offset: int, size: int) -> torch.Tensor:
         """uint8 [size] of the low-latency region on the device, from an offset on."""
@@ -207,6 +230,10 @@ class _Held:
     def pin(self, address: int, size: int) -> None:
         self._platform.pin(address, size)
         self._pinned.append(address)
+
+    def unpin(self, address: int) -> None:
+        self._pinned.remove(address)
+        self._platform.unpin(address)
 
     def allocate(self, size: int) -> int:
         address = self._platform.allocate(size)

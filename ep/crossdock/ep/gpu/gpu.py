@@ -10,6 +10,7 @@ import torch
 from crossdock.ep import _native
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.gpu.low_latency import GpuLowLatencyMode
+from crossdock.ep.gpu.normal import GpuNormalMode
 from crossdock.ep.gpu.platform import Platform
 from crossdock.ep.gpu.watch import Watch
 from crossdock.proxy import Communicator, Exchange
@@ -22,6 +23,7 @@ class Gpu:
     Args:
         region_at, region_bytes: the low-latency part of the main region; without bytes there is no
             low-latency mode.
+        control_bytes: for messages of the normal mode; without them kernels do not run it.
         masking: ranks that do not answer are masked.
     """
 
@@ -34,20 +36,29 @@ class Gpu:
         *,
         region_at: int,
         region_bytes: int,
+        control_bytes: int,
         masking: bool,
     ) -> None:
         self.platform = platform
         self._device: Device | None = None
-        if region_bytes == 0:
+        self._low_latency: GpuLowLatencyMode | None = None
+        self.normal: GpuNormalMode | None = None
+        """None where the host does its work: without memory for it, or with several nodes."""
+        if region_bytes == 0 and control_bytes == 0:
             return
-        device = self._device = Device(platform, communicator, exchange, region_at, region_bytes)
+        device = self._device = Device(
+            platform, communicator, exchange, region_at, region_bytes, control_bytes
+        )
         self._watch = Watch(device, engine, masking)
-        self._low_latency = GpuLowLatencyMode(device, engine, self._watch)
+        if region_bytes:
+            self._low_latency = GpuLowLatencyMode(device, engine, self._watch)
+        if control_bytes:
+            self.normal = GpuNormalMode(device, engine, self._watch)
 
     @property
     def low_latency(self) -> GpuLowLatencyMode:
         """The mode; ArgumentError when the Buffer has no memory for it."""
-        if self._device is None:
+        if self._low_latency is None:
             raise ArgumentError("the Buffer was built with num_rdma_bytes=0")
         return self._low_latency
 

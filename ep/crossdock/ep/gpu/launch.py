@@ -1,7 +1,4 @@
-"""How kernels of the low-latency mode are launched: what is compiled in, and on how many programs.
-
-Sizes of tiles are powers of two, as Triton wants them.
-"""
+"""How kernels of the low-latency mode are launched: what is compiled in, on how many programs."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import torch
 
 from crossdock.ep import _native
 from crossdock.ep.gpu.device import Device
+from crossdock.ep.gpu.tiles import TILE, chunk_of, power_of_two, tokens_at_once
 from crossdock.ep.kernels import (
     low_latency_combine,
     low_latency_dispatch,
@@ -21,8 +19,6 @@ from crossdock.ep.kernels import (
 
 _PROGRAMS = 264
 """Two on each multiprocessor of the largest GPUs."""
-_TILE = 8192
-"""Elements of a program's tile at most."""
 _ATOMIC = "atomic"
 # Products are rounded before they are added, as on the CPU.
 _EXACT = {"enable_fp_fusion": False}
@@ -56,8 +52,8 @@ class Launcher:
         self._half_bytes = engine.low_latency_half_bytes()
         self._layout = _native.low_latency_layout(shape, self._ranks)
         self._local = shape.num_experts // self._ranks
-        self._k_lanes = _power_of_two(shape.topk)
-        self._rank_lanes = _power_of_two(self._ranks)
+        self._k_lanes = power_of_two(shape.topk)
+        self._rank_lanes = power_of_two(self._ranks)
         interpreted = device.platform.backend == "interpreter"
         self._share = 2 if interpreted else max(1, -(-_PROGRAMS // self._local))
         self._table: torch.Tensor | None = None
@@ -97,10 +93,10 @@ class Launcher:
             view, state, topk_idx, begun.excused, begun.index, begun.place_of,
             begun.result_slot, begun.sent, begun.expected, tokens,
             RANKS=self._ranks, LOCAL=self._local, K=shape.topk, K_LANES=self._k_lanes,
-            TOKENS=self._tokens_at_once(), num_warps=8,
+            TOKENS=tokens_at_once(self._k_lanes), num_warps=8,
         )  # fmt: skip
         if tokens:
-            blocks = min(_TILE // 128, _power_of_two(-(-shape.hidden // 128)))
+            blocks = min(TILE // 128, power_of_two(-(-shape.hidden // 128)))
             low_latency_dispatch.send[(tokens,)](
                 view, state, x, topk_idx, begun.index, begun.place_of,
                 self._half_bytes, device.region_at, layout.tokens, layout.out_tokens,
@@ -137,15 +133,15 @@ class Launcher:
             self._half_bytes, layout.headers, layout.tokens, layout.slot_bytes, shape.max_tokens,
             shape.num_experts,
             COUNTED=statistics is not None, RANK=self._rank, RANKS=self._ranks, LOCAL=self._local,
-            **formats, K_LANES=self._k_lanes, TOKENS=self._tokens_at_once(), num_warps=8,
+            **formats, K_LANES=self._k_lanes, TOKENS=tokens_at_once(self._k_lanes), num_warps=8,
         )  # fmt: skip
         low_latency_receive.unpack[(self._local * self._share,)](
             device.view, device.state, begun.index, begun.excused, begun.count, begun.origin,
             rows.view(torch.uint8), rows.view(torch.uint8) if scales is None else scales,
             self._half_bytes, layout.tokens, layout.slot_bytes, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, **formats,
-            CHUNK=_chunk(rows.shape[-1] * rows.element_size()),
-            SCALE_LANES=_power_of_two(max(1, shape.hidden // 128)), **self._rings,
+            CHUNK=chunk_of(rows.shape[-1] * rows.element_size()),
+            SCALE_LANES=power_of_two(max(1, shape.hidden // 128)), **self._rings,
             FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
@@ -158,7 +154,7 @@ class Launcher:
             self._half_bytes, device.region_at, layout.results, layout.results_per_token,
             layout.out_results, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, HIDDEN=shape.hidden,
-            LOGFMT=use_logfmt, CHUNK=_chunk(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
+            LOGFMT=use_logfmt, CHUNK=chunk_of(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
     def reduce(
@@ -175,7 +171,7 @@ class Launcher:
         self._await(begun.index, begun, _native.RESULT_COUNTER, sealed=False, wait_us=wait_us)
         if not out.shape[0]:
             return
-        chunk = min(1024, _power_of_two(shape.hidden))
+        chunk = min(1024, power_of_two(shape.hidden))
         low_latency_combine.reduce[(out.shape[0], -(-shape.hidden // chunk))](
             self._device.view, out.view(torch.int16), begun.index, topk_idx, topk_weights,
             begun.result_slot, begun.arrived, self._half_bytes, layout.results,
@@ -213,15 +209,3 @@ class Launcher:
             table[0] = 0
             self._table = table.to(x.device)
         return self._table
-
-    def _tokens_at_once(self) -> int:
-        return max(1, min(128, _TILE // self._k_lanes**2))
-
-
-def _chunk(row_bytes: int) -> int:
-    """32-bit words of a row to copy at once."""
-    return min(2048, _power_of_two(row_bytes // 4))
-
-
-def _power_of_two(least: int) -> int:
-    return 1 << (least - 1).bit_length()

@@ -61,6 +61,9 @@ class Platform(Protocol):
     def rests(self, grace_s: float) -> bool:
         """Whether all kernels end within ``grace_s``."""
 
+    def is_capturing(self) -> bool:
+        """Whether launches go into a graph, so that the host may not wait for them."""
+
     def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """What was launched so far, as an event."""
 
@@ -140,6 +143,10 @@ class GpuPlatform:
             time.sleep(_POLL_S)
         return True
 
+    def is_capturing(self) -> bool:
+        """See ``Platform``."""
+        return torch.cuda.is_current_stream_capturing()
+
     def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """See ``Platform``."""
         return GpuEvent(check)
@@ -204,6 +211,10 @@ class InterpreterPlatform:
         """See ``Platform``."""
         del grace_s
         return True
+
+    def is_capturing(self) -> bool:
+        """See ``Platform``."""
+        return False
 
     def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """See ``Platform``."""

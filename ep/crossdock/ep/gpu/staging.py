@@ -23,14 +23,15 @@ B = TypeVar("B", bound="BufferBase")
 def through_host(method: Callable[Concatenate[B, P], T]) -> Callable[Concatenate[B, P], T]:
     """``method``, which is for CPU tensors, also for those of a Buffer's GPU.
 
-    The call waits for the GPU, so it cannot be captured in a graph, and its event has passed.
+    The call waits for the GPU, so it cannot be captured in a graph, and its event has passed. Where
+    kernels run the normal mode, ``method`` gets the tensors as they are.
     """
     signature = inspect.signature(method)
 
     @functools.wraps(method)
     def call(self: B, *args: P.args, **kwargs: P.kwargs) -> T:
         gpu = self._gpu
-        if gpu is None:
+        if gpu is None or gpu.normal is not None:
             return method(self, *args, **kwargs)
         given = signature.bind(self, *args, **kwargs)
         return _staged(gpu, method, given)

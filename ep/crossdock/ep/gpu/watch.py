@@ -4,12 +4,18 @@ it can go on without. Kernels wait without an end of their own; this thread is t
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
+import triton.language as tl
+
 from crossdock.ep import _native
+from crossdock.ep._native import Refusal
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.kernels import view as table
+from crossdock.ep.kernels.normal_begin import ACKNOWLEDGED
+from crossdock.ep.outcomes import raise_disagreement
 from crossdock.proxy import diagnosis
 from crossdock.proxy._native import FaultCode, PeerState, WaitStatus
 from crossdock.proxy.errors import (
@@ -25,10 +31,31 @@ _TICK_S = 0.002
 _TELL_S = 0.25
 """For a kernel to say who is missing; it looks at each turn of its wait."""
 _NAMES = {
+    _native.HEADER_COUNTER: "normal mode: headers",
+    _native.GRANT_COUNTER: "normal mode: grants",
+    _native.ROW_COUNTER: "normal mode: rows",
+    ACKNOWLEDGED.value: "normal mode: completions of all writes",
     _native.TOKEN_COUNTER: "low-latency dispatch: tokens",
     _native.RESULT_COUNTER: "low-latency combine: rows of experts",
     _native.CREDIT_COUNTER: "low-latency dispatch: credits",
 }
+
+
+_NO_MASKS = {
+    index + half for index in (_native.HEADER_COUNTER, _native.GRANT_COUNTER) for half in range(2)
+} | {_native.ROW_COUNTER, ACKNOWLEDGED.value}
+"""What a wait is for that leaves no rank out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A rank with which a call of the normal mode could not go on; as ``_native.Disagreement``."""
+
+    peer: int
+    refusal: Refusal
+    field: str
+    theirs: int
+    mine: int
 
 
 class Watch:
@@ -75,6 +102,7 @@ class Watch:
     # ---- what kernels report ----------------------------------------------------------------
 
     def _raise_reports(self) -> None:
+        self._raise_of_normal()
         wrong = int(self._cells[table.BAD_INDEX.value])
         if wrong:
             self._cells[table.BAD_INDEX.value] = 0
@@ -93,6 +121,37 @@ class Watch:
                 f"num_experts={experts}, top-k={topk}, format={form}, and this rank with others; "
                 "they must be the same on every rank"
             )
+
+    def _raise_of_normal(self) -> None:
+        counted, rows = self._taken(table.BAD_COUNT), self._taken(table.TOO_MANY)
+        failed = self._taken(table.BAD_HANDLE)
+        found = self._disagreement()
+        if counted:
+            raise ArgumentError(
+                f"num_tokens_per_rank of an earlier call is wrong for rank {counted - 1}: "
+                "is_token_in_rank counts others; pass what get_dispatch_layout gives"
+            )
+        if rows:
+            raise ArgumentError(f"num_worst_tokens is too small: {rows} tokens come to this rank")
+        if failed:
+            raise ArgumentError("handle is of a dispatch that failed")
+        raise_disagreement(found, self._communicator.rank, "a call of the normal mode")
+
+    def _disagreement(self) -> Found | None:
+        first = table.DISAGREEMENT.value
+        refusal, field, theirs, mine = self._cells[first + 1 : first + 5].tolist()
+        peer = self._taken(table.DISAGREEMENT) - 1
+        if peer < 0:
+            return None
+        names = _native.AGREEMENT_FIELDS
+        name = names[field] if field < len(names) else ""
+        return Found(peer, Refusal(refusal), name, theirs, mine)
+
+    def _taken(self, cell: tl.constexpr) -> int:
+        """What stands there; then it is 0 again."""
+        value = int(self._cells[cell.value])
+        self._cells[cell.value] = 0
+        return value
 
     # ---- the thread -------------------------------------------------------------------------
 
@@ -131,7 +190,7 @@ class Watch:
         late = time.monotonic() - self._since > self._timeout_s
         if not vain and not (late and missing):
             return
-        if self._masking:
+        if self._masking and waiting - 1 not in _NO_MASKS:
             for peer in vain or missing:
                 self.mask(peer)
             self._since = time.monotonic()
@@ -142,7 +201,7 @@ class Watch:
             vain or missing,
             self._name(waiting),
             timeout_s=self._timeout_s,
-            counter=waiting - 1,
+            counter=None if waiting - 1 == ACKNOWLEDGED.value else waiting - 1,
         )
 
     def _missing(self) -> list[int]:

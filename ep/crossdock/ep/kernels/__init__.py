@@ -8,5 +8,8 @@ interpreter, which runs it on CPU tensors against the same rings and proxies.
 | ``ring`` | commands into rings |
 | ``rows`` | copies of rows by address |
 | ``fp8``, ``logfmt`` | formats |
+| ``layout`` | where tokens go |
+| ``waiting`` | waits for counters |
+| ``normal_*`` | messages, dispatch and combine of the normal mode |
 | ``low_latency_*`` | dispatch and combine of the low-latency mode |
 """

@@ -29,6 +29,7 @@ from crossdock.proxy import schema
 GRANULE = tl.constexpr(schema.GRANULE_BYTES)
 _OP = tl.constexpr(schema.FIELD["op"].shift)
 _PEER = tl.constexpr(schema.FIELD["peer"].shift)
+_MAX_PEER = tl.constexpr(schema.FIELD["peer"].limit)
 _LENGTH = tl.constexpr(schema.FIELD["length"].shift)
 _SRC_REGION = tl.constexpr(schema.FIELD["src_region"].shift)
 _DST_REGION = tl.constexpr(schema.FIELD["dst_region"].shift)
@@ -61,6 +62,12 @@ def signal_low(op, peer, counter, value):
 def write_high(src_offset, dst_offset):
     """High word: offsets in bytes."""
     return ((src_offset // GRANULE) << _SRC_OFFSET) | ((dst_offset // GRANULE) << _DST_OFFSET)
+
+
+@triton.jit
+def peer_of(low):
+    """The peer of a command, of its low word."""
+    return ((low >> _PEER) & _MAX_PEER).to(tl.int32)
 
 
 @triton.jit

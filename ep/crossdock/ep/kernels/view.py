@@ -9,6 +9,7 @@ kernels write. *Control*: int32 in memory of the host that both sides see.
 | CONTROL | the control table |
 | STAGED | this rank's low-latency region in memory of the host |
 | DIRECT | this rank's low-latency region in memory of the device; 0 without one |
+| MAIN, HEAP | this rank's main region and its heap, both memory of the host |
 | RINGS.. | each ring |
 | PEERS.. | each rank's DIRECT region as this rank sees it; 0 where only proxies reach it |
 """
@@ -26,6 +27,8 @@ COUNTERS = tl.constexpr(0)
 CONTROL = tl.constexpr(1)
 STAGED = tl.constexpr(2)
 DIRECT = tl.constexpr(3)
+MAIN = tl.constexpr(4)
+HEAP = tl.constexpr(5)
 RINGS = tl.constexpr(8)
 PEERS = tl.constexpr(8 + MAX_RINGS)
 
@@ -34,6 +37,9 @@ DISPATCH_DONE = tl.constexpr(1)
 COMBINE_DONE = tl.constexpr(2)
 FENCE = tl.constexpr(3)  # what fences are made on
 WAIT_NUMBER = tl.constexpr(4)
+HEADER_ROUND = tl.constexpr(5)  # of the normal mode
+GRANT_ROUND = tl.constexpr(6)
+DISPATCHES = tl.constexpr(7)  # how many dispatches have made a handle
 TICKETS = tl.constexpr(8)  # the next ticket of each ring
 CREDITS = tl.constexpr(8 + MAX_RINGS)  # what the proxy had popped when it was last looked at
 STATE_WORDS = 8 + 2 * MAX_RINGS
@@ -45,13 +51,22 @@ BAD_INDEX = tl.constexpr(3)  # device to host: a topk_idx that is no expert, plu
 MISMATCH = tl.constexpr(4)  # device to host: a rank with another shape, plus one
 THEIR_SHAPE = tl.constexpr(5)  # device to host: its max tokens, hidden, experts, top-k, format
 TOLD = tl.constexpr(10)  # device to host: it has told who is missing
-EXCUSED = tl.constexpr(16)  # host to device: a flag for each rank that is masked; then, device to
+DISAGREEMENT = tl.constexpr(11)  # device to host: a rank with which the normal mode cannot go on,
+# plus one; then its refusal, or the number of a field, its value there, and this rank's
+BAD_COUNT = tl.constexpr(16)  # device to host: a rank whose num_tokens_per_rank is wrong, plus one
+TOO_MANY = tl.constexpr(17)  # device to host: rows for which num_worst_tokens is too small
+BAD_HANDLE = tl.constexpr(18)  # device to host: a handle is of a dispatch that failed
+EXCUSED = tl.constexpr(32)  # host to device: a flag for each rank that is masked; then, device to
 # host, a flag for each rank that was missing when it was to TELL
 
 GIVE_UP = tl.constexpr(1)
 TELL = tl.constexpr(2)
 
+MAIN_REGION = tl.constexpr(0)
+HEAP_REGION = tl.constexpr(1)
+
 RING_POPPED_AT = tl.constexpr(Communicator.RING_POPPED_AT)
+RING_COMPLETED_AT = tl.constexpr(Communicator.RING_COMPLETED_AT)
 RING_SLOTS_AT = tl.constexpr(Communicator.RING_SLOTS_AT)
 
 

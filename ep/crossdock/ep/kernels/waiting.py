@@ -36,6 +36,15 @@ def is_ready(word, wanted, SEALED: tl.constexpr):
 
 
 @triton.jit
+def say_that_waits(view, state, index):
+    """Say to the host that a wait begins, and for which counter."""
+    number = tl.load(state + WAIT_NUMBER) + 1
+    tl.store(state + WAIT_NUMBER, number)
+    tl.store(control_at(view, WAITS), number.to(tl.int32))
+    tl.store(control_at(view, WAITING), index + 1)
+
+
+@triton.jit
 def tell_missing(view, missing, RANKS: tl.constexpr, RANK_LANES: tl.constexpr):
     """Say to the host which ranks are waited for."""
     lane = tl.arange(0, RANK_LANES)
@@ -76,10 +85,7 @@ def await_counters(
     known = lane < RANKS
     counter = words_at(tl.load(view + COUNTERS)) + lane * NUM_COUNTERS + index
     wanted = tl.load(expected + lane, mask=known, other=0).to(tl.int64)
-    number = tl.load(state + WAIT_NUMBER) + 1
-    tl.store(state + WAIT_NUMBER, number)
-    tl.store(control_at(view, WAITS), number.to(tl.int32))
-    tl.store(control_at(view, WAITING), index + 1)
+    say_that_waits(view, state, index)
     start = clock_ns(BACKEND)
     waited = tl.zeros((RANK_LANES,), tl.int64)
     idle = round_ < FROM_ROUND
