@@ -6,8 +6,9 @@ half. See ``b_tuning_trials`` for the contenders and for what was fixed beforeha
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,20 +114,25 @@ def measured(given: Options, console: Console) -> TuningRecord:
         for student in students
         for samples in options.numbers("samples", given.samples, 10)
     ]
-    with (
-        options.progress_on(console) as tell,
-        multiprocessing.get_context("spawn").Pool(given.jobs) as pool,
-    ):
+    with options.progress_on(console) as tell, contextlib.ExitStack() as stack:
         tell(0, len(parts), "contests")
-        for done, trials in enumerate(pool.imap(_trials, parts), 1):
+        for done, trials in enumerate(_results(parts, given.jobs, stack), 1):
             record.trials += trials
             tell(done, len(parts), "contests")
     record.series += series_of(record.trials)
     return record
 
 
+def _results(
+    parts: Sequence[Part], jobs: int, stack: contextlib.ExitStack
+) -> Iterable[list[Trial]]:
+    if jobs == 1:
+        return map(_trials, parts)
+    context = multiprocessing.get_context("spawn")
+    return stack.enter_context(context.Pool(jobs, torch.set_num_threads, (1,))).imap(_trials, parts)
+
+
 def _trials(part: Part) -> list[Trial]:
-    torch.set_num_threads(1)
     data = rank_zoo.digits()
     contest = Contest(data, zoo(data, part.models), Plan(part.steps, part.rates), part.student)
     return list(contest.trials(part.samples, part.seeds))
