@@ -32,7 +32,7 @@ struct Guarantees {
 // One write, with or without payload, with or without an immediate.
 struct WriteOp {
     uint64_t cookie = 0;      // comes back in the completion
-    uint64_t src_offset = 0;  // bytes into the local region
+    uint64_t src_offset = 0;  // bytes into the local region; or counter_add()
     uint64_t dst_offset = 0;  // bytes into the peer's region
     uint32_t bytes = 0;       // 0: immediate only
     uint32_t peer = 0;
@@ -40,8 +40,12 @@ struct WriteOp {
     uint8_t src_region = 0;
     uint8_t dst_region = 0;
     bool has_immediate = false;
-    bool to_counter = false;   // only where `atomics` is guaranteed: no payload and no immediate;
-    uint64_t counter_add = 0;  // this is added to the 64-bit word at dst_offset of the counters
+    // Only where `atomics` is guaranteed: no payload and no immediate; counter_add() is added to
+    // the 64-bit word at dst_offset of the counters.
+    bool to_counter = false;
+
+    // What has no payload has no source either.
+    uint64_t counter_add() const { return src_offset; }
 };
 
 // Writes that a proxy keeps, so that an endpoint need not copy them.
@@ -102,8 +106,9 @@ class Endpoint {
 
     virtual Guarantees guarantees() const = 0;
 
-    // Accepts the longest prefix that it has room for and returns its length. Source and
-    // destination were checked against the regions. A write to a lost peer is accepted and dropped.
+    // Writes to one peer, at least one. Accepts the longest prefix that it has room for and returns
+    // its length. Source and destination were checked against the regions. A write to a lost peer
+    // is accepted and dropped.
     // Writes stay where they are, and as they are, until they are acknowledged, their peer is
     // reported as gone or given up, or keep_writes() is called.
     virtual size_t post(WriteList writes) = 0;

@@ -73,10 +73,9 @@ class EndpointFlow {
     }
 
     bool paced() const { return paced_; }
-    // How many writes a lane with `lane` in flight may post.
+    // How many writes a lane with `lane` in flight may post. Never more are in flight than may be.
     uint32_t writes(const InFlight& lane) const {
-        const uint32_t own = lane_writes_ - std::min(lane_writes_, lane.writes);
-        return std::min(own, writes_ - std::min(writes_, in_flight_.writes));
+        return std::min(lane_writes_ - lane.writes, writes_ - in_flight_.writes);
     }
     // How much all lanes may post.
     Room room() const {
@@ -98,11 +97,10 @@ class EndpointFlow {
         return in_flight_.writes >= writes_ || !room().holds({}, next);
     }
 
-    // Writes of a lane were posted, the largest of them of `largest` bytes.
-    void posted(InFlight& lane, const InFlight& more, uint32_t largest) {
+    // Writes of a lane were posted.
+    void posted(InFlight& lane, const InFlight& more) {
         lane.add(more);
         in_flight_.add(more);
-        turns.posted(largest);
         if (paced_) window_.posted(in_flight_.bytes);
     }
     // What was posted is acknowledged, or will never be.
@@ -120,7 +118,7 @@ class EndpointFlow {
     // Writes of a paced lane were acknowledged.
     void acknowledged(LanePace& lane, const FlowSample& sample, uint64_t now_ns) {
         const bool late = lane.acknowledged(sample, now_ns, window_);
-        if (window_.acknowledged(sample.total(), late, sample.posted_ns, now_ns)) {
+        if (window_.acknowledged(sample.bytes, late, sample.posted_ns, now_ns)) {
             window_.report(statistics_);
         }
     }

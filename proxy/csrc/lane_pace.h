@@ -9,14 +9,11 @@
 
 namespace crossdock::proxy {
 
-// Writes of one size that were posted at once and came back at once: together they say of the path
-// what one of them says.
+// What one completion says of the path, of however many writes it is.
 struct FlowSample {
-    uint32_t bytes = 0;  // of each
-    uint32_t writes = 0;
+    uint32_t largest = 0;  // of the writes, in bytes
+    uint64_t bytes = 0;    // of all of them
     uint64_t posted_ns = 0;
-
-    uint64_t total() const { return uint64_t{bytes} * writes; }
 };
 
 class LanePace {
@@ -34,11 +31,11 @@ class LanePace {
     // itself.
     bool acknowledged(const FlowSample& sample, uint64_t now_ns, const FlowWindow& all) {
         const uint64_t latency_ns = now_ns - sample.posted_ns;
-        const uint64_t base_ns = base_.learn(sample.bytes, latency_ns);
+        const uint64_t base_ns = base_.learn(sample.largest, latency_ns);
         const bool late = latency_ns > target(base_ns);
         listen(latency_ns - base_ns, base_ns);
         const bool own = late && !all.late();
-        if (!window_.acknowledged(sample.total(), own, sample.posted_ns, now_ns)) return late;
+        if (!window_.acknowledged(sample.bytes, own, sample.posted_ns, now_ns)) return late;
         base_.age(window_.shrinks() + all.shrinks());
         window_.report(statistics_);
         note(statistics_.latency_ns, latency_ns);

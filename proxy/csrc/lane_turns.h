@@ -38,7 +38,7 @@ class LaneTurns {
 
     // A share that is larger than any write so far lets every lane post in each of its turns.
     uint64_t share(uint64_t room) const { return std::max({kShareBytes, largest_, room / count_}); }
-    void posted(uint32_t bytes) { largest_ = std::max<uint64_t>(largest_, bytes); }
+    void carried(uint32_t bytes) { largest_ = std::max<uint64_t>(largest_, bytes); }
 
     // Begins the first lane's turn, or goes on with it. What was left of the last one is gone, what
     // was overdrawn is not.

@@ -4,7 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <memory>
+#include <deque>
 
 #include "proxy/csrc/atomics.h"
 #include "proxy/csrc/endpoint.h"
@@ -22,6 +22,9 @@ struct Peer {
     NicFailure failure;                  // written before the state says kLost because of it
     std::atomic<uint32_t> farewells{0};  // proxies that have heard its goodbye
 
+    // Tells `departures` of its end.
+    explicit Peer(std::atomic<uint32_t>& departures) : departures_(departures) {}
+
     bool alive() const { return observe(state) == PeerState::kAlive; }
 
     void mark(PeerState next, Loss why, int32_t what) {
@@ -29,6 +32,7 @@ struct Peer {
         note(loss, why);
         note(detail, what);
         publish(state, next);
+        accumulate(departures_, 1u);
     }
 
     // Proxies may lose the same peer at the same time: the first one's failure is kept.
@@ -46,28 +50,28 @@ struct Peer {
 
   private:
     std::atomic<bool> failing_{false};
+    std::atomic<uint32_t>& departures_;
 };
 
 class PeerTable {
   public:
-    explicit PeerTable(uint32_t size) : size_(size), peers_(std::make_unique<Peer[]>(size)) {}
+    explicit PeerTable(uint32_t size) {
+        for (uint32_t i = 0; i < size; ++i)
+            peers_.emplace_back(departures_);
+    }
 
-    uint32_t size() const { return size_; }
+    uint32_t size() const { return static_cast<uint32_t>(peers_.size()); }
     Peer& operator[](uint32_t rank) { return peers_[rank]; }
     const Peer& operator[](uint32_t rank) const { return peers_[rank]; }
 
     // Leaves a rank out from now on, for good. Its proxies give it up when they look next.
-    void mask(uint32_t rank) {
-        peers_[rank].mark(PeerState::kMasked, Loss::kNone, 0);
-        accumulate(masked_, 1u);
-    }
-    // Grows with each call of mask().
-    uint32_t masked() const { return observe(masked_); }
+    void mask(uint32_t rank) { peers_[rank].mark(PeerState::kMasked, Loss::kNone, 0); }
+    // Grows with each peer that is no longer alive.
+    uint32_t departures() const { return observe(departures_); }
 
   private:
-    uint32_t size_;
-    std::atomic<uint32_t> masked_{0};
-    std::unique_ptr<Peer[]> peers_;
+    std::atomic<uint32_t> departures_{0};
+    std::deque<Peer> peers_;
 };
 
 }  // namespace crossdock::proxy

@@ -28,6 +28,7 @@ Proxy::Proxy(const ProxyContext& context, const ProxyLimits& limits, uint32_t ep
       recorder_(context.peers->size()) {
     for (uint32_t peer = 0; peer < num_peers_; ++peer) {
         lanes_[peer].peer = &(*context.peers)[peer];
+        lanes_[peer].end = &lanes_[peer].oldest;
         orders_.emplace_back(context.layout.sequence_bits);
     }
     enter(epoch);
@@ -42,6 +43,7 @@ void Proxy::enter(uint32_t epoch) {
                                    : seals          ? ImmediateKind::kSeal
                                                     : ImmediateKind::kAdd;
         heads_[i] = ImmediateLayout::head(kind, epoch);
+        counter_limits_[i] = op == Op::kWrite ? ~0u : context_.num_counters;
     }
 }
 
@@ -52,18 +54,20 @@ void Proxy::attach(Ring* ring) {
 
 void Proxy::attach(std::unique_ptr<Endpoint> endpoint, std::span<const uint32_t> peers) {
     const Guarantees guarantees = endpoint->guarantees();
-    Outlet& outlet = outlets_.emplace_back(std::move(endpoint), guarantees, limits_);
+    Outlet& outlet =
+        *outlets_.emplace_back(std::make_unique<Outlet>(std::move(endpoint), guarantees, limits_));
     outlet.flow.turns.make_room(lanes_.size());
     for (uint32_t peer : peers) {
         lanes_[peer].outlet = &outlet;
         lanes_[peer].shut = false;
+        lanes_[peer].sends = lanes_[peer].peer->alive();
         if (guarantees.paced) lanes_[peer].pace = &paces_.emplace_back(limits_.bytes);
     }
 }
 
 bool Proxy::progress() {
     recorder_.round();
-    if (context_.peers->masked() != masked_seen_) give_up_masked();
+    if (context_.peers->departures() != departures_seen_) look_at_peers();
     bool worked = poll_outlets();
     worked |= pop_ring();
     worked |= post_outlets();
@@ -75,14 +79,14 @@ bool Proxy::progress() {
 
 bool Proxy::poll_outlets() {
     bool worked = false;
-    for (Outlet& outlet : outlets_) {
-        const size_t got = outlet.endpoint->poll(events_);
+    for (const auto& outlet : outlets_) {
+        const size_t got = outlet->endpoint->poll(events_);
         if (got == 0) continue;
         worked = true;
-        if (outlet.flow.paced()) outlet.flow.look_at(outlet.endpoint->congestion());
-        const uint64_t now_ns = outlet.now_ns();  // for all events
+        if (outlet->flow.paced()) outlet->flow.look_at(outlet->endpoint->congestion());
+        const uint64_t now_ns = outlet->now_ns();  // for all events
         for (const Event& event : std::span(events_).first(got))
-            handle(outlet, event, now_ns);
+            handle(*outlet, event, now_ns);
     }
     if (worked) publish_fence();
     return worked;
@@ -104,43 +108,43 @@ inline void Proxy::handle(const Outlet& outlet, const Event& event, uint64_t now
 }
 
 inline void Proxy::acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns) {
-    const uint32_t last = index_of(event.cookie);
-    const Flight& flight = flights_[last];
-    if (!flight.open || flight.write.cookie != event.cookie) [[unlikely]] {
+    Flight& flight = flights_[index_of(event.cookie)];
+    if (flight.done() || flight.write.cookie != event.cookie) [[unlikely]] {
         count(statistics_.repeated_events);
         return;
     }
     const uint32_t peer = flight.write.peer;
     Lane& lane = lanes_[peer];
     recorder_.acknowledged(peer, event.cookie);
-    complete(lane, outlet.guarantees.acknowledges_in_order ? lane.oldest : last, last, now_ns);
+    Flight* const first = outlet.guarantees.acknowledges_in_order ? lane.oldest : &flight;
+    complete(lane, first, &flight, now_ns);
 }
 
 // Flights that the lane has posted, from `first` to `last`.
-void Proxy::complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns) {
-    Flight* const flights = flights_.data();
-    const Flight* const end = flights + last;
-    Flight* flight = flights + first;
+void Proxy::complete(Lane& lane, Flight* first, const Flight* last, uint64_t now_ns) {
     InFlight all;
-    while (true) {
-        FlowSample sample{.bytes = flight->write.bytes, .posted_ns = flight->posted_ns};
-        const Flight* done = nullptr;
-        do {
-            done = flight;
-            flight->open = false;
-            if (flight->sequenced) [[unlikely]]
-                acknowledge_number(*flight);
-            ++sample.writes;
-            if (flight == end) break;
-            flight = flights + flight->next;
-        } while (flight->belongs_to(sample));
-        all.add({sample.total(), sample.writes});
-        if (lane.pace != nullptr) lane.outlet->flow.acknowledged(*lane.pace, sample, now_ns);
-        if (done == end) break;
+    uint32_t largest = 0;
+    for (Flight* flight = first;; flight = flight->next) {
+        all.add(flight->write.bytes);
+        largest = std::max(largest, flight->write.bytes);
+        if (flight->numbered()) [[unlikely]]
+            acknowledge_number(*flight);
+        flight->state = Flight::State::kDone;
+        if (flight == last) break;
     }
-    lane.oldest = end->next;
-    if (lane.tail == last) lane.tail = kNone;
+    // Nothing of another lane between them: the fence need not look at each.
+    const uint64_t ticket = last->write.cookie;
+    if (first->write.cookie == completed_ && ticket - completed_ < all.writes) {
+        completed_ = ticket + 1;
+    }
+    lane.oldest = last->next;
+    if (lane.end == &last->next) lane.end = &lane.oldest;
     settle(lane, all);
+    EndpointFlow& flow = lane.outlet->flow;
+    flow.turns.carried(largest);
+    if (lane.pace == nullptr) return;
+    flow.acknowledged(
+        *lane.pace, {.largest = largest, .bytes = all.bytes, .posted_ns = last->posted_ns}, now_ns);
 }
 
 void Proxy::acknowledge_number(const Flight& flight) {
@@ -220,14 +224,18 @@ void Proxy::peer_gone(const Event& event) {
         peer.hear_farewell(context_.num_proxies, event.loss, event.detail);
     }
     lane.shut = true;
+    lane.sends = false;
     forget_flights(event.peer);
 }
 
-void Proxy::give_up_masked() {
-    masked_seen_ = context_.peers->masked();
+// Some may have been lost by other proxies, or masked.
+void Proxy::look_at_peers() {
+    departures_seen_ = context_.peers->departures();
     for (uint32_t peer = 0; peer < lanes_.size(); ++peer) {
         Lane& lane = lanes_[peer];
-        if (lane.shut || observe((*context_.peers)[peer].state) != PeerState::kMasked) continue;
+        const PeerState state = observe(lane.peer->state);
+        if (state != PeerState::kAlive) lane.sends = false;
+        if (lane.shut || state != PeerState::kMasked) continue;
         lane.shut = true;
         if (lane.outlet != nullptr) lane.outlet->endpoint->give_up(peer);
         forget_flights(peer);
@@ -238,14 +246,15 @@ void Proxy::give_up_masked() {
 // Nobody will acknowledge them: a fence must not wait for them.
 void Proxy::forget_flights(uint32_t peer) {
     for (Flight& flight : flights_) {
-        if (flight.write.peer == peer) flight.open = false;
+        if (flight.write.peer == peer) flight.state = Flight::State::kDone;
     }
     clear(lanes_[peer]);
 }
 
 // Of a lane whose flights are closed.
 void Proxy::clear(Lane& lane) {
-    lane.oldest = lane.head = lane.tail = kNone;
+    lane.oldest = lane.head = nullptr;
+    lane.end = &lane.oldest;
     if (lane.outlet != nullptr) settle(lane, lane.in_flight);
 }
 
@@ -253,12 +262,9 @@ void Proxy::clear(Lane& lane) {
 void Proxy::publish_fence() {
     if (!ring_) return;
     const uint64_t end = ring_->next_ticket();
-    uint64_t next = completed_;
-    while (next != end && !flights_[index_of(next)].open)
-        ++next;
-    if (next == completed_) return;
-    completed_ = next;
-    ring_->complete(next);
+    while (completed_ != end && flights_[index_of(completed_)].done())
+        ++completed_;
+    ring_->complete(completed_);
 }
 
 // ---- what devices push ----------------------------------------------------------------------
@@ -267,8 +273,13 @@ bool Proxy::pop_ring() {
     if (!ring_) return false;
     const uint64_t first = ring_->next_ticket();
     const uint64_t room = std::min<uint64_t>(kBatch, limits_.window - (first - completed_));
-    const size_t got =
-        ring_->pop(room, [this](Command command, uint64_t ticket) { accept(command, ticket); });
+    // At most to the end of the window: its flights lie one behind the other.
+    const uint64_t limit = std::min<uint64_t>(room, limits_.window - index_of(first));
+    Flight* flight = &flights_[index_of(first)];
+    const size_t got = ring_->pop(limit, [this, flight](Command command, uint64_t ticket) mutable {
+        flight->write.cookie = ticket;
+        accept(command, *flight++);
+    });
     if (got == 0) return false;
     recorder_.popped(first);
     count(statistics_.commands, got);
@@ -276,52 +287,52 @@ bool Proxy::pop_ring() {
 }
 
 // A command that is refused, or whose peer is gone, has no flight and is complete.
-inline void Proxy::accept(Command command, uint64_t ticket) {
+inline void Proxy::accept(Command command, Flight& flight) {
     const uint32_t peer = command.peer();
     if (peer >= num_peers_) [[unlikely]]
         return refuse(command);
     Lane& lane = lanes_[peer];
-    const uint32_t index = index_of(ticket);
-    Flight& flight = flights_[index];
-    flight.begin(ticket);
-    const bool valid = command.op() <= Op::kWriteSeal ? fill_write(flight.write, command, lane)
+    flight.state = Flight::State::kOpen;
+    fill(flight.write, command);
+    const bool valid = command.op() <= Op::kWriteSeal ? in_bounds(command, lane)
                                                       : fill_special(flight, command, lane);
-    if (!valid || lane.shut || !lane.peer->alive()) [[unlikely]] {
-        flight.open = false;
+    if (!valid || !lane.sends) [[unlikely]] {
+        flight.state = Flight::State::kDone;
         if (!valid || lane.outlet == nullptr) refuse(command);
         return;
     }
-    enqueue(index, lane);
+    enqueue(flight, lane);
 }
 
-// False when the command must not be carried out.
-inline bool Proxy::fill_write(WriteOp& op, Command command, const Lane& lane) const {
-    const uint32_t from = command.src_region();
+// Of a command that moves data. Neither sum can overflow: the fields are narrower.
+inline bool Proxy::in_bounds(Command command, const Lane& lane) const {
     const uint32_t to = command.dst_region();
-    const uint32_t counter = command.counter();
+    const uint64_t bytes = command.payload_bytes();
+    return command.counter() < counter_limits_[static_cast<size_t>(command.op())] &&
+           command.src_offset() + bytes <= (*context_.regions)[command.src_region()].bytes &&
+           to < kExposedRegions && command.dst_offset() + bytes <= lane.peer->region_bytes[to];
+}
+
+inline void Proxy::fill(WriteOp& op, Command command) const {
     op.src_offset = command.src_offset();
     op.dst_offset = command.dst_offset();
     op.bytes = command.payload_bytes();
     op.peer = command.peer();
-    op.immediate =
-        heads_[static_cast<size_t>(command.op())] | context_.layout.body(counter, command.value());
-    op.src_region = static_cast<uint8_t>(from);
-    op.dst_region = static_cast<uint8_t>(to);
+    op.immediate = heads_[static_cast<size_t>(command.op())] |
+                   context_.layout.body(command.counter(), command.value());
+    op.src_region = static_cast<uint8_t>(command.src_region());
+    op.dst_region = static_cast<uint8_t>(command.dst_region());
     op.has_immediate = command.op() != Op::kWrite;
     op.to_counter = false;
-    // Neither sum can overflow: the fields are narrower.
-    return (counter < context_.num_counters || !op.has_immediate) &&
-           op.src_offset + op.bytes <= (*context_.regions)[from].bytes && to < kExposedRegions &&
-           op.dst_offset + op.bytes <= lane.peer->region_bytes[to];
 }
 
-// Operations that are no plain or counted writes.
+// Operations that are no plain or counted writes. False when it must not be carried out.
 bool Proxy::fill_special(Flight& flight, Command command, const Lane& lane) {
     const Op op = command.op();
-    const bool in_bounds = fill_write(flight.write, command, lane);
     if (op == Op::kWriteSequenced) {
-        if (in_bounds) number(flight, command);
-        return in_bounds;
+        if (!in_bounds(command, lane)) return false;
+        number(flight, command);
+        return true;
     }
     flight.write.bytes = 0;
     if (op > Op::kSignal || command.counter() >= context_.num_counters) return false;
@@ -337,7 +348,7 @@ bool Proxy::fill_special(Flight& flight, Command command, const Lane& lane) {
 void Proxy::number(Flight& flight, Command command) {
     const uint64_t sequence = order_of(flight).next_sequence++;
     sequences_[index_of(flight.write.cookie)] = sequence;
-    flight.sequenced = true;
+    flight.state = Flight::State::kNumbered;
     flight.write.immediate =
         context_.layout.pack({.kind = ImmediateKind::kSequenced,
                               .epoch = epoch_,
@@ -352,8 +363,8 @@ void Proxy::fill_addition(WriteOp& op, Command command) const {
     op.dst_offset = place * sizeof(Counter);
     op.has_immediate = false;
     op.to_counter = true;
-    op.counter_add = command.op() == Op::kSeal ? Counter::seal_word(command.value())
-                                               : Counter::add_word(command.value());
+    op.src_offset = command.op() == Op::kSeal ? Counter::seal_word(command.value())
+                                              : Counter::add_word(command.value());
 }
 
 [[gnu::noinline]] void Proxy::refuse(Command command) {
@@ -376,15 +387,12 @@ CommandCheck Proxy::wrong_with(Command command) const {
     return source ? CommandCheck::kDestination : CommandCheck::kSource;
 }
 
-inline void Proxy::enqueue(uint32_t flight, Lane& lane) {
-    if (lane.tail == kNone) {
-        lane.oldest = flight;
-    } else {
-        flights_[lane.tail].next = flight;
-    }
-    lane.tail = flight;
-    if (lane.head != kNone) return;
-    lane.head = flight;
+inline void Proxy::enqueue(Flight& flight, Lane& lane) {
+    flight.next = nullptr;
+    *lane.end = &flight;
+    lane.end = &flight.next;
+    if (lane.head != nullptr) return;
+    lane.head = &flight;
     lane.outlet->flow.turns.add(static_cast<uint32_t>(&lane - lanes_.data()));
 }
 

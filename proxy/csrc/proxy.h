@@ -89,7 +89,6 @@ class Proxy {
     std::string state_of(uint32_t peer) const;
 
   private:
-    static constexpr uint32_t kNone = ~0u;
     static constexpr uint32_t kBatch = 64;
 
     // An endpoint, and the flow of all lanes that use it.
@@ -109,21 +108,19 @@ class Proxy {
 
     // A command between pop and completion. Its index is that of its ticket in the window.
     struct alignas(kCacheLine) Flight {
+        enum class State : uint8_t {
+            kDone,
+            kOpen,
+            kNumbered  // open, and with a place in the sequence of its lane
+        };
+
         WriteOp write;           // its cookie is the ticket
         uint64_t posted_ns = 0;  // of a paced lane
-        uint32_t next = kNone;   // in its lane
-        bool sequenced = false;
-        bool open = false;
+        Flight* next = nullptr;  // in its lane
+        State state = State::kDone;
 
-        void begin(uint64_t ticket) {
-            write.cookie = ticket;
-            next = kNone;
-            sequenced = false;
-            open = true;
-        }
-        bool belongs_to(const FlowSample& sample) const {
-            return posted_ns == sample.posted_ns && write.bytes == sample.bytes;
-        }
+        bool done() const { return state == State::kDone; }
+        bool numbered() const { return state == State::kNumbered; }
     };
     static_assert(sizeof(Flight) == kCacheLine);
 
@@ -133,15 +130,15 @@ class Proxy {
         const Peer* peer = nullptr;
         // Its flights: the posted ones from `oldest` on, then from `head` on those that wait, for
         // which it has a place in the turns of its outlet.
-        uint32_t oldest = kNone;  // where the endpoint acknowledges in order
-        uint32_t head = kNone;
-        uint32_t tail = kNone;
-        bool shut = true;  // nothing is sent: no endpoint reaches the peer, or it has left
+        Flight* oldest = nullptr;  // where the endpoint acknowledges in order
+        Flight* head = nullptr;
+        Flight** end = nullptr;  // where the next one is linked
+        bool shut = true;        // no endpoint reaches the peer, or it has left
+        bool sends = false;      // not shut, and the peer was alive when this was last looked at
         InFlight in_flight;
         int64_t credit = 0;        // see LaneTurns
         LanePace* pace = nullptr;  // of a paced endpoint
     };
-    static_assert(sizeof(Lane) == kCacheLine);
 
     // The order of what goes to a peer and comes from it.
     struct Order {
@@ -163,12 +160,10 @@ class Proxy {
     // Writes of a lane that are posted at once.
     struct Batch {
         InFlight sum;
-        uint32_t largest = 0;
-        uint32_t last = kNone;  // flight
+        const Flight* last = nullptr;
 
-        void add(uint32_t flight, uint32_t bytes) {
-            sum.add(bytes);
-            largest = std::max(largest, bytes);
+        void add(const Flight* flight) {
+            sum.add(flight->write.bytes);
             last = flight;
         }
     };
@@ -176,28 +171,30 @@ class Proxy {
     bool poll_outlets();
     void handle(const Outlet& outlet, const Event& event, uint64_t now_ns);
     void acknowledge(const Outlet& outlet, const Event& event, uint64_t now_ns);
-    void complete(Lane& lane, uint32_t first, uint32_t last, uint64_t now_ns);
+    void complete(Lane& lane, Flight* first, const Flight* last, uint64_t now_ns);
     void acknowledge_number(const Flight& flight);
     void settle(Lane& lane, InFlight what);
     void arrive(const Event& event, bool may_repeat);
     void apply(uint32_t peer, uint32_t word);
     void apply_sequenced(uint32_t peer, const Immediate& immediate);
     void peer_gone(const Event& event);
-    void give_up_masked();
+    void look_at_peers();
     void forget_flights(uint32_t peer);
     void clear(Lane& lane);
 
     bool pop_ring();
-    void accept(Command command, uint64_t ticket);
-    bool fill_write(WriteOp& op, Command command, const Lane& lane) const;
+    void accept(Command command, Flight& flight);
+    bool in_bounds(Command command, const Lane& lane) const;
+    void fill(WriteOp& op, Command command) const;
     bool fill_special(Flight& flight, Command command, const Lane& lane);
     void refuse(Command command);
     CommandCheck wrong_with(Command command) const;
     void number(Flight& flight, Command command);
     void fill_addition(WriteOp& op, Command command) const;
-    void enqueue(uint32_t flight, Lane& lane);
+    void enqueue(Flight& flight, Lane& lane);
     void enter(uint32_t epoch);
     Order& order_of(const Flight& flight) { return orders_[flight.write.peer]; }
+    // The place of a ticket in the window.
     uint32_t index_of(uint64_t ticket) const {
         return static_cast<uint32_t>(ticket) & window_mask_;
     }
@@ -205,17 +202,20 @@ class Proxy {
     bool post_outlets();
     bool post_outlet(Outlet& outlet);
     bool post_lane(Outlet& outlet, Lane& lane, uint64_t now_ns);
+    bool may_number(const Flight& flight);
     Batch gather(const Outlet& outlet, const Lane& lane, uint64_t now_ns);
     Batch head_of(const Lane& lane, size_t count) const;
     void publish_fence();
     void discard_commands();
 
     ProxyContext context_;
-    uint32_t masked_seen_ = 0;
+    uint32_t departures_seen_ = 0;
     ProxyLimits limits_;
     uint32_t epoch_;
-    std::array<uint32_t, 1u << schema::kOp.bits> heads_{};  // of immediates, by operation
-    std::deque<Outlet> outlets_;
+    // By operation: heads of immediates, and what the numbers of counters are below.
+    std::array<uint32_t, 1u << schema::kOp.bits> heads_{};
+    std::array<uint32_t, 1u << schema::kOp.bits> counter_limits_{};
+    std::vector<std::unique_ptr<Outlet>> outlets_;
     std::deque<LanePace> paces_;
     std::optional<RingConsumer<>> ring_;
     uint64_t completed_ = 0;  // all tickets before this one are, when the fence was last published

@@ -4,17 +4,17 @@
 namespace crossdock::proxy {
 
 void Proxy::look_around() {
-    for (Outlet& outlet : outlets_)
-        outlet.endpoint->look_around();
+    for (const auto& outlet : outlets_)
+        outlet->endpoint->look_around();
 }
 
 void Proxy::sleep(std::chrono::microseconds limit) {
-    if (!outlets_.empty()) outlets_.back().endpoint->sleep(limit);
+    if (!outlets_.empty()) outlets_.back()->endpoint->sleep(limit);
     recorder_.tick();
 }
 
 void Proxy::wake() {
-    if (!outlets_.empty()) outlets_.back().endpoint->wake();
+    if (!outlets_.empty()) outlets_.back()->endpoint->wake();
 }
 
 std::string Proxy::state_of(uint32_t peer) const {
@@ -28,27 +28,27 @@ const FlowStatistics* Proxy::flow_with(uint32_t peer) const {
 }
 
 void Proxy::leave(int32_t blame) {
-    for (Outlet& outlet : outlets_)
-        outlet.endpoint->leave(blame);
+    for (const auto& outlet : outlets_)
+        outlet->endpoint->leave(blame);
 }
 
 void Proxy::linger() {
-    for (Outlet& outlet : outlets_)
-        outlet.endpoint->poll(events_);
+    for (const auto& outlet : outlets_)
+        outlet->endpoint->poll(events_);
 }
 
 void Proxy::begin_epoch(uint32_t epoch) {
     enter(epoch);
-    for (Outlet& outlet : outlets_)
-        outlet.endpoint->keep_writes();
+    for (const auto& outlet : outlets_)
+        outlet->endpoint->keep_writes();
     for (Flight& flight : flights_)
-        flight.open = false;
+        flight.state = Flight::State::kDone;
     for (Lane& lane : lanes_)
         clear(lane);
     for (Order& order : orders_)
         order.restart(context_.layout.sequence_bits);
-    for (Outlet& outlet : outlets_)
-        outlet.flow.turns.clear();
+    for (const auto& outlet : outlets_)
+        outlet->flow.turns.clear();
     discard_commands();
     publish_fence();
 }

@@ -152,7 +152,10 @@ class RingConsumer {
 
     bool empty() const { return (observe(ring_->slot(next_).low) & 1) != ring_->phase(next_); }
     uint64_t next_ticket() const { return next_; }
-    void complete(uint64_t ticket) { publish(ring_->completed, ticket); }
+    // All tickets before this one are acknowledged. It may be the same as the last time.
+    void complete(uint64_t ticket) {
+        if (ticket != peek(ring_->completed)) publish(ring_->completed, ticket);
+    }
 
   private:
     template <class Take>

@@ -75,8 +75,8 @@ MUTATIONS = [
     Mutation(
         "span-of-numbers-not-bounded",
         POST,
-        "order_of(*flight).acknowledged.room(sequences_[index]) == 0) break;",
-        "false) break;",
+        "return order_of(flight).acknowledged.room(sequences_[index_of(flight.write.cookie)]) > 0;",
+        "return true;",
         "SimSequenced.*",
     ),
     Mutation(
@@ -143,21 +143,21 @@ MUTATIONS = [
     Mutation(
         "repeated-completions-believed",
         PROXY,
-        "if (!flight.open || flight.write.cookie != event.cookie) [[unlikely]] {",
-        "if (!flight.open) [[unlikely]] {",
+        "if (flight.done() || flight.write.cookie != event.cookie) [[unlikely]] {",
+        "if (flight.done()) [[unlikely]] {",
     ),
     Mutation(
         "order-of-completions-ignored",
         PROXY,
-        "outlet.guarantees.acknowledges_in_order ? lane.oldest : last, last,",
-        "last, last,",
+        "outlet.guarantees.acknowledges_in_order ? lane.oldest : &flight;",
+        "&flight;",
         TRAFFIC + "rc",
     ),
     Mutation(
         "order-of-completions-presumed",
         PROXY,
-        "outlet.guarantees.acknowledges_in_order ? lane.oldest : last, last,",
-        "lane.oldest, last,",
+        "outlet.guarantees.acknowledges_in_order ? lane.oldest : &flight;",
+        "lane.oldest;",
         TRAFFIC + "srd",
     ),
     Mutation(

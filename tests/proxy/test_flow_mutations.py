@@ -84,8 +84,8 @@ MUTATIONS = [
     Mutation(
         "limit-of-all-lanes-ignored",
         "flow.h",
-        "return std::min(own, writes_ - std::min(writes_, in_flight_.writes));",
-        "return own;",
+        "return std::min(lane_writes_ - lane.writes, writes_ - in_flight_.writes);",
+        "return lane_writes_ - lane.writes;",
         "EndpointFlow.KeepsEveryLimit",
     ),
     Mutation(

@@ -102,9 +102,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("peers", "paced", "arrivals", "most"),
     [
-        pytest.param(1, False, False, 268, id="one-peer"),
-        pytest.param(8, False, False, 334, id="eight-peers"),
-        pytest.param(8, True, False, 460, id="paced"),
+        pytest.param(1, False, False, 240, id="one-peer"),
+        pytest.param(8, False, False, 297, id="eight-peers"),
+        pytest.param(8, True, False, 408, id="paced"),
         pytest.param(8, False, True, 90, id="arrivals"),
     ],
 )
@@ -125,7 +125,7 @@ def verbs_program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("peers", "most"), [pytest.param(1, 300, id="one-peer"), pytest.param(8, 557, id="eight-peers")]
+    ("peers", "most"), [pytest.param(1, 250, id="one-peer"), pytest.param(8, 505, id="eight-peers")]
 )
 def test_a_write_costs_few_instructions_over_verbs(
     verbs_program: pathlib.Path, peers: int, most: int

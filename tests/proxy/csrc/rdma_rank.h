@@ -83,7 +83,7 @@ inline WriteOp addition_to(uint32_t peer, uint64_t counter, uint64_t value, uint
     op.peer = peer;
     op.cookie = cookie;
     op.to_counter = true;
-    op.counter_add = value;
+    op.src_offset = value;
     op.dst_offset = counter * sizeof(uint64_t);
     return op;
 }

@@ -36,7 +36,8 @@ class Path {
         now_ns_ = std::max(now_ns_, back_ns);
         in_flight_ -= kWrite;
         acked_ += kWrite;
-        pace.acknowledged({.bytes = kWrite, .writes = 1, .posted_ns = posted_ns}, now_ns_, calm_);
+        pace.acknowledged({.largest = kWrite, .bytes = kWrite, .posted_ns = posted_ns}, now_ns_,
+                          calm_);
     }
     void run(LanePace& pace, uint64_t until_ns) {
         while (now_ns_ < until_ns)
@@ -167,14 +168,14 @@ TEST(EndpointFlow, KeepsEveryLimit) {
     InFlight second;
     for (uint32_t i = 0; i < 4; ++i) {
         EXPECT_EQ(flow.writes(first), 4 - i);
-        flow.posted(first, {100, 1}, 100);
+        flow.posted(first, {100, 1});
     }
     EXPECT_EQ(flow.writes(first), 0u);
     EXPECT_EQ(flow.writes(second), 2u);
     EXPECT_FALSE(flow.full(9'600));
     EXPECT_TRUE(flow.full(9'601));
-    flow.posted(second, {100, 1}, 100);
-    flow.posted(second, {100, 1}, 100);
+    flow.posted(second, {100, 1});
+    flow.posted(second, {100, 1});
     EXPECT_TRUE(flow.full(0));
     flow.settled(first, {100, 1});
     EXPECT_FALSE(flow.full(0));
@@ -184,7 +185,7 @@ TEST(EndpointFlow, AWriteOfAnySizeMayGoAlone) {
     EndpointFlow flow({.bytes = 10}, {});
     InFlight lane;
     EXPECT_FALSE(flow.full(1 << 20));
-    flow.posted(lane, {1 << 20, 1}, 1 << 20);
+    flow.posted(lane, {1 << 20, 1});
     EXPECT_TRUE(flow.full(1));
     flow.settled(lane, {1 << 20, 1});
     EXPECT_FALSE(flow.full(1));
@@ -198,10 +199,10 @@ TEST(EndpointFlow, TwoWritesMayGoWhateverTheWindow) {
     InFlight other;
     EXPECT_TRUE(flow.room(lane, &pace).holds({kLarge, 1}, kLarge));
     EXPECT_FALSE(flow.room(lane, &pace).holds({2 * kLarge, 2}, 16));
-    flow.posted(lane, {kLarge, 1}, kLarge);
+    flow.posted(lane, {kLarge, 1});
     EXPECT_TRUE(flow.room(lane, &pace).holds({}, kLarge));
     EXPECT_FALSE(flow.room(lane, &pace).holds({kLarge, 1}, 16));
-    flow.posted(other, {kLarge, 1}, kLarge);
+    flow.posted(other, {kLarge, 1});
     EXPECT_FALSE(flow.room(lane, &pace).holds({}, 16));  // two of all lanes
     EXPECT_TRUE(flow.full(16));
     flow.settled(other, {kLarge, 1});
@@ -226,7 +227,7 @@ TEST(LaneTurns, SharesAreFairInBytesWhateverTheSizes) {
     for (uint32_t lane = 0; lane < sizes.size(); ++lane)
         turns.add(lane);
     for (uint32_t size : sizes)
-        turns.posted(size);
+        turns.carried(size);
     uint64_t room = 0;
     for (int i = 0; i < 200'000; ++i) {
         room += 5'000;

@@ -2,6 +2,7 @@
 // but so that a test can reach the queue pairs.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 
 #include "proxy/csrc/transport/verbs/verbs_endpoint.h"
@@ -92,11 +93,22 @@ class VerbsRank {
     void destroy() { endpoint_.reset(); }
 
     bool post(const WriteOp& op) { return post(std::span(&op, 1)) == 1; }
+    // To one peer at a time, as a proxy does it.
     size_t post(std::span<const WriteOp> writes) {
-        const size_t posted = keeper_.post_all(*endpoint_, writes);
-        for (const WriteOp& op : writes.first(posted))
-            seen.open[op.peer].push_back(op.cookie);
-        return posted;
+        size_t done = 0;
+        while (done < writes.size()) {
+            const std::span<const WriteOp> rest = writes.subspan(done);
+            const uint32_t peer = rest.front().peer;
+            const auto other = [&](const WriteOp& op) { return op.peer != peer; };
+            const auto end = std::find_if(rest.begin(), rest.end(), other);
+            const auto run = static_cast<size_t>(end - rest.begin());
+            const size_t posted = keeper_.post_all(*endpoint_, rest.first(run));
+            for (const WriteOp& op : rest.first(posted))
+                seen.open[peer].push_back(op.cookie);
+            done += posted;
+            if (posted < run) break;
+        }
+        return done;
     }
     void step(size_t span = 64) {
         seen.step(*endpoint_, span);

@@ -162,7 +162,7 @@ bool SimEndpoint::ready_for(const WriteOp& op) const {
 bool SimEndpoint::add_to_counter(const WriteOp& op) {
     const uint64_t place = op.dst_offset / sizeof(Counter);
     if (op.dst_offset % sizeof(Counter) != 0 || place >= counters_.size()) return false;
-    accumulate(*reinterpret_cast<std::atomic<uint64_t>*>(&counters_[place]), op.counter_add);
+    accumulate(*reinterpret_cast<std::atomic<uint64_t>*>(&counters_[place]), op.counter_add());
     return true;
 }
 

@@ -206,12 +206,15 @@ bool SimNetwork::fetch(SimFlight& flight) {
     const WriteOp& op = flight.op;
     // Nobody waits for it any more, so the source may be gone as well.
     if (from->peers_[op.peer].gone) return false;
-    if (!from->regions_.contains(op.src_region, op.src_offset, op.bytes)) {
-        ++counts_.outside;
-        return false;
+    flight.payload.clear();
+    if (op.bytes > 0) {
+        if (!from->regions_.contains(op.src_region, op.src_offset, op.bytes)) {
+            ++counts_.outside;
+            return false;
+        }
+        const std::byte* source = from->regions_[op.src_region].base + op.src_offset;
+        flight.payload.assign(source, source + op.bytes);
     }
-    const std::byte* source = from->regions_[op.src_region].base + op.src_offset;
-    flight.payload.assign(source, source + op.bytes);
     flight.was_read = true;
     return true;
 }

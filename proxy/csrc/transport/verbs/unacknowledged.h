@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "proxy/csrc/endpoint.h"
@@ -29,27 +30,16 @@ class Unacknowledged {
     // The number, not before the oldest, that ends in these 32 bits.
     uint64_t whole(uint32_t low) const { return first_ + (low - static_cast<uint32_t>(first_)); }
 
-    // Where the next writes are noted, before they are listed all at once.
-    struct Tail {
-        const WriteOp** writes;
-        uint64_t mask;
-        uint64_t next;
-        uint64_t sent;
-
-        void push(const WriteOp* op) {
-            sent += op->has_immediate;
-            writes[next++ & mask] = op;
-        }
-    };
-    Tail tail() { return {writes_.data(), mask_, next_, sent_}; }
-    void extend(const Tail& tail) {
-        next_ = tail.next;
-        sent_ = tail.sent;
+    // Where the next writes are noted, as far as the places lie one behind the other; and so many
+    // of them listed, of which so many have an immediate.
+    std::span<const WriteOp*> free() { return std::span(writes_).subspan(index(next_)); }
+    void add(size_t count, uint64_t immediates) {
+        next_ += count;
+        sent_ += immediates;
     }
     void push(const WriteOp* op) {
-        Tail one = tail();
-        one.push(op);
-        extend(one);
+        free().front() = op;
+        add(1, op->has_immediate);
     }
     // Nothing that is listed is looked up elsewhere from now on.
     void keep() {

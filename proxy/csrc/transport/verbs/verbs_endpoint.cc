@@ -60,13 +60,12 @@ VerbsEndpoint::Way VerbsEndpoint::way_of(Link& link) const {
     return {.local = &nics_[path.nic_index]->keys,
             .remote = path.remote.get(),
             .id = request_id(place_of(link), link.generation()),
-            .peer = link.peer(),
             .message_bytes = path.nic->port().max_message_bytes,
             .inline_bytes = path.queue_pair->inline_bytes()};
 }
 
-// The first of these writes are for the link: as many of them as it has room for.
-inline size_t VerbsEndpoint::post_to(uint32_t place, WriteList writes) {
+size_t VerbsEndpoint::post(WriteList writes) {
+    const uint32_t place = link_of_rank_[writes.front()->peer];
     Link& link = *links_[place];
     if (!link.up()) [[unlikely]]
         return link.over() ? writes.size() : 0;
@@ -76,7 +75,7 @@ inline size_t VerbsEndpoint::post_to(uint32_t place, WriteList writes) {
     size_t done = 0;
     while (true) {
         done += add_plain(way, mine.subspan(done), open);
-        if (done == mine.size() || mine[done]->peer != way.peer) break;
+        if (done == mine.size()) break;
         if (chain_.room() == 0 && !send_chain(link)) break;
         const auto number = static_cast<uint32_t>(open.next());
         open.push(mine[done]);
@@ -86,35 +85,27 @@ inline size_t VerbsEndpoint::post_to(uint32_t place, WriteList writes) {
     return done;
 }
 
-size_t VerbsEndpoint::post(WriteList writes) {
-    size_t accepted = 0;
-    while (accepted < writes.size()) {
-        const WriteList rest = writes.subspan(accepted);
-        const size_t got = post_to(link_of_rank_[rest.front()->peer], rest);
-        if (got == 0) break;
-        accepted += got;
-    }
-    return accepted;
-}
-
 // The first of these writes, as long as each is one request with a payload and the chain has room;
 // this is what most of them are.
-inline size_t VerbsEndpoint::add_plain(Way way, WriteList writes, Unacknowledged& open) {
+inline size_t VerbsEndpoint::add_plain(const Way& way, WriteList writes, Unacknowledged& open) {
     const std::span<ibv_send_wr> requests = chain_.free();
-    Unacknowledged::Tail tail = open.tail();
-    const size_t end = std::min(writes.size(), requests.size());
+    const std::span<const WriteOp*> listed = open.free();
+    const size_t end = std::min({writes.size(), requests.size(), listed.size()});
+    const auto first = static_cast<uint32_t>(open.next());
+    uint64_t immediates = 0;
     size_t count = 0;
     for (; count < end; ++count) {
         const WriteOp& op = *writes[count];
-        if (op.peer != way.peer || op.bytes - 1 >= way.message_bytes) break;
+        if (op.bytes - 1 >= way.message_bytes) break;
         ibv_send_wr& request = requests[count];
-        request.wr_id = way.id | static_cast<uint32_t>(tail.next);
+        request.wr_id = way.id | static_cast<uint32_t>(first + count);
         fill_immediate(request, op);
         fill_payload(request, way, op, 0, op.bytes);
-        tail.push(&op);
+        listed[count] = &op;
+        immediates += op.has_immediate;
     }
     chain_.add(count);
-    open.extend(tail);
+    open.add(count, immediates);
     return count;
 }
 
@@ -183,7 +174,7 @@ void VerbsEndpoint::fill_addition(ibv_send_wr& request, const Path& path, const 
     request.opcode = IBV_WR_ATOMIC_FETCH_AND_ADD;
     request.wr.atomic.remote_addr = remote.address(op.dst_offset);
     request.wr.atomic.rkey = remote.key(op.dst_offset);
-    request.wr.atomic.compare_add = op.counter_add;
+    request.wr.atomic.compare_add = op.counter_add();
 }
 
 // False when the link is no longer up.

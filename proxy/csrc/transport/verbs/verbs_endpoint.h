@@ -55,14 +55,12 @@ class VerbsEndpoint final : public Endpoint {
         const rdma::LocalKeys* local;
         const rdma::RemoteNic* remote;
         uint64_t id;  // but for the number of the write
-        uint32_t peer;
         uint32_t message_bytes;
         uint32_t inline_bytes;
     };
 
-    size_t post_to(uint32_t place, WriteList writes);
     Way way_of(Link& link) const;
-    size_t add_plain(Way way, WriteList writes, Unacknowledged& open);
+    size_t add_plain(const Way& way, WriteList writes, Unacknowledged& open);
     void add_requests(Link& link, const Way& way, const WriteOp& op, uint32_t number);
     void add_without_payload(Link& link, const Way& way, const WriteOp& op, uint32_t number);
     void add_pieces(Link& link, const Way& way, const WriteOp& op, uint32_t number);
