@@ -40,7 +40,9 @@ class NormalWay:
         self._shape = shape
         self._inputs = inputs_of(shape, rank)
         hint = Config(20).get_nvl_buffer_size_hint(shape.hidden * BF16_BYTES, shape.ranks)
-        self._buffer = Buffer(dist.group.WORLD, hint, explicitly_destroy=True, options=options)
+        self._buffer = Buffer(
+            dist.group.WORLD, hint, explicitly_destroy=True, device="cpu", options=options
+        )
         self._handle: Any = None
         self._arrived: Arrived | None = None
 
@@ -109,6 +111,7 @@ class LowLatencyWay:
             hint,
             low_latency_mode=True,
             explicitly_destroy=True,
+            device="cpu",
             options=options,
         )
         self._handle: Any = None
