@@ -72,6 +72,7 @@ def fill(folder: Path, built: Path) -> None:
         describe(folder, name, name)
 
 
+@pytest.mark.timeout(300)  # of a busy machine: workers start three times
 @pytest.mark.usefixtures("local_ray")
 def test_failures_are_named_the_rest_is_ranked_and_a_resumed_run_does_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

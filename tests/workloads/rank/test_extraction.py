@@ -19,7 +19,7 @@ def summary(rows: np.ndarray) -> Summary:
 
 
 def row(shard: int, reason: str = "") -> dict[str, object]:
-    folds = {} if reason else {shard % 2: summary(PARTS[shard])}
+    folds = {} if reason else {0: summary(PARTS[shard])}
     return {"shard": shard, "seconds": np.float64(0.5), "reason": reason, "folds": _bytes(folds)}
 
 
@@ -49,7 +49,7 @@ def test_sums_are_the_same_to_the_bit_in_whatever_order_shards_come() -> None:
         assert gathered.done
         found.append(gathered.extracted())
     for each in found:
-        assert (each.reason, each.seconds, sorted(each.folds)) == ("", 1.5, [0, 1])
+        assert (each.reason, each.seconds, list(each.folds)) == ("", 1.5, [0])
         np.testing.assert_array_equal(
             each.folds[0].statistics.gram, found[0].folds[0].statistics.gram
         )

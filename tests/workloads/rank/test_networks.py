@@ -55,6 +55,7 @@ def test_without_a_checkpoint_every_worker_draws_the_same_parameters(tmp_path: P
     describe(tmp_path, "mine", "headless")
     torch.manual_seed(1)
     first = Network(one(tmp_path))(INPUTS)
+    torch.manual_seed(2)
     state = torch.get_rng_state()
     second = Network(one(tmp_path))(INPUTS)
     np.testing.assert_array_equal(first.features, second.features)

@@ -37,17 +37,27 @@ def nodes() -> Iterator[tuple[Any, Any]]:
     made.shutdown()
 
 
-def submitted(cluster: Any, *arguments: str) -> subprocess.Popen[str]:
+def submitted(cluster: Any, output: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A job that has begun; the first node takes jobs only some time after it is there."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit"]
     command += ["--address", f"http://{cluster.webui_url}", "--"]
-    command += [sys.executable, "-m", "crossdock.workloads.rank", *arguments]
-    return subprocess.Popen(
-        command,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-    )
+    command += [sys.executable, "-m", "crossdock.workloads.rank", "--output", str(output)]
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        job = subprocess.Popen(
+            [*command, *arguments],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        while job.poll() is None and time.monotonic() < end:
+            if output.is_dir():
+                return job
+            time.sleep(0.2)
+        said, _ = job.communicate(timeout=DEADLINE_S)
+        assert "No available agent" in said, said
+        assert time.monotonic() < end, said
 
 
 def wait_for_features(job: subprocess.Popen[str], kept: Path) -> None:
@@ -66,9 +76,9 @@ def test_a_killed_raylet_changes_nothing(nodes: tuple[Any, Any], tmp_path: Path)
         headed(tmp_path / "models", f"model-{number}", number, factory="slow")
     job = submitted(
         cluster,
+        tmp_path / "run",
         *("--models", str(tmp_path / "models"), "--data", write(tmp_path / "data.npz", flowers())),
         *("--batch", str(BATCH), "--folds", str(FOLDS), "--shards", str(SHARDS)),
-        *("--output", str(tmp_path / "run")),
     )
     wait_for_features(job, tmp_path / "run" / "kept")
     cluster.remove_node(second, allow_graceful=False)
