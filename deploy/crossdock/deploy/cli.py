@@ -49,7 +49,7 @@ def _method(summary: str, package: str) -> Command:
 
 
 COMMANDS = Group(
-    "Expert-parallel dispatch and combine through CPU proxies, on any network.",
+    "Expert-parallel communication, speculation control and ML methods on one cluster.",
     {
         "demo": Command(
             "Run a dispatch and combine over several processes and check every token.",
