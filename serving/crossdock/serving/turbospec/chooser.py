@@ -5,8 +5,10 @@ the chance that all before it and itself are accepted, which falls with its posi
 number of drafts the best ones are those of the highest chance. Over all K and all such numbers the
 goodput is compared, and no first decrease ends the search: costs have steps.
 
-What prompts add to a step is not counted: they are computed once, whatever is chosen. If it were, a
-step that is long for its prompts would make drafts look cheap, though each one makes it longer.
+A request computes its prompt once, whatever is chosen. So what the prompts that wait add to a step
+without drafts is not counted, or such a step would make drafts look cheap; what drafts cost beside
+them is. And prompts that are not known yet come in proportion to the tokens that requests get: the
+sooner answers end, the sooner others begin.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ import dataclasses
 import numpy as np
 
 from crossdock.serving.turbospec.cost import CostModel, Floats
+from crossdock.serving.turbospec.prompts import Expected
+
+_BETWEEN = 16
+"""Numbers of tokens between those of the cost model at which it is looked up beside prompts."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +71,25 @@ class Chooser:
         self._bound_s = time_per_token_s
         self._costs = costs
         self._line = costs.line()
+        knots = self._line[0]
+        # Beside prompts the line bends elsewhere than at its knots.
+        between = np.geomspace(1, knots[-2], _BETWEEN)
+        self._places: Floats = np.union1d(knots, between)
+        self.expect(Expected(0, (), 1.0))
         self._lengths = np.arange(max_draft + 1)
         # By the number of classes that are present: of each place in the order its class, and
         # whether each length has its position.
         self._layouts = [self._layout(present, max_draft) for present in range(classes + 1)]
+
+    def expect(self, prompts: Expected) -> None:
+        """Prompts that share the next steps."""
+        self._known = prompts.known
+        self._beside: Floats | None = None
+        more = np.array([tokens for tokens in prompts.recent if tokens > prompts.known], float)
+        if len(more) > 0:
+            alone = np.interp(self._places + prompts.known, *self._line)
+            beside = np.interp(self._places + more[:, None], *self._line) - alone
+            self._beside = beside.sum(axis=0) / (len(prompts.recent) * prompts.generated)
 
     def _layout(self, classes: int, max_draft: int) -> tuple[np.ndarray, Floats]:
         places = np.arange(classes * max_draft)
@@ -80,8 +101,8 @@ class Chooser:
         counts: np.ndarray,
         survival: Floats,
         context: int,
-        prefill: int,
         factors: Floats,
+        fill: float = 1.0,
     ) -> Choices:
         """The best plan of each length.
 
@@ -89,15 +110,15 @@ class Chooser:
             counts: requests of each class that has any.
             survival: chance that all drafts up to a position are accepted, (class, position).
             context: tokens in the KV cache.
-            prefill: tokens of prompts in the step.
             factors: of the parts of the cost model.
+            fill: share of the drafts that are asked for that the drafter has.
         """
         requests = float(counts.sum())
         chances = survival.ravel()
         order = (-chances).argsort(kind="stable")
         classes, within = self._layouts[len(counts)]
         classes, within = classes[order], within[:, order]
-        members = counts[classes]
+        members = counts[classes] * fill
         # A column of nothing goes first: no draft at all is a plan too.
         grown = np.zeros((2, len(within), len(order) + 1))
         np.cumsum(within * members, axis=1, out=grown[0, :, 1:])
@@ -105,13 +126,16 @@ class Chooser:
         drafts, tokens = grown
         tokens += requests
         fixed, drafting = self._apart_from_tokens(requests, context, factors)
-        seconds = np.interp(drafts + (requests + prefill), *self._line)
+        through = drafts + requests
+        seconds = np.interp(through + self._known, *self._line)
+        if self._beside is not None:
+            seconds += tokens * np.interp(through, self._places, self._beside)
         seconds *= factors[1]
         seconds += (drafting + fixed)[:, None]
-        goodput = tokens / (seconds - self.token_s(0, prefill, factors))
+        goodput = tokens / (seconds - self._known_s(requests, factors))
         worth = goodput
         if self._bound_s is not None:
-            slowest = seconds / _fewest_tokens(len(counts), classes, within, chances[order])
+            slowest = seconds / _fewest_tokens(len(counts), classes, within, fill * chances[order])
             worth = np.where(slowest <= self._bound_s, goodput, -slowest)
         taken = worth.argmax(axis=1)
         rows = self._lengths
@@ -125,6 +149,13 @@ class Chooser:
         """Seconds that so many more tokens of the target model would take."""
         before, after = np.interp((tokens, tokens + more), *self._line)
         return float(factors[1] * (after - before))
+
+    def _known_s(self, requests: float, factors: Floats) -> float:
+        """What known prompts add to a step without drafts."""
+        if self._known == 0:
+            return 0.0
+        alone, beside = np.interp((requests, requests + self._known), *self._line)
+        return float(factors[1] * (beside - alone))
 
     def _apart_from_tokens(
         self, requests: float, context: int, factors: Floats

@@ -18,6 +18,8 @@ from crossdock.serving.turbospec.chooser import Choices, Chooser
 from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
 from crossdock.serving.turbospec.cost import CostModel, Floats, rough
 from crossdock.serving.turbospec.exploration import Probes
+from crossdock.serving.turbospec.fill import Fill
+from crossdock.serving.turbospec.prompts import Prompts
 from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.settings import Settings
 from crossdock.serving.turbospec.step import Batch, Plan, Step
@@ -54,6 +56,8 @@ class Controller:
         self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
         self._probes = Probes(max_draft, self.settings.explore)
         self._recall = Recall()
+        self._prompts = Prompts()
+        self._fill = Fill()
         self._chooser: Chooser | None = None
         self._present = np.zeros(0, int)
         self._correction: Correction | None = None
@@ -65,6 +69,9 @@ class Controller:
         if self._chooser is None or not batch.requests:
             nothing = [0] * len(batch.requests)
             return Plan(0, nothing, reasons.START, tokens=0.0, seconds=0.0)
+        prompts = self._prompts.expected(batch.prefill)
+        if prompts is not None:
+            self._chooser.expect(prompts)
         classes, choices = self._choices(batch, self._chooser)
         self.choices = choices
         length, reason = self._length(choices)
@@ -81,7 +88,9 @@ class Controller:
     def observe(self, step: Step) -> None:
         """Learn from a step; a time that is none is counted and ignored."""
         self.acceptance.observe(step.verified)
+        self._fill.saw(step)
         self._probes.saw(step.verified)
+        self._prompts.saw(step.prefill, step.generated)
         if not 0 < step.seconds < _LONGEST_STEP_S:  # false for NaN too
             self.ignored_steps += 1
             return
@@ -140,7 +149,9 @@ class Controller:
         counts = counts[self._present]
         of_classes = sums[self._present] / counts
         alive = survival(of_classes, self.acceptance.by_position(), mean)
-        return classes, chooser.choices(counts, alive, batch.context, batch.prefill, self.factors)
+        return classes, chooser.choices(
+            counts, alive, batch.context, self.factors, self._fill.share
+        )
 
     def _verify(self, choices: Choices, length: int) -> np.ndarray:
         """Drafts to verify of a request of each class."""
@@ -156,6 +167,8 @@ class Controller:
             return self._switch.to(best), reasons.BOUND
         worth = np.maximum(worth, 0.0)
         length, held = self._switch.choose(worth)
+        if choices.drafts[length] == 0:  # drafts that nobody would verify
+            return 0, reasons.OFF
         if held:
             return length, reasons.HOLD
         if worth[length] < choices.goodput.max() and (choices.worth < 0).any():
