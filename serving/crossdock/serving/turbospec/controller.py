@@ -27,6 +27,8 @@ from crossdock.serving.turbospec.switch import Switch
 
 MOST_DRAFTS = 64
 _LONGEST_STEP_S = 600.0
+_PATIENCE = 16
+"""Steps in which one without prompts is waited for, where nothing is known of costs."""
 
 
 class Controller:
@@ -60,6 +62,7 @@ class Controller:
         self._fill = Fill()
         self._chooser: Chooser | None = None
         self._present = np.zeros(0, int)
+        self._patience = _PATIENCE
         self._correction: Correction | None = None
         if costs is not None:
             self._use(costs, PROFILED)
@@ -99,7 +102,7 @@ class Controller:
         if self._recall.pass_by(step.seconds, self._switch.length) and self.settings.explore > 0:
             self.acceptance.recall()
         if self._correction is None:
-            self._use(rough(step.seconds), ROUGH)
+            self._guess(step)
         elif self.settings.correct_costs and step.work.tokens > 0:
             self._correction.observe(step.work, step.seconds)
 
@@ -119,6 +122,12 @@ class Controller:
             return 0.0
         goodput = self.choices.goodput
         return float(1 - goodput[self._switch.length] / goodput.max())
+
+    def _guess(self, step: Step) -> None:
+        """Costs by a step, if there can be one without prompts, whose length says little."""
+        self._patience -= 1
+        if self._patience <= 0 or step.prefill == 0 < step.work.requests:
+            self._use(rough(step.seconds, step.work.tokens), ROUGH)
 
     def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
         bound = self.settings.time_per_token_s
