@@ -130,6 +130,25 @@ def test_a_clock_that_jumps_is_ignored_and_counted(seconds: float) -> None:
     assert controller.plan(Batch(["a"], 10)) == before
 
 
+def test_a_step_full_of_prompts_is_no_first_guess_of_costs() -> None:
+    controller = Controller(4)
+    batch = Batch(["a", "b"], 200)
+    controller.observe(Step(Work(0, 4096, 4096, 0), 0.125, Verified(), 2, 4096))
+    controller.observe(Step(Work(1, 4000, 4096, 0), 0.125, Verified(), 2, 3999))
+    assert controller.plan(batch).reason == "start"
+    controller.observe(Step(Work(2, 2, 200, 0), 0.009, Verified(), 2))
+    assert controller.plan(batch).reason != "start"
+    assert controller.choices is not None
+    assert controller.choices.seconds[0] == pytest.approx(0.009, rel=0.01)
+
+
+def test_where_prompts_never_end_costs_are_guessed_from_steps_with_them() -> None:
+    controller = Controller(4)
+    for _ in range(16):
+        controller.observe(Step(Work(2, 1000, 4096, 0), 0.03, Verified(), 2, 998))
+    assert controller.plan(Batch(["a", "b"], 200)).reason != "start"
+
+
 @pytest.mark.parametrize("longest", [0, -1, 65])
 def test_a_length_out_of_range_is_refused(longest: int) -> None:
     with pytest.raises(ArgumentError, match=f"max_draft is {longest}, it must be from 1 to 64"):
