@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.serving.turbospec.closed_loop import KNEE
 from tests.serving.turbospec.plain import plans
 
 from crossdock.serving._native import Groups
@@ -170,19 +171,6 @@ def test_no_request_has_more_drafts_than_it_can_use() -> None:
     assert within(drafts, [2, 4, 5]) == [2, 0, 5]
     with pytest.raises(ValueError, match="each of 3 numbers, not 2"):
         within(drafts, [2, 4])
-
-
-# 64 tokens are free, each further one costs 0.1 ms.
-KNEE = CostModel(
-    step_s=0.010,
-    request_s=0.0,
-    context_s=0.0,
-    knots=(1.0, 64.0, 128.0),
-    knots_s=(0.0, 0.0, 0.0064),
-    draft_s=0.0,
-    draft_token_s=0.0,
-    draft_request_s=0.0,
-)
 
 
 def test_prompts_that_come_as_answers_end_make_drafts_dear() -> None:
