@@ -45,7 +45,7 @@ void check(const Costs& costs) {
                                     std::to_string(y.size()) + " times does not rise");
 }
 
-// The knots but for the one beyond every batch, and numbers in even ratios between them.
+// The knots, and numbers in even ratios from 1 to the last one that is not beyond every batch.
 std::vector<double> places_beside(const std::vector<double>& knots) {
     std::vector<double> places = knots;
     const double last = std::max(knots[knots.size() - 2], 1.0);
