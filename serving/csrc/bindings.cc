@@ -107,6 +107,20 @@ class ReadingAcceptance : public Acceptance {
     std::vector<int64_t> slots_, drafts_, accepted_;
 };
 
+// With memory for the recent steps.
+class ReadingChooser : public Chooser {
+  public:
+    using Chooser::Chooser;
+
+    void expect_prompts(double known, nb::handle recent, double generated) {
+        read_numbers(recent, recent_);
+        expect(known, recent_, generated);
+    }
+
+  private:
+    std::vector<int64_t> recent_;
+};
+
 // Numbers as a list, none above its limit.
 nb::list at_most(const Array<const int64_t>& values, nb::object limits) {
     const std::optional<Items> most =
@@ -202,21 +216,26 @@ void bind_chooser(nb::module_& m) {
     view("drafts", &Choices::drafts);
     view("goodput", &Choices::goodput);
     view("worth", &Choices::worth);
-    nb::class_<Chooser>(m, "Chooser")
+    nb::class_<ReadingChooser>(m, "Chooser")
         .def(nb::init<size_t, Costs, double>(), "positions"_a, "costs"_a,
              "time_per_token_s"_a = Chooser::kNoBound)
-        .def_prop_ro("choices", &Chooser::choices, nb::rv_policy::reference_internal)
+        .def_prop_ro(
+            "choices", [](const ReadingChooser& self) -> const Choices& { return self.choices(); },
+            nb::rv_policy::reference_internal)
+        .def("expect", &ReadingChooser::expect_prompts, "known"_a, "recent"_a, "generated"_a,
+             nb::sig("def expect(self, known: float, recent: collections.abc.Sequence[int], "
+                     "generated: float) -> None"))
         .def(
             "choose",
-            [](Chooser& self, const Groups& groups, double context, double prefill,
-               const Correction::Parts& factors) {
+            [](ReadingChooser& self, const Groups& groups, double context,
+               const Correction::Parts& factors, double fill) {
                 const auto [engine, target, per_context, draft] = factors;
-                self.choose(groups, context, prefill, {engine, target, per_context, draft});
+                self.choose(groups, context, {engine, target, per_context, draft}, fill);
             },
-            "groups"_a, "context"_a, "prefill"_a, "factors"_a)
+            "groups"_a, "context"_a, "factors"_a, "fill"_a)
         .def(
             "verify",
-            [](const Chooser& self, size_t length, const Groups& groups,
+            [](const ReadingChooser& self, size_t length, const Groups& groups,
                const Array<int64_t>& drafts) {
                 if (drafts.size() != groups.group_of.size())
                     throw std::invalid_argument("there must be a place for each request");

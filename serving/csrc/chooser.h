@@ -5,9 +5,10 @@
 // for any number of drafts the best ones are those of the highest chance. Over all K and all such
 // numbers the goodput is compared, and no first decrease ends the search: costs have steps.
 //
-// What prompts add to a step is not counted: they are computed once, whatever is chosen. If it
-// were, a step that is long for its prompts would make drafts look cheap, though each one makes it
-// longer.
+// A request computes its prompt once, whatever is chosen. So what the prompts that wait add to a
+// step without drafts is not counted, or such a step would make drafts look cheap; what drafts cost
+// beside them is. And prompts that are not known yet come in proportion to the tokens that requests
+// get: the sooner answers end, the sooner others begin.
 #pragma once
 
 #include <array>
@@ -69,10 +70,15 @@ class Chooser {
     // line that does not rise.
     Chooser(size_t positions, Costs costs, double time_per_token_s = kNoBound);
 
-    // The best plan of each length, until the next call. Throws std::invalid_argument for groups of
-    // other positions, without a request, or with a chance that is none.
-    const Choices& choose(const Groups& groups, double context, double prefill,
-                          const Factors& factors);
+    // Prompts that share the next steps: the tokens that are known, those of recent steps, each as
+    // likely as the others, and the tokens that requests got in one of them, in the mean.
+    void expect(double known, std::span<const int64_t> recent, double generated);
+
+    // The best plan of each length, until the next call; fill is the share of the drafts that are
+    // asked for that the drafter has. Throws std::invalid_argument for groups of other positions,
+    // without a request, or with a chance that is none.
+    const Choices& choose(const Groups& groups, double context, const Factors& factors,
+                          double fill = 1);
     const Choices& choices() const { return choices_; }
 
     // Drafts to verify of each request of the groups that were given last. Throws std::out_of_range
@@ -87,16 +93,29 @@ class Chooser {
         double chance;
         uint16_t group;
         uint16_t position;
-        double members;
+        double drafts;  // of all its requests
     };
 
-    void order(const Groups& groups);
-    void choose_of(size_t length, size_t groups, double tokens, double apart_s, double prompts_s,
-                   double factor, double requests);
+    // What all lengths of a decision share.
+    struct Shared {
+        size_t groups;
+        double requests;
+        double fill;
+        double known_s;  // what known prompts add to a step without drafts
+        double factor;   // of the tokens of the target model
+    };
+
+    void order(const Groups& groups, double fill);
+    void choose_of(size_t length, double apart_s, const Shared& shared);
 
     const size_t positions_;
     const Costs costs_;
     const double bound_s_;
+    double known_ = 0;
+    // Seconds of prompts to come by a token that a request gets, beside so many tokens of requests.
+    std::vector<double> beside_;
+    std::vector<double> beside_s_;
+    bool prompts_come_ = false;
     size_t places_ = 0;
     std::vector<Place> order_;     // as drafts are taken; a position only by a length that has it
     std::vector<uint32_t> taken_;  // how far in the order each length takes them

@@ -74,12 +74,12 @@ TEST(Chooser, RefusesALineThatDoesNotRise) {
 
 TEST(Chooser, RefusesGroupsThatDoNotFit) {
     Chooser chooser(3, costs());
-    EXPECT_THROW(chooser.choose(groups_of({0.5}, 4), 0, 0, {}), std::invalid_argument);
-    EXPECT_THROW(chooser.choose(groups_of({}), 0, 0, {}), std::invalid_argument);
+    EXPECT_THROW(chooser.choose(groups_of({0.5}, 4), 0, {}), std::invalid_argument);
+    EXPECT_THROW(chooser.choose(groups_of({}), 0, {}), std::invalid_argument);
     for (const double chance : {kNan, -0.1, 1.1, kInfinity}) {
         Groups groups = groups_of({0.5, 0.9});
         groups.survival[4] = chance;
-        EXPECT_THROW(chooser.choose(groups, 0, 0, {}), std::invalid_argument);
+        EXPECT_THROW(chooser.choose(groups, 0, {}), std::invalid_argument);
     }
 }
 
@@ -95,7 +95,7 @@ TEST(Chooser, TheLineIsFollowed) {
 TEST(Chooser, EachRequestGetsThePlanOfItsGroup) {
     Chooser chooser(3, costs());
     const Groups groups = groups_of({0.1, 0.99, 0.1, 0.99});
-    chooser.choose(groups, 0, 0, {});
+    chooser.choose(groups, 0, {});
     std::vector<int64_t> drafts(4);
     chooser.verify(3, groups, drafts);
     EXPECT_EQ(drafts[0], drafts[2]);
@@ -106,16 +106,43 @@ TEST(Chooser, EachRequestGetsThePlanOfItsGroup) {
     EXPECT_THROW(chooser.verify(4, groups, drafts), std::out_of_range);
 }
 
+// Of 2 steps one has 5 tokens more of prompts than are known: from 2 + 1 tokens to 2 + 6.
+TEST(Chooser, PromptsToComeAreCountedByTheTokensOfRequests) {
+    Chooser chooser(1, costs());
+    const Groups groups = groups_of({0.5, 0.5}, 1);
+    const double alone = chooser.choose(groups, 0, {}).seconds[0];
+    chooser.expect(1, std::vector<int64_t>{6, 1}, 4);
+    const Choices& choices = chooser.choose(groups, 0, {});
+    const Costs line = costs();
+    const double known = line.tokens_s(3) - line.tokens_s(2);
+    const double to_come = (line.tokens_s(8) - line.tokens_s(3)) / 2 * 2 / 4;
+    EXPECT_DOUBLE_EQ(choices.seconds[0], alone + known + to_come);
+    EXPECT_DOUBLE_EQ(choices.goodput[0], 2 / (alone + to_come));
+    chooser.expect(0, {}, 1);
+    EXPECT_DOUBLE_EQ(chooser.choose(groups, 0, {}).seconds[0], alone);
+}
+
+TEST(Chooser, DraftsThatAreNotThereCostAndBringNothing) {
+    Chooser chooser(3, costs());
+    const Groups groups = groups_of({0.9, 0.9});
+    const Choices& half = chooser.choose(groups, 0, {}, 0.5);
+    EXPECT_DOUBLE_EQ(half.drafts[3], 3);
+    const double chances = groups.survival[0] + groups.survival[1] + groups.survival[2];
+    EXPECT_DOUBLE_EQ(half.tokens[3], 2 + 2 * chances * 0.5);
+    EXPECT_EQ(chooser.choose(groups, 0, {}, 0).drafts[3], 0);
+}
+
 TEST(Chooser, WhereEveryPlanIsTooSlowTheLeastSlowOneIsWorthMost) {
     Chooser chooser(3, costs(), 1e-6);
-    const Choices& choices = chooser.choose(groups_of({0.5, 0.9}), 0, 0, {});
+    const Choices& choices = chooser.choose(groups_of({0.5, 0.9}), 0, {});
     for (size_t length = 0; length <= 3; ++length) {
         EXPECT_LT(choices.worth[length], -1e-6);
         EXPECT_GT(choices.goodput[length], 0);
     }
 }
 
-// Factors and contexts that are no numbers give predictions that are none, and no more harm.
+// Prompts, factors, contexts and shares that are no numbers give predictions that are none, and no
+// more harm.
 TEST(Chooser, OddNumbersDoNoHarm) {
     std::mt19937 dice(1);
     const std::vector<double> odd{0, 1, -1, 1e-300, 1e300, kNan, kInfinity, -kInfinity};
@@ -126,7 +153,9 @@ TEST(Chooser, OddNumbersDoNoHarm) {
     for (const double bound : {Chooser::kNoBound, 0.01, kNan}) {
         Chooser chooser(8, costs(), bound);
         for (int i = 0; i < 2000; ++i) {
-            chooser.choose(groups, draw(), draw(), {draw(), draw(), draw(), draw()});
+            const std::vector<int64_t> recent(i % 3, int64_t{1} << i % 62);
+            chooser.expect(draw(), recent, draw());
+            chooser.choose(groups, draw(), {draw(), draw(), draw(), draw()}, draw());
             for (size_t length = 0; length <= 8; ++length) {
                 chooser.verify(length, groups, drafts);
                 for (const int64_t own : drafts) {
@@ -148,9 +177,11 @@ TEST(Chooser, ADecisionTakesNoMemory) {
         accepted.push_back(static_cast<int64_t>(slot % 9));
     }
     Chooser chooser(kPositions, costs(), 0.01);
+    const std::vector<int64_t> recent(16, 400);
     const auto step = [&] {
         acceptance.observe(slots, drafts, accepted);
-        chooser.choose(acceptance.groups(slots, false), 1e5, 10, {});
+        chooser.expect(10, recent, kRequests);
+        chooser.choose(acceptance.groups(slots, false), 1e5, {}, 0.9);
         chooser.verify(8, acceptance.groups(slots, false), verify);
     };
     step();

@@ -7,7 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from crossdock.serving.turbospec import CostModel, Work
+from crossdock.serving.turbospec.prompts import Expected
 
 EDGES = (0.3, 0.5, 0.65, 0.77, 0.86, 0.92, 0.96)
 MOST_CHANCE = 1 - 1e-9
@@ -140,33 +143,58 @@ def likeness(judged: Sequence[tuple[float, float]]) -> float:
     return 400.0 if between <= coin / 401 else min(max(coin / between - 1, 6.0), 400.0)
 
 
+def besides(
+    costs: CostModel, known: int, recent: Sequence[int], generated: float
+) -> tuple[list[float], list[float]]:
+    """What prompts to come cost by a token that requests get: numbers of tokens, and seconds."""
+    knots, knots_s = costs.line()
+    last = max(float(knots[-2]), 1.0)
+    places = sorted({*knots.tolist(), *(last ** (i / 15) for i in range(16))})
+    seconds = [0.0] * len(places)
+    for tokens in recent:
+        for i, place in enumerate(places):
+            if tokens > known:
+                shared, alone = np.interp((place + tokens, place + known), knots, knots_s)
+                seconds[i] += float(shared - alone) / len(recent) / generated
+    return places, seconds
+
+
 def plans(
     costs: CostModel,
     groups: Sequence[tuple[int, Sequence[float]]],
     context: float,
-    prefill: int,
     factors: Sequence[float],
     bound_s: float,
+    prompts: Expected,
+    fill: float,
 ) -> list[tuple[float, float]]:
     """Worth and goodput of the best plan of each length, of those that take the likeliest drafts.
 
     Args:
         groups: members and survival by position of each.
         bound_s: of the time per token.
+        prompts: that share the step.
+        fill: share of the drafts that the drafter has.
     """
     requests = sum(members for members, _ in groups)
+    known = prompts.known
     places = [
         (alive, group, place)
         for group, (_, row) in enumerate(groups)
         for place, alive in enumerate(row)
     ]
     places.sort(key=lambda one: -one[0])
+    beside = besides(costs, known, prompts.recent, prompts.generated)
 
-    def seconds(tokens: int, length: int) -> float:
-        parts = costs.parts(Work(requests, tokens, int(context), length))
-        return sum(f * p for f, p in zip(factors, parts, strict=True))
+    def target_s(through: float) -> float:
+        return factors[1] * float(np.interp(through, *costs.line()))
 
-    prompts = seconds(prefill, 0) - seconds(0, 0)
+    def seconds(through: float, tokens: float, length: int) -> float:
+        engine, _, of_context, draft = costs.parts(Work(requests, 0, int(context), length))
+        to_come = factors[1] * tokens * float(np.interp(through, *beside))
+        apart = factors[0] * engine + factors[2] * of_context + factors[3] * draft
+        return target_s(through + known) + to_come + apart
+
     best = []
     for length in range(len(groups[0][1]) + 1):
         had = [0] * len(groups)
@@ -175,12 +203,12 @@ def plans(
             if place >= length:
                 continue
             had[group] += place >= 0
-            each = [1 + sum(row[:k]) for k, (_, row) in zip(had, groups, strict=True)]
+            each = [1 + fill * sum(row[:k]) for k, (_, row) in zip(had, groups, strict=True)]
             members = [m for m, _ in groups]
             tokens = sum(m * e for m, e in zip(members, each, strict=True))
-            drafts = sum(m * k for m, k in zip(members, had, strict=True))
-            took = seconds(requests + drafts + prefill, length)
-            goodput = tokens / (took - prompts)
+            drafts = fill * sum(m * k for m, k in zip(members, had, strict=True))
+            took = seconds(requests + drafts, tokens, length)
+            goodput = tokens / (took - target_s(requests + known) + target_s(requests))
             slowest = took / min(each)
             tried.append((goodput if slowest <= bound_s else -slowest, goodput))
         best.append(max(tried, key=lambda one: one[0]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.serving.turbospec.closed_loop import COSTS, LONGEST, Phase, regrets, run
+from tests.serving.turbospec.closed_loop import COSTS, KNEE, LONGEST, Phase, regrets, run
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.serving.turbospec import (
@@ -128,6 +128,64 @@ def test_a_clock_that_jumps_is_ignored_and_counted(seconds: float) -> None:
     controller.observe(Step(Work(1, 1, 10, 0), seconds, Verified(), 1))
     assert controller.ignored_steps == 1
     assert controller.plan(Batch(["a"], 10)) == before
+
+
+def test_a_step_full_of_prompts_is_no_first_guess_of_costs() -> None:
+    controller = Controller(4)
+    batch = Batch(["a", "b"], 200)
+    controller.observe(Step(Work(0, 4096, 4096, 0), 0.125, Verified(), 2, 4096))
+    controller.observe(Step(Work(1, 4000, 4096, 0), 0.125, Verified(), 2, 3999))
+    assert controller.plan(batch).reason == "start"
+    controller.observe(Step(Work(2, 2, 200, 0), 0.009, Verified(), 2))
+    assert controller.plan(batch).reason != "start"
+    assert controller.choices is not None
+    assert controller.choices.seconds[0] == pytest.approx(0.009, rel=0.01)
+
+
+def test_where_prompts_never_end_costs_are_guessed_from_steps_with_them() -> None:
+    controller = Controller(4)
+    for _ in range(16):
+        controller.observe(Step(Work(2, 1000, 4096, 0), 0.03, Verified(), 2, 998))
+    assert controller.plan(Batch(["a", "b"], 200)).reason != "start"
+
+
+STILL = Settings(explore=0.0, correct_costs=False)
+NAMES = [str(i) for i in range(80)]
+
+
+def test_prompts_that_wait_and_those_of_the_last_steps_are_counted() -> None:
+    controller = Controller(2, KNEE, STILL)
+    for prompts in [0, 512] * 8:
+        work = Work(32, 32 + prompts, 0, 0)
+        controller.observe(Step(work, KNEE.seconds(work), Verified(), 32, prompts))
+    controller.plan(Batch(NAMES[:32], 0))
+    assert controller.choices is not None
+    # Every other step has 512 tokens beside the 32, of which 480 are not free.
+    assert controller.choices.seconds[0] == pytest.approx(0.010 + 0.048 / 2)
+    controller.plan(Batch(NAMES[:32], 0, prefill=132))
+    # 100 of those that wait are not free, and half of the steps have 380 more than that.
+    assert controller.choices.seconds[0] == pytest.approx(0.010 + 0.010 + 0.038 / 2)
+
+
+def test_drafts_that_were_asked_for_and_are_not_there_are_not_counted_on() -> None:
+    controller = Controller(2, KNEE, STILL)
+    work = Work(8, 8, 0, 2)
+    for _ in range(100):
+        controller.observe(Step(work, KNEE.seconds(work), Verified(), 8, asked=2.0))
+    controller.plan(Batch(NAMES[:8], 0))
+    assert controller.choices is not None
+    assert controller.choices.drafts[2] < 0.1 * 16
+
+
+def test_nothing_is_drafted_where_nobody_would_verify_it() -> None:
+    controller = Controller(2, KNEE, STILL)
+    assert controller.plan(Batch(NAMES[:2], 0)).draft_length > 0  # drafts are free
+    bad = Verified(NAMES[:20], [1] * 20, [0] * 20)
+    work = Work(20, 40, 0, 1)
+    for _ in range(3):
+        controller.observe(Step(work, KNEE.seconds(work), bad, 20, asked=1.0))
+    plan = controller.plan(Batch(NAMES, 0))
+    assert (plan.draft_length, sum(plan.verify), plan.reason) == (0, 0, reasons.OFF)
 
 
 @pytest.mark.parametrize("longest", [0, -1, 65])

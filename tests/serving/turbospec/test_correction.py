@@ -52,7 +52,7 @@ def test_a_drift_is_followed() -> None:
 
 
 def test_a_rough_guess_becomes_a_model() -> None:
-    model = rough(COSTS.seconds(Work(1, 1, 100, 0)))
+    model = rough(COSTS.seconds(Work(1, 1, 100, 0)), 1)
     correction = Correction(model, ROUGH)
     for work in steps(400):
         correction.observe(work, COSTS.seconds(work))

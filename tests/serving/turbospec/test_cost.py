@@ -74,5 +74,11 @@ def test_an_impossible_model_is_refused(change: dict[str, Any], text: str) -> No
 
 
 def test_a_rough_guess_takes_as_long_as_the_step_it_was_made_of() -> None:
-    assert rough(0.03).seconds(Work(1, 1, 0, 0)) == pytest.approx(0.03, rel=0.2)
-    assert np.all(np.diff(rough(0.03).line()[1]) > 0)
+    assert rough(0.03, 1).seconds(Work(1, 1, 0, 0)) == pytest.approx(0.03, rel=1e-6)
+    assert np.all(np.diff(rough(0.03, 1).line()[1]) > 0)
+
+
+def test_a_first_guess_by_a_step_of_many_tokens_takes_them_out() -> None:
+    guess = rough(0.03, 640)
+    assert guess.seconds(Work(1, 640, 0, 0)) == pytest.approx(0.03, rel=1e-6)
+    assert guess.seconds(Work(1, 1, 0, 0)) == pytest.approx(0.01, rel=0.01)

@@ -72,11 +72,23 @@ def test_a_step_is_told_with_the_plan_that_it_followed() -> None:
     step(ours, generated=5)
     assert [one.seconds for one in policy.steps] == [6.0, 6.0]
     assert [one.generated for one in policy.steps] == [3, 5]
+    assert [one.asked for one in policy.steps] == [0.0, 1.5]
     assert policy.steps[0].verified == Verified(["a"], [2], [1])
     assert [outcome.plan for outcome in outcomes] == [None, first]
     ours.forget({"a"})
     assert policy.forgotten == ["a"]
     assert said == []
+
+
+def test_prompts_of_a_step_are_told() -> None:
+    policy = Asked()
+    ours, _ = driver(policy)
+    key = object()
+    ours.begin()
+    ours.scheduled(key, _WORK, 4, None)
+    ours.verified(key, Verified(), 1, busy=False)
+    ours.end()
+    assert [one.prefill for one in policy.steps] == [4]
 
 
 def test_two_steps_under_way_are_told_in_turn() -> None:

@@ -38,6 +38,26 @@ def test_scatter_does_not_mislead() -> None:
     assert errors(fit(noisy), clean).p90 < 0.05
 
 
+SIZES = (*range(1, 9), 10, 12, 14, *range(16, 256, 8))
+
+
+def test_a_noisy_machine_gets_a_line_of_few_knots() -> None:
+    dice = random.Random(1)
+    noisy = [
+        (Work(1, n, 0, 0), (0.01 + 1e-4 * n) * dice.uniform(0.85, 1.15))
+        for n in SIZES
+        for _ in "ab"
+    ]
+    assert len(fit(noisy).knots) == 8
+
+
+def test_a_quiet_machine_gets_a_line_of_many_knots_for_padding() -> None:
+    stairs = [(Work(1, n, 0, 0), 0.01 + 0.004 * math.ceil(n / 64)) for n in SIZES]
+    model = fit(stairs)
+    assert len(model.knots) > 8
+    assert errors(model, stairs).median < 0.03
+
+
 def test_the_worst_sample_is_named() -> None:
     samples = [(work, COSTS.seconds(work)) for work in GRID]
     odd = Work(requests=64, tokens=256, context=64 * 64, draft_length=3)

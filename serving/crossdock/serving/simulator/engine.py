@@ -64,6 +64,8 @@ class Simulation:
         self.steps: list[tuple[float, ...]] = []
         self.ended: list[tuple[float, ...]] = []
         self._ends = self.scenario.ends
+        self._asked = 0.0
+        """Drafts of each request that the last plan had."""
         self._taken = 0
         """Requests of this phase that have come."""
         self._enter(0)
@@ -168,7 +170,9 @@ class Simulation:
         )
         self._finish()
         reported = seconds * self.scenario.misreport
-        self.policy.observe(Step(work, reported, verified, generated))
+        prompts = sum(count for _, count in step.prompts)
+        self.policy.observe(Step(work, reported, verified, generated, prompts, self._asked))
+        self._asked = sum(plan.verify) / len(planned) if planned else 0.0
 
     def _plan(self, planned: list[Live], step: Scheduled) -> Plan:
         """What is drafted at the end of a step and verified in the next one.

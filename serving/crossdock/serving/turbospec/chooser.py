@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossdock.serving.turbospec.cost import CostModel, Floats
+from crossdock.serving.turbospec.prompts import Expected
 
 if TYPE_CHECKING:
     from crossdock.serving import _native
@@ -55,21 +56,29 @@ class Chooser:
         names = [field.name for field in dataclasses.fields(Choices)]
         self._choices = Choices(**{name: getattr(found, name) for name in names})
 
+    def expect(self, prompts: Expected) -> None:
+        """Prompts that share the next steps."""
+        self._core.expect(prompts.known, prompts.recent, prompts.generated)
+
     def choices(
-        self, groups: _native.Groups, context: float, prefill: float, factors: tuple[float, ...]
+        self,
+        groups: _native.Groups,
+        context: float,
+        factors: tuple[float, ...],
+        fill: float = 1.0,
     ) -> Choices:
         """The best plan of each length.
 
         Args:
             groups: requests of like chances, see ``Acceptance.groups``.
             context: tokens in the KV cache.
-            prefill: tokens of prompts in the step.
             factors: of the parts of the cost model.
+            fill: share of the drafts that are asked for that the drafter has.
 
         Raises:
             ValueError: there is no request.
         """
-        self._core.choose(groups, context, prefill, factors)
+        self._core.choose(groups, context, factors, fill)
         return self._choices
 
     def verify(self, length: int, groups: _native.Groups) -> npt.NDArray[np.int64]:

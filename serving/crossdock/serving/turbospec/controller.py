@@ -16,6 +16,8 @@ from crossdock.serving.turbospec.chooser import Choices, Chooser, within
 from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
 from crossdock.serving.turbospec.cost import PARTS, CostModel, rough
 from crossdock.serving.turbospec.exploration import Probes
+from crossdock.serving.turbospec.fill import Fill
+from crossdock.serving.turbospec.prompts import Prompts
 from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.settings import Settings
 from crossdock.serving.turbospec.step import Batch, Plan, Step
@@ -24,6 +26,8 @@ from crossdock.serving.turbospec.switch import Switch
 MOST_DRAFTS = 64
 _LONGEST_STEP_S = 600.0
 _AS_PROFILED = (1.0,) * len(PARTS)
+_PATIENCE = 16
+"""Steps in which one without prompts is waited for, where nothing is known of costs."""
 
 
 class Controller:
@@ -55,7 +59,10 @@ class Controller:
         self._switch = Switch(self.settings.switch_gain, self.settings.hold_s)
         self._probes = Probes(max_draft, self.settings.explore)
         self._recall = Recall()
+        self._prompts = Prompts()
+        self._fill = Fill()
         self._chooser: Chooser | None = None
+        self._patience = _PATIENCE
         self._correction: Correction | None = None
         if costs is not None:
             self._use(costs, PROFILED)
@@ -65,8 +72,11 @@ class Controller:
         if self._chooser is None or not batch.requests:
             nothing = [0] * len(batch.requests)
             return Plan(0, nothing, reasons.START, tokens=0.0, seconds=0.0)
+        prompts = self._prompts.expected(batch.prefill)
+        if prompts is not None:
+            self._chooser.expect(prompts)
         groups = self.acceptance.groups(batch.requests, alike=not self.settings.per_request)
-        choices = self._chooser.choices(groups, batch.context, batch.prefill, self.factors)
+        choices = self._chooser.choices(groups, batch.context, self.factors, self._fill.share)
         self.choices = choices
         length, reason = self._length(choices)
         verify = self._chooser.verify(length, groups)
@@ -80,7 +90,9 @@ class Controller:
     def observe(self, step: Step) -> None:
         """Learn from a step; a time that is none is counted and ignored."""
         self.acceptance.observe(step.verified)
+        self._fill.saw(step)
         self._probes.saw(step.verified)
+        self._prompts.saw(step.prefill, step.generated)
         if not 0 < step.seconds < _LONGEST_STEP_S:  # false for NaN too
             self.ignored_steps += 1
             return
@@ -89,7 +101,7 @@ class Controller:
         if self._recall.pass_by(step.seconds, self._switch.length) and self.settings.explore > 0:
             self.acceptance.recall()
         if self._correction is None:
-            self._use(rough(step.seconds), ROUGH)
+            self._guess(step)
         elif self.settings.correct_costs and step.work.tokens > 0:
             self._correction.observe(step.work, step.seconds)
 
@@ -109,6 +121,12 @@ class Controller:
             return 0.0
         goodput = self.choices.goodput
         return float(1 - goodput[self._switch.length] / goodput.max())
+
+    def _guess(self, step: Step) -> None:
+        """Costs by a step, if there can be one without prompts, whose length says little."""
+        self._patience -= 1
+        if self._patience <= 0 or step.prefill == 0 < step.work.requests:
+            self._use(rough(step.seconds, step.work.tokens), ROUGH)
 
     def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
         bound = self.settings.time_per_token_s
@@ -133,6 +151,8 @@ class Controller:
         if best < 0:
             return self._switch.to(worth.index(best)), reasons.BOUND
         length, held = self._switch.choose([max(w, 0.0) for w in worth] if broken else worth)
+        if choices.drafts[length] == 0:  # drafts that nobody would verify
+            return 0, reasons.OFF
         if held:
             return length, reasons.HOLD
         if broken and worth[length] < choices.goodput.max():

@@ -99,22 +99,24 @@ class CostModel(msgspec.Struct, frozen=True, kw_only=True):
         return y0 + (y1 - y0) * (tokens - x0) / (x1 - x0)
 
 
-def rough(step_s: float) -> CostModel:
+def rough(seconds: float, tokens: int) -> CostModel:
     """A first guess where nothing was profiled, in the proportions of a small batch on a GPU.
 
-    Five parts of six are there whatever runs, 64 tokens add the sixth, and a drafted position costs
-    a twentieth of a step. ``correction.py`` learns the rest.
+    A step takes a while whatever runs, 64 tokens add a fifth of that, and a drafted position costs
+    a sixteenth. ``correction.py`` learns the rest.
 
     Args:
-        step_s: length of a step of few tokens.
+        seconds: length of a step.
+        tokens: that went through the target model in it.
     """
+    alone = seconds / (1 + tokens / 320)
     return CostModel(
-        step_s=step_s * 5 / 6,
+        step_s=alone,
         request_s=0.0,
-        context_s=step_s * 1e-6,
+        context_s=alone * 1e-6,
         knots=(0.0, 64.0),
-        knots_s=(0.0, step_s / 6),
-        draft_s=step_s / 20,
-        draft_token_s=step_s / 20,
+        knots_s=(0.0, alone / 5),
+        draft_s=alone / 16,
+        draft_token_s=alone / 16,
         draft_request_s=0.0,
     )

@@ -192,7 +192,14 @@ class Driver:
         if seconds is None:
             self._doubt_the_clock()
             return
-        step = Step(flight.work, seconds, flight.verified, flight.generated)
+        step = Step(
+            flight.work,
+            seconds,
+            flight.verified,
+            flight.generated,
+            flight.prefill,
+            _asked(flight.plan),
+        )
         if self.policy is not None:
             self.policy.observe(step)
         self._tell(Outcome(flight.ended, step, flight.plan, flight.prefill, flight.busy))
@@ -220,6 +227,11 @@ class Driver:
             return
         self.policy = None
         self._warn(f"speculation is no longer controlled, the engine goes on alone: {_text(error)}")
+
+
+def _asked(plan: Plan | None) -> float:
+    """Drafts of each request that a plan has, in the mean."""
+    return sum(plan.verify) / len(plan.verify) if plan is not None and plan.verify else 0.0
 
 
 def _text(error: Exception) -> str:

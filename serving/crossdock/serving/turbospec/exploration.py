@@ -18,10 +18,9 @@ _FURTHER = 2
 """Positions beyond the length in use."""
 _MOST_REQUESTS = 8
 _SHARE_OF_REQUESTS = 8
-_MOST_SAVED_S = 0.25
-"""More time is not saved up: a long calm must not end in a burst of probes."""
-_ADVANCE_S = 10.0
-"""When there is reason to look, what this much time would bring is spent in advance."""
+_MOST_SAVED_S = (0.005, 0.02)
+"""More time is not saved up, for probes by routine and for those that there is reason for: a long
+calm must not end in a burst of probes."""
 _FRESH_S = 2.0
 """So long what was seen of a position holds."""
 
@@ -37,13 +36,17 @@ class Probes:
     def __init__(self, max_draft: int, share: float) -> None:
         self._max_draft = max_draft
         self._share = share
-        self._saved_s = 0.0
+        self._saved_s = [0.0, 0.0]
         self._age_s = np.full(max_draft, np.inf)
         self._next = 0
 
     def pass_by(self, seconds: float) -> None:
         """Time has passed."""
-        self._saved_s = min(self._saved_s + self._share * seconds, _MOST_SAVED_S)
+        income = self._share * seconds / len(_MOST_SAVED_S)
+        self._saved_s = [
+            min(saved + income, most)
+            for saved, most in zip(self._saved_s, _MOST_SAVED_S, strict=True)
+        ]
         self._age_s += seconds
 
     def saw(self, verified: Verified) -> None:
@@ -78,11 +81,12 @@ class Probes:
         drafts = int((longer - verify[chosen]).clip(min=0).sum())
         drafting_s = float(choices.seconds[longer] - choices.seconds[length])
         price = max(drafting_s, 0.0) + tokens_s(float(choices.drafts[length]), drafts)
-        advance = self._share * _ADVANCE_S if urgent else 0.0
-        if price > self._saved_s + advance:
+        purse = int(urgent)
+        # Where steps are long a probe costs more than is ever saved; it is paid off afterwards.
+        if min(price, _MOST_SAVED_S[purse]) > self._saved_s[purse]:
             return None
         # What the probe gains is not subtracted: it is what is not known.
-        self._saved_s -= price
+        self._saved_s[purse] -= price
         self._next = int(chosen[-1]) + 1
         verify[chosen] = longer
         return longer

@@ -86,6 +86,10 @@ class Step:
     verified: Verified
     generated: int
     """Tokens that all requests got."""
+    prefill: int = 0
+    """Tokens of prompts in it."""
+    asked: float = 0.0
+    """Drafts that were to be verified of each decoding request, in the mean."""
 
 
 class Policy(Protocol):
