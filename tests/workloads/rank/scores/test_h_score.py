@@ -26,7 +26,8 @@ def test_it_is_the_trace_of_covariances_of_rows(own: Problem) -> None:
     between = np.atleast_2d(np.cov(expected_by_rows(own), rowvar=False))
     expected = np.trace(np.linalg.pinv(within, rcond=1e-12) @ between)
     got = h_score(summarise(own.features, own.labels, classes=own.classes))
-    assert got == pytest.approx(expected, rel=1e-8)
+    # Nearly dependent features: rounding grows as the condition of their covariance.
+    assert got == pytest.approx(expected, rel=1e-9 + 1e-13 * np.linalg.cond(within))
 
 
 @settings(max_examples=40, deadline=None)
