@@ -167,5 +167,8 @@ class Run:
         self.record.save(self.folder)
         report.write(self.record, self.folder)
         for one in self.record.failed:
-            self._console.print(f"failed: {one.key}: {one.reason}", style="red", markup=False)
-        self._console.print(f"the record of the run is in {self.folder}", markup=False)
+            self._say(f"failed: {one.key}: {one.reason}", "red")
+        self._say(f"the record of the run is in {self.folder}")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
