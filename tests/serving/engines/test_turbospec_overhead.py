@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from crossdock.bench.turbospec import stage
 from crossdock.bench.turbospec_overhead import COSTS
 from crossdock.bench.turbospec_scheduler import OURS, THEIRS, SchedulerLoop
+
+
+@pytest.fixture(autouse=True)
+def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop sets what is not set, and other tests of this process do not want it."""
+    for name, value in stage.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
