@@ -36,7 +36,7 @@ def nodes() -> Iterator[tuple[Any, Any]]:
     made.shutdown()
 
 
-def own_port() -> dict[str, int]:
+def own_port() -> dict[str, Any]:
     """Of the agent that takes jobs: that of another Ray of this host has the usual one."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return {"dashboard_agent_listen_port": server.getsockname()[1]}
