@@ -7,6 +7,7 @@ N x C, so models of any dimensions meet without a projection; m_s stays as LogME
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Literal
 
@@ -54,16 +55,16 @@ def alignment(
     raise ArgumentError(f"reduction is {reduction!r}; choose fixed or mean")
 
 
-class Penalty(nn.Module):
+class Penalty(nn.Module, abc.ABC):
     """What is added to the cross-entropy; its parameters, if any, are trained like the head."""
 
+    @abc.abstractmethod
     def forward(self, features: torch.Tensor, samples: torch.Tensor, view: int) -> torch.Tensor:
         """A number, from the student's features (B, D) of samples (B,) in a view."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def settings(self) -> dict[str, str | float]:
         """What must be the same when training goes on from a checkpoint."""
-        raise NotImplementedError
 
 
 class PosteriorAlignment(Penalty):
