@@ -1,0 +1,17 @@
+"""What can go wrong with a dump as such; a compilation never fails because of one."""
+
+from __future__ import annotations
+
+from crossdock.proxy.errors import CrossdockError
+
+
+class DumpRefused(CrossdockError, FileExistsError):
+    """The folder holds something that is no dump; the message names it."""
+
+
+class DumpUnreadable(CrossdockError, ValueError):
+    """An index is truncated, or of another format; the message names the file."""
+
+
+class NotPrepared(CrossdockError, RuntimeError):
+    """``debug`` was called where nothing has been dumped, or inside ``prepare_debug``."""

@@ -1,0 +1,81 @@
+"""A code object as a file that a debugger can step through."""
+
+from __future__ import annotations
+
+import dis
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType
+
+from crossdock.decompile import DecompileError, decompile, recompile, verify
+from crossdock.decompile.dynamo.index import Standing
+from crossdock.decompile.dynamo.store import commented
+
+_SAYS: dict[Standing, str] = {
+    "proved": "Proved: it compiles back to the same instructions, and this file is what runs.",
+    "unproved": "NOT PROVED equivalent, so the original bytecode runs and not this file",
+    "refused": "Not decompiled, so the original bytecode runs; its instructions are below",
+    "text": "To read: what runs is compiled from it.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """What could be made of a code object."""
+
+    source: str
+    """Python, without the lines that say what it is."""
+    standing: Standing
+    note: str
+    """Why it is not proved; empty if it is."""
+
+    def text(self, title: str) -> str:
+        """The whole file."""
+        says = _SAYS[self.standing] + (f": {self.note}." if self.note else "")
+        return commented(title) + commented(says) + "\n" + self.source
+
+
+def translate(code: CodeType) -> Translation:
+    """Decompile and verify; a code object that cannot be is disassembled instead."""
+    try:
+        source = decompile(code)
+        difference = _difference(code, source)
+    except DecompileError as error:
+        listing = commented(dis.Bytecode(code).dis())
+        return Translation(source=listing, standing="refused", note=_line(str(error)))
+    if difference is None:
+        return Translation(source=source, standing="proved", note="")
+    return Translation(source=source, standing="unproved", note=_line(difference))
+
+
+def linked(code: CodeType, text: str, path: Path) -> CodeType:
+    """The code object that stands in for ``code`` and says that it comes from ``path``.
+
+    Args:
+        code: what is stood in for; its free and cell variables, name and flags are kept.
+        text: what ``path`` holds, line by line.
+        path: where debuggers find the lines.
+
+    Raises:
+        DecompileError: ``text`` does not hold the function.
+    """
+    return _named(recompile(code, text), str(path))
+
+
+def _named(code: CodeType, path: str) -> CodeType:
+    constants = tuple(
+        _named(constant, path) if isinstance(constant, CodeType) else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_filename=path, co_consts=constants)
+
+
+def _difference(code: CodeType, source: str) -> str | None:
+    """The first difference after recompiling; None if both are proved equivalent."""
+    result = verify(code, source)
+    return None if result.proved else str(result.difference)
+
+
+def _line(text: str) -> str:
+    """One line, without a full stop at its end."""
+    return " ".join(text.split()).rstrip(".")
