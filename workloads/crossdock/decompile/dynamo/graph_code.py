@@ -56,8 +56,8 @@ def available() -> bool:
 
 def _exec_with_file(
     src: str,
-    globals: dict[str, Any],
-    co_fields: dict[str, Any] | None = None,  # noqa: A002
+    globals: dict[str, Any],  # noqa: A002 - the name that torch gives it
+    co_fields: dict[str, Any] | None = None,
 ) -> None:
     with _lock:
         previous, receivers = _previous, list(_receivers)

@@ -58,7 +58,7 @@ def check_no_aliasing(*tensors: torch.Tensor) -> bool:
 def check_global_state(expected: str) -> bool:
     """Whether modes, determinism and threads are as they were; ``expected`` is torch's JSON."""
     state = torch._C._dynamo.guards.GlobalStateGuard()
-    state.__setstate__(expected)
+    state.__setstate__(expected)  # type: ignore[attr-defined]
     return bool(state.check())
 
 
