@@ -1,0 +1,222 @@
+"""Source of code objects: functions, lambdas, classes, comprehensions, and their bodies."""
+
+from __future__ import annotations
+
+import ast
+from types import CodeType
+
+from crossdock.decompile import inversion, signatures
+from crossdock.decompile.calls import CO_COROUTINE
+from crossdock.decompile.comprehensions import comprehension
+from crossdock.decompile.errors import DecompileError, Unstructured
+from crossdock.decompile.flow import Flow
+from crossdock.decompile.graph import Graph
+from crossdock.decompile.loops import Loops
+from crossdock.decompile.marks import Function, Iteration
+from crossdock.decompile.names import Names
+from crossdock.decompile.protected import Protected
+from crossdock.decompile.structure import Context
+from crossdock.decompile.symbolic import Execution
+from crossdock.decompile.work import Work
+
+CO_GENERATOR, CO_ASYNC_GENERATOR = 32, 512
+DEPTH_MAX = 40
+"""Of code objects in code objects."""
+
+_PROLOGUE = ("__module__", "__qualname__")
+
+
+class Structure(Loops, Protected):
+    """All statements with bodies."""
+
+
+class Body:
+    """The statements of one code object. ``class_name`` is the class around it, for names that
+    begin with two underscores."""
+
+    def __init__(
+        self, code: CodeType, visible: frozenset[str], class_name: str = "", depth: int = 0
+    ) -> None:
+        if depth > DEPTH_MAX:
+            raise DecompileError(f"{code.co_name}: more than {DEPTH_MAX} functions in each other")
+        self.code = code
+        self.class_name = class_name
+        self.depth = depth
+        self.names = Names(code, visible)
+        self.flow = Flow(code)
+
+    def statements(self) -> list[ast.stmt]:
+        """As recovered: marks of comprehensions and classes are still there."""
+        graph = Graph(self.flow)
+        execution = Execution(graph, self.names, self._comprehension)
+        machine = execution.machine
+        machine.define, machine.express = self._define, self._express
+        machine.classify = self._classify
+        works = execution.run()
+        tidy(execution)
+        machine.expect_settled()
+        structure = Structure(works, execution.start, graph)
+        last = _falls_off(structure.works)
+        return structure.sequence(execution.start, Context(last))
+
+    def function(self) -> list[ast.stmt]:
+        """With docstring, declarations, and what makes names local."""
+        body = self.statements()
+        while body and _returns_none(body[-1]):
+            body.pop()
+        first: list[ast.stmt] = []
+        text = self.code.co_consts[0] if self.code.co_consts else None
+        if isinstance(text, str):
+            first.append(ast.Expr(ast.Constant(text)))
+        first += self._declarations(signatures.arguments(self.code))
+        return [*first, *body] or [ast.Pass()]
+
+    def module(self) -> list[ast.stmt]:
+        """Of code that is no function."""
+        body = self.statements()
+        return [*self._declarations(()), *body]
+
+    def class_body(self) -> list[ast.stmt]:
+        """Without what every class begins and ends with."""
+        body = self.statements()
+        for name in _PROLOGUE:
+            if not body or not _assigns(body[0], name):
+                raise Unstructured(f"{self.code.co_name}: a class that does not begin as one")
+            body.pop(0)
+        if body and isinstance(body[-1], ast.Return):
+            body.pop()
+            if body and _assigns(body[-1], "__classcell__"):
+                body.pop()
+        if body and _assigns(body[0], "__doc__"):
+            value = body[0].value  # type: ignore[attr-defined]
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Expr(value)
+        body = [signatures.annotation(one) or one for one in body]
+        return [*self._declarations(()), *body] or [ast.Pass()]
+
+    def _declarations(self, arguments: tuple[str, ...]) -> list[ast.stmt]:
+        names, found = self.names, list[ast.stmt]()
+        if names.declared_global:
+            found.append(ast.Global(sorted(names.declared_global)))
+        if names.declared_nonlocal:
+            found.append(ast.Nonlocal(sorted(names.declared_nonlocal)))
+        if not names.is_function:
+            return found
+        hidden: list[ast.stmt] = []
+        for name in names.unbound(arguments):
+            hidden.append(ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None)))
+        unused = names.free - names.declared_nonlocal - names.mentioned()
+        hidden += [ast.Expr(ast.Name(name, ast.Load())) for name in sorted(unused)]
+        cells = set(self.code.co_cellvars) - names.captured
+        hidden += [ast.Expr(signatures.capturing(name)) for name in sorted(cells)]
+        if self.code.co_flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) and not self._yields():
+            hidden.append(ast.Expr(ast.Yield(None)))
+        if hidden:
+            found.append(ast.If(ast.Constant(False), hidden, []))
+        return found
+
+    def _yields(self) -> bool:
+        return any(
+            shape is not None and one.op in {"YIELD_VALUE", "YIELD_FROM"}
+            for one, shape in zip(self.flow.instructions, self.flow.shapes, strict=True)
+        )
+
+    def _inner(self, code: CodeType, class_name: str) -> Body:
+        self.names.capture(code)
+        inner = Body(code, self.names.inner_visible(), class_name, self.depth + 1)
+        inner.names.imported = self.names.imported
+        return inner
+
+    def definition(self, made: Function) -> ast.stmt:
+        """The whole function."""
+        body = self.function()
+        asynchronous = self.code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)
+        kind = ast.AsyncFunctionDef if asynchronous else ast.FunctionDef
+        given = signatures.signature(made)
+        return kind(self.code.co_name, given, body, [], made.annotations.get("return"))
+
+    def _define(self, made: Function, name: str) -> ast.stmt:
+        code = made.code
+        written = code.co_name
+        if name != written and name != signatures.mangled(written, self.class_name):
+            raise Unstructured(f"{self.code.co_name}: function {written} is bound to {name}")
+        return self._inner(code, self.class_name).definition(made)
+
+    def _express(self, made: Function) -> ast.expr:
+        inner = self._inner(made.code, self.class_name)
+        value = only_value(inner.statements(), made.code)
+        self._inherit(inner)
+        return ast.Lambda(signatures.signature(made), value)
+
+    def _classify(self, body: Function, call: ast.Call, name: str) -> ast.stmt:
+        written = body.code.co_name
+        if name != written and name != signatures.mangled(written, self.class_name):
+            raise Unstructured(f"{self.code.co_name}: class {written} is bound to {name}")
+        inside = self._inner(body.code, written).class_body()
+        return ast.ClassDef(written, call.args[2:], call.keywords, inside, [])
+
+    def _comprehension(self, made: Function, iterated: Iteration) -> ast.expr:
+        inner = self._inner(made.code, self.class_name)
+        found = comprehension(made.code, inner.statements(), iterated)
+        self._inherit(inner)
+        return found
+
+    def _inherit(self, inner: Body) -> None:
+        """An expression cannot declare: the function around it does."""
+        self.names.declared_global |= inner.names.declared_global
+
+
+def tidy(execution: Execution) -> None:
+    """Put conditions together, after each loop has just one test."""
+    inversion.merge_tests(execution)
+    for number in reversed(list(execution.works.all)):
+        work = execution.works.all.get(number)
+        while work is not None and execution.conditions.combine(work):
+            pass
+
+
+def _falls_off(works: dict[int, Work]) -> int:
+    """The block that returns None, which is the end of the source."""
+    for number, work in works.items():
+        if work.kind == "end" and len(work.statements) == 1 and _returns_none(work.statements[0]):
+            return number
+    return -(1 << 61)
+
+
+def _returns_none(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Return)
+        and isinstance(statement.value, ast.Constant)
+        and statement.value.value is None
+    )
+
+
+def only_value(body: list[ast.stmt], code: CodeType) -> ast.expr:
+    """What a lambda returns: branches that return are conditional expressions."""
+    found = _value(body)
+    if found is None:
+        raise Unstructured(f"{code.co_name}: a lambda with statements")
+    return found
+
+
+def _value(body: list[ast.stmt]) -> ast.expr | None:
+    if not body:
+        return ast.Constant(None)
+    first, rest = body[0], body[1:]
+    if isinstance(first, ast.Return) and first.value is not None:
+        return first.value
+    if isinstance(first, ast.If):
+        yes, no = _value(first.body), _value(first.orelse or rest)
+        if yes is not None and no is not None:
+            return ast.IfExp(first.test, yes, no)
+    return None
+
+
+def _assigns(statement: ast.stmt, name: str) -> bool:
+    if not isinstance(statement, ast.Assign):
+        return False
+    names = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return name in names
+
+
+__all__ = ["Body", "only_value"]

@@ -1,0 +1,57 @@
+"""Comprehensions, which are functions of one iterator."""
+
+from __future__ import annotations
+
+import ast
+from types import CodeType
+
+from crossdock.decompile.calls import CO_COROUTINE
+from crossdock.decompile.conditions import negated
+from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.marks import Added, Iteration
+
+def comprehension(code: CodeType, body: list[ast.stmt], iterated: Iteration) -> ast.expr:
+    """The expression, from the statements of the function."""
+    loop = next((one for one in body if isinstance(one, ast.For | ast.AsyncFor)), None)
+    if loop is None:
+        raise Unstructured(f"{code.co_name}: a comprehension without a loop")
+    generators: list[ast.comprehension] = []
+    element = _generators(code, loop, generators)
+    generators[0].iter = iterated.value
+    if code.co_name == "<genexpr>":
+        if isinstance(element, ast.Yield) and element.value is not None:
+            return ast.GeneratorExp(element.value, generators)
+    elif isinstance(element, Added):
+        found = element.comprehension(generators)
+        found.awaits = bool(code.co_flags & CO_COROUTINE)  # type: ignore[attr-defined]
+        return found
+    raise Unstructured(f"{code.co_name}: a comprehension that adds nothing")
+
+
+def _generators(
+    code: CodeType, loop: ast.For | ast.AsyncFor, found: list[ast.comprehension]
+) -> ast.expr:
+    """The innermost expression; appends a generator for each loop."""
+    while True:
+        if loop.orelse:
+            raise Unstructured(f"{code.co_name}: a comprehension with an else clause")
+        generator = ast.comprehension(loop.target, loop.iter, [], isinstance(loop, ast.AsyncFor))
+        found.append(generator)
+        body = loop.body
+        while True:
+            if len(body) == 2 and isinstance(body[0], ast.If) and not body[0].orelse:
+                if len(body[0].body) == 1 and isinstance(body[0].body[0], ast.Continue):
+                    generator.ifs.append(negated(body[0].test))
+                    body = body[1:]
+                    continue
+            if len(body) == 1 and isinstance(body[0], ast.If) and not body[0].orelse:
+                generator.ifs.append(body[0].test)
+                body = body[0].body
+                continue
+            break
+        only = body[0] if len(body) == 1 else None
+        if isinstance(only, ast.Expr):
+            return only.value
+        if not isinstance(only, ast.For | ast.AsyncFor):
+            raise Unstructured(f"{code.co_name}: a comprehension with statements")
+        loop = only

@@ -1,0 +1,196 @@
+"""How control flows between instructions, and what is on the stack before each.
+
+Loops that await are taken together: ``SEND`` with its loop is one ``YIELD_FROM``; the first three
+instructions of a turn of ``async for``, with the handler that ends the loop, are one
+``ASYNC_FOR_ITER`` that jumps as ``FOR_ITER`` does.
+"""
+
+from __future__ import annotations
+
+import opcode
+from types import CodeType
+
+from crossdock.decompile import instructions
+from crossdock.decompile.errors import CorruptCode
+from crossdock.decompile.instructions import Instruction
+
+VALUE, ITERATOR, EXIT, PREVIOUS, EXCEPTION, LASTI = "value", "iterator", "exit", "prev", "exc", "lasti"
+"""What a slot of the stack holds; all but values are for the interpreter's use."""
+
+Slot = tuple[str, int]
+"""What a slot holds, and the index of the instruction that it belongs to."""
+Shape = tuple[Slot, ...]
+
+STACK_MAX = 2000
+ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
+LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
+KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
+TESTS = frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE")) | KEEPS
+
+_OWN = {"YIELD_FROM": -1, "GET_ANEXT": 1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
+_NET = {"CALL": lambda arg: -arg - 1, "LOAD_GLOBAL": lambda arg: 1 + (arg & 1)}
+
+
+class Flow:
+    """The instructions of a code object, successors of each, and shapes of the stack before each.
+
+    A shape is None where control never comes. Raises CorruptCode for stacks that do not add up.
+    """
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.instructions = instructions.read(code)
+        self._take_awaits_together()
+        self.shapes: list[Shape | None] = [None] * len(self.instructions)
+        self._find_shapes()
+
+    def successors(self, index: int) -> tuple[int, ...]:
+        """Without exceptions; of a branch first the next instruction, then the target."""
+        instruction = self.instructions[index]
+        if instruction.op in ENDS:
+            return ()
+        if instruction.op == "JUMP":
+            return (instruction.target,)
+        if index + 1 >= len(self.instructions):
+            raise CorruptCode(f"{self.code.co_name}: control runs off the end of the bytecode")
+        if instruction.target >= 0:
+            return (index + 1, instruction.target)
+        return (index + 1,)
+
+    def skip(self, index: int) -> int:
+        """The first instruction from here on that does something; `index` in an empty loop."""
+        at = index
+        for _ in range(len(self.instructions)):
+            op = self.instructions[at].op
+            if op == "JUMP":
+                at = self.instructions[at].target
+            elif op == "NOP" and at + 1 < len(self.instructions):
+                at += 1
+            else:
+                return at
+        return index
+
+    def handler(self, index: int) -> int:
+        """Where an exception at an instruction leads, -1 for out of the function."""
+        entry = self.instructions[index].handler
+        return -1 if entry is None else self._at[entry.target]
+
+    def _take_awaits_together(self) -> None:
+        found = self.instructions
+        self._at = {instruction.offset: index for index, instruction in enumerate(found)}
+        for index, instruction in enumerate(found):
+            if instruction.op == "RETURN_GENERATOR" and index + 1 < len(found):
+                instruction.op = found[index + 1].op = "NOP"
+            if instruction.op == "SEND" and self._is_await(index):
+                instruction.op, instruction.target, instruction.value = "YIELD_FROM", -1, None
+                for other in found[index + 1 : index + 4]:
+                    other.op, other.target = "NOP", -1
+        for index, instruction in enumerate(found):
+            if instruction.op == "GET_ANEXT":
+                self._take_turn_together(index)
+
+    def _is_await(self, index: int) -> bool:
+        part = self.instructions[index : index + 4]
+        return (
+            [instruction.op for instruction in part] == ["SEND", "YIELD_VALUE", "NOP", "JUMP"]
+            and part[0].target == index + 4
+            and part[3].target == index
+            and all(instruction.handler == part[0].handler for instruction in part[1:])
+        )
+
+    def _take_turn_together(self, index: int) -> None:
+        found = self.instructions
+        end = self.handler(index)
+        part = found[index : index + 3]
+        if (
+            end < 0
+            or end + 1 >= len(found)
+            or found[end].op != "END_ASYNC_FOR"
+            or [instruction.op for instruction in part] != ["GET_ANEXT", "LOAD_CONST", "YIELD_FROM"]
+        ):
+            raise CorruptCode(f"{self.code.co_name}: GET_ANEXT outside of an async for loop")
+        part[0].op, part[0].target = "ASYNC_FOR_ITER", end + 1
+        for instruction in found[index : index + 6]:
+            instruction.handler = found[end].handler
+            if instruction is not part[0]:
+                instruction.op = "NOP"
+
+    def _find_shapes(self) -> None:
+        if not self.instructions:
+            raise CorruptCode(f"{self.code.co_name}: there is no bytecode")
+        todo: list[tuple[int, Shape]] = [(0, ())]
+        while todo:
+            index, shape = todo.pop()
+            known = self.shapes[index]
+            if known is not None:
+                if len(known) != len(shape):
+                    raise self._bad(index, f"{len(known)} and {len(shape)} values on the stack")
+                continue
+            self.shapes[index] = shape
+            entry = self.instructions[index].handler
+            if entry is not None:
+                if entry.depth > len(shape):
+                    raise self._bad(index, f"its handler wants {entry.depth} values on the stack")
+                target = self._at[entry.target]
+                extra = ((LASTI, target),) if entry.lasti else ()
+                todo.append((target, (*shape[: entry.depth], *extra, (EXCEPTION, target))))
+            successors = self.successors(index)
+            for at, successor in enumerate(successors):
+                jumps = at == 1 or self.instructions[index].op == "JUMP"
+                todo.append((successor, self._after(index, shape, jumps)))
+
+    def _after(self, index: int, shape: Shape, jumps: bool) -> Shape:
+        instruction = self.instructions[index]
+        op, arg = instruction.op, instruction.arg
+        value = (VALUE, index)
+        if op in LOOPS:
+            self._need(index, shape, 1)
+            return shape[:-1] if jumps else (*shape[:-1], (ITERATOR, index), value)
+        if op in {"SWAP", "COPY"}:
+            self._need(index, shape, max(arg, 1))
+            if op == "COPY":
+                return (*shape, shape[-arg]) if arg else shape
+            swapped = list(shape)
+            swapped[-1], swapped[-arg] = swapped[-arg], swapped[-1]
+            return tuple(swapped)
+        if op in {"BEFORE_WITH", "BEFORE_ASYNC_WITH"}:
+            self._need(index, shape, 1)
+            return (*shape[:-1], (EXIT, index), value)
+        if op == "PUSH_EXC_INFO":
+            self._need(index, shape, 1)
+            return (*shape[:-1], (PREVIOUS, index), (EXCEPTION, index))
+        if op in KEEPS:
+            self._need(index, shape, 1)
+            return shape if jumps else shape[:-1]
+        change = self._effect(index, op, arg)
+        if change > 0:
+            if len(shape) + change > STACK_MAX:
+                raise self._bad(index, f"more than {STACK_MAX} values on the stack")
+            return shape + (value,) * change
+        self._need(index, shape, -change)
+        return shape[: len(shape) + change]
+
+    def _effect(self, index: int, op: str, arg: int) -> int:
+        if op in _OWN:
+            return _OWN[op]
+        if op in _NET:
+            return _NET[op](arg)
+        if op in TESTS:
+            return -1
+        number = opcode.opmap.get(op)
+        if number is None:
+            raise self._bad(index, "no compiler leaves it there")
+        try:
+            return opcode.stack_effect(number, arg if number >= opcode.HAVE_ARGUMENT else None)
+        except ValueError as error:
+            raise self._bad(index, "its argument makes no sense") from error
+
+    def _need(self, index: int, shape: Shape, count: int) -> None:
+        if len(shape) < count:
+            raise self._bad(index, f"it takes {count} values from a stack of {len(shape)}")
+
+    def _bad(self, index: int, why: str) -> CorruptCode:
+        instruction = self.instructions[index]
+        return CorruptCode(
+            f"{self.code.co_name}: {instruction.op} at byte {instruction.offset}: {why}"
+        )

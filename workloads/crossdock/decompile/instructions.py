@@ -1,0 +1,125 @@
+"""Code objects as lists of instructions, the same for every version of Python."""
+
+from __future__ import annotations
+
+import opcode
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType
+
+from crossdock.decompile import exception_table
+from crossdock.decompile.errors import CorruptCode
+from crossdock.decompile.exception_table import Entry
+from crossdock.decompile.versions import table as versions
+from crossdock.decompile.versions.table import Table
+
+INSTRUCTIONS_MAX = 200_000
+"""Longer code is refused: no source of a file's usual length compiles to it."""
+
+_CONSTANTS = frozenset({"LOAD_CONST", "KW_NAMES"})
+_LOCALS = frozenset({"LOAD_FAST", "STORE_FAST", "DELETE_FAST"})
+_CELLS = frozenset({"LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"})
+_TARGETS = frozenset({"FOR_ITER", "SEND", "JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
+
+
+@dataclass(slots=True)
+class Instruction:
+    """One instruction.
+
+    ``value`` is what its argument stands for: a name, a constant, an operator, else the number.
+    ``target`` is the index of the instruction that it may jump to, -1 for none. ``handler`` is the
+    entry of the exception table that protects it.
+    """
+
+    op: str
+    arg: int
+    value: object
+    target: int
+    offset: int
+    handler: Entry | None
+
+
+def read(code: CodeType) -> list[Instruction]:
+    """All instructions; CorruptCode where bytes, jumps or tables make no sense."""
+    table = versions.running()
+    found: list[Instruction] = []
+    at_offset: dict[int, int] = {}
+    jumps: list[tuple[int, int]] = []
+    for start, number, arg, after in _decoded(code.co_code, table):
+        name = table.names[number]
+        op = table.same_as.get(name, name)
+        at_offset[start] = len(found)
+        if number in opcode.hasjrel or op in _TARGETS:
+            way = -1 if name in table.backward else 1
+            jumps.append((len(found), after + 2 * way * arg))
+        if op in table.dropped:
+            op = "NOP"
+        value = _value(code, op, arg, table)
+        found.append(Instruction(op, arg, value, -1, start, None))
+    for index, target in jumps:
+        if target not in at_offset:
+            raise CorruptCode(
+                f"{code.co_name}: the jump at byte {found[index].offset} leads to byte {target}, "
+                "where no instruction begins"
+            )
+        found[index].target = at_offset[target]
+    _protect(code, found, at_offset)
+    return found
+
+
+def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
+    """Offset (of the first EXTENDED_ARG), opcode, argument, offset after caches."""
+    if len(raw) % 2 or len(raw) > 2 * INSTRUCTIONS_MAX:
+        raise CorruptCode(f"{len(raw)} bytes of bytecode; want an even number, no large one")
+    position, extended, start = 0, 0, 0
+    while position < len(raw):
+        number = raw[position]
+        arg = extended << 8 | raw[position + 1]
+        position += 2
+        if number == opcode.EXTENDED_ARG:
+            if arg >= 1 << 24:
+                raise CorruptCode(f"the argument at byte {start} has more than 32 bits")
+            extended = arg
+            continue
+        if table.names[number].startswith("<"):
+            raise CorruptCode(f"no instruction has the number {number}, at byte {start}")
+        position += 2 * table.caches[number]
+        yield start, number, arg, position
+        extended, start = 0, position
+    if extended:
+        raise CorruptCode("the bytecode ends in an EXTENDED_ARG")
+
+
+def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
+    try:
+        if op in _CONSTANTS:
+            return code.co_consts[arg]
+        if op == "LOAD_GLOBAL":
+            return code.co_names[arg >> 1]
+        if op in _LOCALS or op in _CELLS:
+            return code._varname_from_oparg(arg)  # type: ignore[attr-defined]
+        if op == "COMPARE_OP":
+            return table.compare[arg]
+        if op == "BINARY_OP":
+            return table.binary[arg]
+        if opcode.opmap.get(op) in opcode.hasname:
+            return code.co_names[arg]
+    except (IndexError, ValueError) as error:
+        raise CorruptCode(f"{code.co_name}: {op} has no entry {arg} in its table") from error
+    return arg
+
+
+def _protect(code: CodeType, found: list[Instruction], at_offset: dict[int, int]) -> None:
+    table = exception_table.entries(code.co_exceptiontable)
+    offsets = [instruction.offset for instruction in found]
+    last = -1
+    for entry in table:
+        if entry.target not in at_offset or entry.start < last:
+            raise CorruptCode(f"{code.co_name}: the exception table has a bad entry {entry}")
+        last = entry.start
+        first = bisect_right(offsets, entry.start - 1)
+        for index in range(first, bisect_right(offsets, entry.end - 1)):
+            if found[index].handler is not None:
+                raise CorruptCode(f"{code.co_name}: entries of the exception table overlap")
+            found[index].handler = entry

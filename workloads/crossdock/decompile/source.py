@@ -1,0 +1,145 @@
+"""``decompile``: from a code object to text."""
+
+from __future__ import annotations
+
+import ast
+from types import CodeType
+
+from crossdock.decompile import marks, signatures
+from crossdock.decompile.bodies import Body, only_value
+from crossdock.decompile.calls import COMPREHENSIONS
+from crossdock.decompile.comprehensions import comprehension
+from crossdock.decompile.errors import DecompileError, Unstructured
+from crossdock.decompile.marks import Iteration
+
+OUTER = "_enclosing"
+"""The function that binds the names that the code has from functions around it."""
+
+ROOT = "_decompiled"
+
+
+def structured(code: CodeType) -> str:
+    """Structured source of `code`; Unstructured where there is none.
+
+    Executing the source defines a function, a class or whatever the code is of. Functions and
+    classes that the code's qualified name lists stand around it, so that private names and
+    ``__class__`` mean the same.
+    """
+    try:
+        tree = ast.Module(_placed(code), [])
+        _expect_plain(tree, code)
+        return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    except RecursionError as error:
+        raise DecompileError(f"{code.co_name}: statements nest too deeply") from error
+    except DecompileError:
+        raise
+    except ValueError as error:  # of unparse: an f-string that needs a backslash, a huge number
+        raise Unstructured(f"{code.co_name}: {error}") from error
+
+
+def _placed(code: CodeType) -> list[ast.stmt]:
+    if code.co_name == "<module>":
+        return Body(code, frozenset()).module()
+    path = wrappers(code)
+    classes = [name for name, is_class in path if is_class]
+    inner_class = classes[-1] if classes else ""
+    visible = frozenset(code.co_freevars)
+    if any(not is_class for _, is_class in path) or code.co_freevars:
+        visible |= _bound_around(path, code)
+    body = Body(code, visible, inner_class if is_function(code) else code.co_name)
+    placed = _wrapped([_statement(body)], path, code.co_freevars)
+    imported = sorted(body.names.imported)
+    if imported:  # changes how calls compile, though it is never executed
+        aliases = [ast.alias(name) for name in imported]
+        placed.insert(0, ast.If(ast.Constant(False), [ast.Import(aliases)], []))
+    return placed
+
+
+def wrappers(code: CodeType) -> list[tuple[str, bool]]:
+    """Functions and classes around the code, the outermost first; whether each is a class."""
+    parts = code.co_qualname.split(".")[:-1]
+    found: list[tuple[str, bool]] = []
+    for at, part in enumerate(parts):
+        if part == "<locals>":
+            continue
+        is_class = at + 1 == len(parts) or parts[at + 1] != "<locals>"
+        if not part.isidentifier():
+            return []
+        found.append((part, is_class))
+    return found
+
+
+def _bound_around(path: list[tuple[str, bool]], code: CodeType) -> frozenset[str]:
+    """Names that wrapping functions bind, and that the code may mean as globals."""
+    names = set()
+    for at, (_, is_class) in enumerate(path):
+        if not is_class:
+            names.add(path[at + 1][0] if at + 1 < len(path) else code.co_name)
+    if code.co_freevars and path:
+        names.add(path[0][0])
+    elif code.co_freevars:
+        names.add(code.co_name)
+    return frozenset(names)
+
+
+def _statement(body: Body) -> ast.stmt:
+    code = body.code
+    name = code.co_name
+    if name in COMPREHENSIONS:
+        loop = Iteration(ast.Tuple([], ast.Load()))
+        return _assigned(comprehension(code, body.statements(), loop), body)
+    if name == "<lambda>":
+        value = only_value(body.statements(), code)
+        return _assigned(ast.Lambda(signatures.signature(signatures.bare(code)), value), body)
+    if not name.isidentifier():
+        raise Unstructured(f"{name}: not the name of anything that source can define")
+    if not is_function(code):
+        return ast.ClassDef(name, [], [], body.class_body(), [])
+    return body.definition(signatures.bare(code))
+
+
+def is_function(code: CodeType) -> bool:
+    """Whether code is of a function, not of a class."""
+    return bool(code.co_flags & 1)
+
+
+def _assigned(value: ast.expr, body: Body) -> ast.stmt:
+    found: ast.stmt = ast.Assign([ast.Name(ROOT, ast.Store())], value)
+    if body.names.declared_global:
+        names = sorted(body.names.declared_global)
+        found = ast.If(ast.Constant(True), [ast.Global(names), found], [])
+    return found
+
+
+def _wrapped(
+    body: list[ast.stmt], path: list[tuple[str, bool]], free: tuple[str, ...]
+) -> list[ast.stmt]:
+    unbound = [name for name in free if name != "__class__" or not path or not path[-1][1]]
+    nothing = signatures.capturing("None").args  # type: ignore[attr-defined]
+    for at in reversed(range(len(path))):
+        name, is_class = path[at]
+        if is_class:
+            body = [ast.ClassDef(name, [], [], body, [])]
+        else:
+            innermost = not any(not other for _, other in path[at + 1 :])
+            bindings = [_binding(one) for one in unbound] if innermost else []
+            body = [ast.FunctionDef(name, nothing, [*bindings, *body], [])]
+            if innermost:
+                unbound = []
+    if unbound:
+        bindings = [_binding(one) for one in unbound]
+        body = [ast.FunctionDef(OUTER, nothing, [*bindings, *body], [])]
+    return body
+
+
+def _binding(name: str) -> ast.stmt:
+    return ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None))
+
+
+def _expect_plain(tree: ast.AST, code: CodeType) -> None:
+    """Unstructured if anything is left that is not of the source."""
+    for node in ast.walk(tree):
+        if type(node).__module__ == marks.__name__:
+            kind = type(node).__name__
+            raise Unstructured(f"{code.co_name}: {kind} is where the source has a value")
+

@@ -1,0 +1,244 @@
+"""Edges of control as the source has them: without the code that leaving a statement costs.
+
+Leaving ``with`` calls its exit function, leaving ``try`` runs a copy of the ``finally`` clause,
+leaving a handler restores the exception state, and leaving a loop drops its iterator. The compiler
+repeats that code on each way out; an edge here leads past it.
+"""
+
+from __future__ import annotations
+
+from types import CodeType
+
+from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.flow import ITERATOR, KEEPS, TESTS, VALUE, Flow
+from crossdock.decompile.lockstep import HARMLESS, Lockstep
+from crossdock.decompile.regions import (
+    CLEANUP,
+    FINALLY,
+    NAMED,
+    WITH,
+    Regions,
+    holds_exception,
+)
+
+FINALLY_END = -2
+"""The end of the ``finally`` clause of the handler h is the place ``FINALLY_END - h``."""
+
+_TAIL_MAX = 12
+_CHAIN = ("SWAP", "COPY")
+_COMPARES = frozenset({"COMPARE_OP", "IS_OP", "CONTAINS_OP"})
+
+
+class Unwinding:
+    """Resolved edges of a flow; Unstructured where code to leave a statement is not as compiled."""
+
+    def __init__(self, flow: Flow, regions: Regions) -> None:
+        self.flow = flow
+        self.regions = regions
+        self._tails: dict[object, int] = {}
+        self._copies: dict[tuple[int, int], int] = {}
+        self._returns: int | None = None
+
+    def successors(self, index: int) -> list[int]:
+        """Of a branch: the next instruction's, then the target's."""
+        instruction = self.flow.instructions[index]
+        if instruction.op == "RERAISE":
+            return self._after_reraise(index)
+        found = []
+        for successor in self.flow.successors(index):
+            if self.is_chain(index) and successor == instruction.target:
+                successor = self._past_chain(index, successor)
+            found.append(self.resolve(index, successor))
+        return found
+
+    def resolve(self, index: int, successor: int) -> int:
+        """Where the edge from an instruction to the next one leads in the source."""
+        following = successor
+        at = self.skip(successor)
+        for region in self.regions.chain(self.regions.at(index)):
+            if region in self.regions.chain(self.regions.at(at)):
+                break
+            at = self.skip(self._leave(region, at, index))
+        return self._first_of_tail(at, at == self.flow.skip(following))
+
+    def skip(self, index: int) -> int:
+        """Past jumps, nothings that protect no more than what follows, and dropped iterators."""
+        flow, regions = self.flow, self.regions
+        at = index
+        for _ in range(len(flow.instructions)):
+            op, shape = flow.instructions[at].op, flow.shapes[at]
+            if op == "JUMP":
+                following = flow.instructions[at].target
+            elif op == "POP_TOP" and shape is not None and shape[-1][0] == ITERATOR:
+                following = at + 1
+            elif op == "NOP" and at + 1 < len(flow.instructions):
+                following = at + 1
+                if regions.at(following) not in regions.chain(regions.at(at)):
+                    return at
+            else:
+                return at
+            at = following
+        return index
+
+    def is_chain(self, index: int) -> bool:
+        """Whether a branch is one of ``a < b < c``, that has kept b for the next comparison."""
+        found = self.flow.instructions
+        if found[index].op not in TESTS or index < 3 or found[index - 1].op not in _COMPARES:
+            return False
+        before = found[index - 3], found[index - 2]
+        return tuple(one.op for one in before) == _CHAIN and all(one.arg == 2 for one in before)
+
+    def after_with(self, region: int) -> int:
+        """Where a ``with`` statement goes on when it has swallowed an exception."""
+        at = self._expect(region, "PUSH_EXC_INFO")
+        at = self._expect(at, "WITH_EXCEPT_START")
+        if self.flow.instructions[self.flow.skip(at)].op == "GET_AWAITABLE":
+            at = self._awaited(at)
+        branch = self.flow.skip(at)
+        if self.flow.instructions[branch].op != "POP_JUMP_IF_TRUE":
+            raise self._strange(branch)
+        at = self.flow.instructions[branch].target
+        for op in ("POP_TOP", "POP_EXCEPT", "POP_TOP", "POP_TOP"):
+            at = self._expect(at, op)
+        return self.resolve(at - 1, at)
+
+    def _after_reraise(self, index: int) -> list[int]:
+        for region in self.regions.chain(self.regions.at(index)):
+            owner = self.regions.of_cleanup.get(region, -1)
+            if self.regions.kinds.get(owner) == FINALLY:
+                slot = self.regions.exception_slot(owner)
+                if holds_exception(self.flow, index, slot):
+                    return [FINALLY_END - owner]
+        return []
+
+    def _past_chain(self, index: int, successor: int) -> int:
+        at = self.flow.skip(successor)
+        if self.flow.instructions[index].op in KEEPS:
+            at = self._expect(at, "SWAP")
+        return self._expect(at, "POP_TOP")
+
+    def _leave(self, region: int, at: int, source: int) -> int:
+        kind = self.regions.kinds[region]
+        if kind == FINALLY:
+            return self._past_copy(region, at)
+        if kind == WITH:
+            return self._past_exit(at)
+        if kind == CLEANUP:
+            return self._past_cleanup(region, at, source)
+        return at
+
+    def _past_exit(self, at: int) -> int:
+        at = self._optional_swap(at)
+        for _ in range(3):
+            at = self._expect(at, "LOAD_CONST")
+        at = self._expect(at, "CALL")
+        if self.flow.instructions[self.flow.skip(at)].op == "GET_AWAITABLE":
+            at = self._awaited(at)
+        return self._expect(at, "POP_TOP")
+
+    def _awaited(self, at: int) -> int:
+        for op in ("GET_AWAITABLE", "LOAD_CONST", "YIELD_FROM"):
+            at = self._expect(at, op)
+        return at
+
+    def _past_cleanup(self, region: int, at: int, source: int) -> int:
+        owner = self.regions.of_cleanup.get(region, -1)
+        if self.regions.kinds.get(owner) == FINALLY:
+            at = self._expect(self._optional_swap(at), "POP_TOP")
+        at = self._expect(self._optional_swap(at), "POP_EXCEPT")
+        chain = self.regions.chain(self.regions.at(source))
+        inner = chain[: chain.index(region)]
+        if any(self.regions.kinds[one] == NAMED for one in inner if self._within(one, region)):
+            at = self._expect(at, "LOAD_CONST")
+            for verb in ("STORE", "DELETE"):
+                at = self._expect_verb(at, verb)
+        return at
+
+    def _within(self, region: int, cleanup: int) -> bool:
+        return self.flow.handler(region) == cleanup
+
+    def _past_copy(self, region: int, at: int) -> int:
+        known = self._copies.get((region, at))
+        if known is not None:
+            return known
+        flow, slot = self.flow, self.regions.exception_slot(region)
+        start = self._expect(region, "PUSH_EXC_INFO")
+        around = flow.handler(region)
+
+        def ends(index: int) -> bool:
+            return flow.instructions[index].op == "RERAISE" and holds_exception(flow, index, slot)
+
+        lockstep = Lockstep(
+            left=flow,
+            right=flow,
+            same_code=lambda one, two: one == two,
+            alike=frozenset({(around, self.regions.at(at)), (around, self._outer(region))}),
+            stop=ends,
+            same_depth=False,
+        )
+        same = lockstep.compare(start, at)
+        stopped = {self.skip(place) for place in lockstep.stopped}
+        if not same or len(stopped) > 1:
+            raise Unstructured(
+                f"{flow.code.co_name}: the finally clause is not repeated at byte "
+                f"{flow.instructions[at].offset}: {lockstep.difference or 'it goes on elsewhere'}"
+            )
+        self._copies[region, at] = result = stopped.pop() if stopped else at
+        return result
+
+    def _outer(self, region: int) -> int:
+        return self.regions.chain(region)[1]
+
+    def _first_of_tail(self, at: int, falls: bool) -> int:
+        """Of equal pieces of code that end the function, the first seen stands for all."""
+        flow = self.flow
+        found, shape = flow.instructions, flow.shapes[at]
+        if any(one[0] == VALUE for one in shape or ()):
+            return at  # amid an expression
+        key: list[object] = [shape and len(shape)]
+        for index in range(at, min(at + _TAIL_MAX, len(found))):
+            one = found[index]
+            if one.target >= 0 or one.op in {"JUMP", "YIELD_FROM"}:
+                return at
+            if self.regions.at(index) != self.regions.at(at) and one.op not in HARMLESS:
+                return at
+            key.append((one.op, _comparable(one.value), one.arg))
+            if one.op in {"RETURN_VALUE", "RAISE_VARARGS"}:
+                break
+        else:
+            return at
+        returns = [one.op for one in found[at : index + 1]] == ["LOAD_CONST", "RETURN_VALUE"]
+        if returns:
+            key[0] = "returns"
+        else:
+            key += (self.regions.at(at),)
+            if falls:
+                return at
+        return self._tails.setdefault(tuple(key), at)
+
+    def _optional_swap(self, at: int) -> int:
+        at = self.flow.skip(at)
+        one = self.flow.instructions[at]
+        return at + 1 if one.op == "SWAP" and one.arg == 2 else at
+
+    def _expect(self, at: int, op: str) -> int:
+        at = self.flow.skip(at)
+        if self.flow.instructions[at].op != op or at + 1 >= len(self.flow.instructions):
+            raise self._strange(at)
+        return at + 1
+
+    def _expect_verb(self, at: int, verb: str) -> int:
+        at = self.flow.skip(at)
+        if not self.flow.instructions[at].op.startswith(verb + "_"):
+            raise self._strange(at)
+        return at + 1
+
+    def _strange(self, at: int) -> Unstructured:
+        one = self.flow.instructions[at]
+        return Unstructured(
+            f"{self.flow.code.co_name}: {one.op} at byte {one.offset} is not how a statement is left"
+        )
+
+
+def _comparable(value: object) -> object:
+    return id(value) if isinstance(value, CodeType) else (type(value), repr(value))

@@ -1,0 +1,1 @@
+"""What differs between the bytecodes of Python's versions: one table a version."""

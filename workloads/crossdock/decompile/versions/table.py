@@ -1,0 +1,47 @@
+"""The form of a version's table, and the table of the running Python."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+
+from crossdock.decompile.errors import UnsupportedVersion
+
+KNOWN = ((3, 11),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """How one version's instructions are read.
+
+    ``same_as`` maps an opcode's name to the name that the rest of the package knows it by;
+    ``dropped`` are instructions without an effect that source could express; ``backward`` are
+    relative jumps whose argument counts backwards; ``binary`` and ``compare`` are the operators by
+    the instruction's argument.
+    """
+
+    same_as: Mapping[str, str]
+    dropped: frozenset[str]
+    backward: frozenset[str]
+    binary: tuple[str, ...]
+    compare: tuple[str, ...]
+    caches: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+def running() -> Table:
+    """The table of the running Python; UnsupportedVersion where there is none."""
+    version = sys.version_info[:2]
+    if version not in KNOWN:
+        known = ", ".join(f"{major}.{minor}" for major, minor in KNOWN)
+        raise UnsupportedVersion(
+            f"bytecode of Python {version[0]}.{version[1]} is not known; run one of {known}"
+        )
+    module: ModuleType = importlib.import_module(
+        f"crossdock.decompile.versions.python{version[0]}{version[1]}"
+    )
+    table: Table = module.TABLE
+    return table
