@@ -177,7 +177,7 @@ class Unwinding:
             same_depth=False,
         )
         same = lockstep.compare(start, at)
-        stopped = {self.skip(place) for place in lockstep.stopped}
+        stopped = {self._first_of_tail(self.skip(place), False) for place in lockstep.stopped}
         if not same or len(stopped) > 1:
             raise Unstructured(
                 f"{flow.code.co_name}: the finally clause is not repeated at byte "
