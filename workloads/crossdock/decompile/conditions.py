@@ -43,6 +43,9 @@ class Conditions:
         if work.kind != TEST or work.test is None or isinstance(work.test, Matches):
             return False
         yes, no = (self._own(work, successor) for successor in work.successors)
+        if _is_link(work.test):  # of a chain: its beginning comes first
+            first = work.test
+            yes, no = (one if one and one.test and _chained(first, one.test) else None for one in (yes, no))
         if yes is not None and yes.kind == TEST and self._tests(work, yes, True):
             return True
         if no is not None and no.kind == TEST and self._tests(work, no, False):
@@ -135,6 +138,11 @@ def _is_value(work: Work, part: Work) -> bool:
         return False
     kept = work.test is not None and _chained(work.test, part.stack[-1])
     return len(part.stack) == len(work.stack) + (0 if kept else 1)
+
+
+def _is_link(test: ast.expr) -> bool:
+    """Whether a comparison goes on with the value that another ended with."""
+    return isinstance(test, ast.Compare) and isinstance(test.left, Shared) and not test.left.settled
 
 
 def _chained(first: ast.expr, second: ast.expr) -> bool:

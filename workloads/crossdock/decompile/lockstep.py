@@ -37,7 +37,7 @@ class Lockstep:
     """A comparison of `left` with `right`, which may be the same code.
 
     ``stop`` says of a place on the left that the comparison ends there: where the right has come to
-    by then is in ``stopped``. ``alike`` are pairs of handlers taken to be the same. ``same_code``
+    by then is in ``stopped``. ``past`` leads over what only the left has. ``alike`` are pairs of handlers taken to be the same. ``same_code``
     compares code objects among the constants. ``difference`` says in words what differed.
     """
 
@@ -46,6 +46,7 @@ class Lockstep:
     same_code: SameCode
     alike: frozenset[tuple[int, int]] = frozenset()
     stop: Callable[[int], bool] | None = None
+    past: Callable[[int], int] | None = None
     same_depth: bool = True
     stopped: set[int] = field(default_factory=set)
     difference: str = ""
@@ -61,6 +62,8 @@ class Lockstep:
             if self.stop is not None and self.stop(left):
                 self.stopped.add(right)
                 continue
+            if self.past is not None:
+                left = self.left.skip(self.past(left))
             right = self.right.skip(right)
             if (left, right) in seen:
                 continue

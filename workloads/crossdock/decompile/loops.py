@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import replace
 
 from crossdock.decompile.conditions import negated
@@ -109,7 +110,7 @@ class Loops(StructureBase):
         """Where ``break`` of a ``while`` loop leads."""
         if not exits:
             return NOWHERE
-        if context.following in exits:
+        if context.following in exits and not self._are_more(exits, context):
             return context.following
         jumps = {context.leaves, context.repeats}
         open_exits = [one for one in exits if one not in jumps and not self.later.get(one)]
@@ -126,6 +127,10 @@ class Loops(StructureBase):
             return exhausted
         plain = [one for one in open_exits if not self.returns(one)] or open_exits
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
+
+    def _are_more(self, exits: Iterable[int], context: Context) -> bool:
+        """Whether the loop is left for more than the ``return`` that ends the function."""
+        return self.returns(context.following) and not all(map(self.returns, exits))
 
     def _after_for(self, work: Work, body: int, exhausted: int, context: Context) -> int:
         """Where ``break`` of a ``for`` loop leads: what of its iterator is dropped tells."""
@@ -146,7 +151,7 @@ class Loops(StructureBase):
                     todo.append(successor)
         if exhausted in exits or not exits:
             return exhausted
-        if context.following in exits:
+        if context.following in exits and not self._are_more(exits, context):
             return context.following
         plain = [one for one in exits if not self.returns(one)]
         if not plain:

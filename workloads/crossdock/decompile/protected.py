@@ -50,10 +50,10 @@ class Protected(StructureBase):
                 if successor not in seen:
                     seen.add(successor)
                     todo.append(successor)
-        if context.following in found:
-            return [context.following]
-        jumps = {context.leaves, context.repeats}
+        jumps = {context.leaves, context.repeats} - {context.following}
         plain = [one for one in found if one not in jumps and not self.returns(one)]
+        if context.following in found and (context.following in plain or not plain):
+            return [context.following]
         return sorted(plain, key=lambda one: self.place[one])
 
     def _with(self, work: Work, context: Context, found: list[ast.stmt]) -> int:

@@ -27,6 +27,7 @@ class Regions:
         self.flow = flow
         self.kinds: dict[int, str] = {}
         self._chains: dict[int, tuple[int, ...]] = {OUTSIDE: (OUTSIDE,)}
+        self._nothings: dict[int, int] = {}
         self.of_cleanup: dict[int, int] = {}
         """Of the handler of a cleanup: the handler that it cleans up after."""
         for index, shape in enumerate(flow.shapes):
@@ -55,8 +56,25 @@ class Regions:
         return self._chains[region]
 
     def at(self, index: int) -> int:
-        """The innermost region of an instruction."""
-        return self.flow.handler(index)
+        """The innermost region of an instruction.
+
+        The compiler enters no handler for the ``NOP`` that it leaves of ``try:``: each lies one
+        region further out than what follows.
+        """
+        region = self.flow.handler(index)
+        found = self.flow.instructions
+        if region != OUTSIDE or found[index].op != "NOP":
+            return region
+        known = self._nothings.get(index)
+        if known is None:
+            end = index
+            while end < len(found) and found[end].op == "NOP" and self.flow.handler(end) == OUTSIDE:
+                end += 1
+            chain = self.chain(self.flow.handler(end) if end < len(found) else OUTSIDE)
+            for steps, nothing in enumerate(range(end - 1, index - 1, -1), 1):
+                self._nothings[nothing] = chain[min(steps, len(chain) - 1)]
+            known = self._nothings[index]
+        return known
 
     def statement(self, index: int) -> int:
         """The innermost region of an instruction that a statement makes."""

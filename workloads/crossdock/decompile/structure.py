@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from crossdock.decompile import dominators
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.flow import VALUE
 from crossdock.decompile.graph import Graph
 from crossdock.decompile.regions import OUTSIDE
-from crossdock.decompile.work import END, ENTRY, LOOP, NEXT, TEST, Work, Works
+from crossdock.decompile.work import END, LOOP, NEXT, TEST, Work, Works
 
 NOWHERE = -(1 << 60)
 """No block has this number."""
@@ -75,7 +76,7 @@ class StructureBase:
                 return found + jump
             self.placed.add(number)
             work = self.works[number]
-            if number in self.headers and not inside:
+            if (number in self.headers or work.kind == LOOP) and not inside:
                 number = self.loop(work, context, found)
             else:
                 found += work.statements
@@ -93,9 +94,7 @@ class StructureBase:
             return work.successors[0]
         if work.kind == TEST:
             return self.branch(work, context, found)
-        if work.kind == ENTRY:
-            return self.entry(work, context, found)
-        raise Unstructured(f"{self.name}: a loop that is never repeated")
+        return self.entry(work, context, found)
 
     def _jump(self, number: int, context: Context) -> list[ast.stmt] | None:
         """How to get to a block, None if it shall stand right here."""
@@ -121,14 +120,14 @@ class StructureBase:
     def returns(self, number: int) -> bool:
         """Whether a block only returns a constant, or what was computed before it."""
         work = self.works.get(number)
-        if work is None or work.kind != END or len(work.statements) != 1:
+        if work is None:
+            return False
+        if work.before and work.before[-1][0] == VALUE and work.kind in {END, NEXT}:
+            return True
+        if work.kind != END or len(work.statements) != 1:
             return False
         only = work.statements[0]
-        if not isinstance(only, ast.Return):
-            return False
-        if work.before and work.before[-1][0] == "value":
-            return True
-        return isinstance(only.value, ast.Constant)
+        return isinstance(only, ast.Return) and isinstance(only.value, ast.Constant)
 
     def joins_after(self, work: Work, context: Context) -> list[int]:
         """The blocks that stand after the statement that begins with this one."""

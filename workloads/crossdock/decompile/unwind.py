@@ -7,6 +7,7 @@ repeats that code on each way out; an edge here leads past it.
 
 from __future__ import annotations
 
+import operator
 from types import CodeType
 
 from crossdock.decompile.errors import Unstructured
@@ -142,9 +143,6 @@ class Unwinding:
         return at
 
     def _past_cleanup(self, region: int, at: int, source: int) -> int:
-        owner = self.regions.of_cleanup.get(region, -1)
-        if self.regions.kinds.get(owner) == FINALLY:
-            at = self._expect(self._optional_swap(at), "POP_TOP")
         at = self._expect(self._optional_swap(at), "POP_EXCEPT")
         chain = self.regions.chain(self.regions.at(source))
         inner = chain[: chain.index(region)]
@@ -171,20 +169,36 @@ class Unwinding:
         lockstep = Lockstep(
             left=flow,
             right=flow,
-            same_code=lambda one, two: one == two,
+            same_code=operator.eq,
             alike=frozenset({(around, self.regions.at(at)), (around, self._outer(region))}),
             stop=ends,
+            past=lambda index: self._past_return(index, slot),
             same_depth=False,
         )
         same = lockstep.compare(start, at)
-        stopped = {self.skip(place) for place in lockstep.stopped}
-        if not same or len(stopped) > 1:
+        stopped = {self._first_of_tail(self.skip(place), False) for place in lockstep.stopped}
+        if not same or not self._all_alike(sorted(stopped)):
             raise Unstructured(
                 f"{flow.code.co_name}: the finally clause is not repeated at byte "
                 f"{flow.instructions[at].offset}: {lockstep.difference or 'it goes on elsewhere'}"
             )
-        self._copies[region, at] = result = stopped.pop() if stopped else at
+        self._copies[region, at] = result = min(stopped) if stopped else at
         return result
+
+    def _past_return(self, index: int, slot: int) -> int:
+        """Past what ``return`` in the clause costs in the handler, and not in a copy."""
+        one = self.flow.instructions[index]
+        if one.op != "POP_TOP" or not holds_exception(self.flow, index, slot):
+            return index
+        at = self.flow.skip(index + 1)
+        return at + 1 if self.flow.instructions[at].op == "POP_EXCEPT" else index
+
+    def _all_alike(self, places: list[int]) -> bool:
+        """Whether the code from each place on is the same."""
+        return all(
+            Lockstep(left=self.flow, right=self.flow, same_code=operator.eq).compare(one, two)
+            for one, two in zip(places, places[1:], strict=False)
+        )
 
     def _outer(self, region: int) -> int:
         return self.regions.chain(region)[1]
