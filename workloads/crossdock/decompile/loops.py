@@ -102,7 +102,7 @@ class Loops(StructureBase):
             successor
             for number in inside
             for successor in self.works[number].successors
-            if successor not in inside
+            if successor not in inside and not self.works[successor].raises_again
         }
         return sorted(found, key=lambda one: self.place[one])
 
@@ -125,7 +125,11 @@ class Loops(StructureBase):
             return max(joins, key=lambda one: self.place[one])
         if exhausted != NOWHERE:
             return exhausted
-        plain = [one for one in open_exits if not self.returns(one)] or open_exits
+        plain = (
+            [one for one in open_exits if self.works[one].kind != END]
+            or [one for one in open_exits if not self.returns(one)]
+            or open_exits
+        )
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
 
     def _are_more(self, exits: Iterable[int], context: Context) -> bool:

@@ -59,7 +59,7 @@ class Unwinding:
         for region in self.regions.chain(self.regions.at(index)):
             if region in self.regions.chain(self.regions.at(at)):
                 break
-            at = self.skip(self._leave(region, at, index))
+            at = self.skip(self._leave(region, at))
         return self._first_of_tail(at, at == self.flow.skip(following))
 
     def skip(self, index: int) -> int:
@@ -118,14 +118,14 @@ class Unwinding:
             at = self._expect(at, "SWAP")
         return self._expect(at, "POP_TOP")
 
-    def _leave(self, region: int, at: int, source: int) -> int:
+    def _leave(self, region: int, at: int) -> int:
         kind = self.regions.kinds[region]
         if kind == FINALLY:
             return self._past_copy(region, at)
         if kind == WITH:
             return self._past_exit(at)
         if kind == CLEANUP:
-            return self._past_cleanup(region, at, source)
+            return self._past_cleanup(region, at)
         return at
 
     def _past_exit(self, at: int) -> int:
@@ -142,18 +142,31 @@ class Unwinding:
             at = self._expect(at, op)
         return at
 
-    def _past_cleanup(self, region: int, at: int, source: int) -> int:
+    def _past_cleanup(self, region: int, at: int) -> int:
         at = self._expect(self._optional_swap(at), "POP_EXCEPT")
-        chain = self.regions.chain(self.regions.at(source))
-        inner = chain[: chain.index(region)]
-        if any(self.regions.kinds[one] == NAMED for one in inner if self._within(one, region)):
-            at = self._expect(at, "LOAD_CONST")
-            for verb in ("STORE", "DELETE"):
-                at = self._expect_verb(at, verb)
+        forgotten = self._forgets(at)
+        names = {
+            self._forgets(one)
+            for one, kind in self.regions.kinds.items()
+            if kind == NAMED and self.flow.handler(one) == region
+        }
+        if forgotten is not None and forgotten in names:
+            for _ in range(3):
+                at = self.flow.skip(at) + 1
         return at
 
-    def _within(self, region: int, cleanup: int) -> bool:
-        return self.flow.handler(region) == cleanup
+    def _forgets(self, at: int) -> object:
+        """The name in ``name = None; del name``, as after a handler; None for other code."""
+        load = self.flow.skip(at)
+        store = self.flow.skip(min(load + 1, len(self.flow.instructions) - 1))
+        delete = self.flow.skip(min(store + 1, len(self.flow.instructions) - 1))
+        one, two, three = (self.flow.instructions[place] for place in (load, store, delete))
+        if one.op != "LOAD_CONST" or one.value is not None or two.value != three.value:
+            return None
+        kinds = two.op.partition("_"), three.op.partition("_")
+        if (kinds[0][0], kinds[1][0]) != ("STORE", "DELETE") or kinds[0][2] != kinds[1][2]:
+            return None
+        return two.value
 
     def _past_copy(self, region: int, at: int) -> int:
         known = self._copies.get((region, at))
@@ -238,12 +251,6 @@ class Unwinding:
     def _expect(self, at: int, op: str) -> int:
         at = self.flow.skip(at)
         if self.flow.instructions[at].op != op or at + 1 >= len(self.flow.instructions):
-            raise self._strange(at)
-        return at + 1
-
-    def _expect_verb(self, at: int, verb: str) -> int:
-        at = self.flow.skip(at)
-        if not self.flow.instructions[at].op.startswith(verb + "_"):
             raise self._strange(at)
         return at + 1
 
