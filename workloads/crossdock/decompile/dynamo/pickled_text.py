@@ -1,4 +1,4 @@
-"""Texts in pickles, read without unpickling: a cache may come from anywhere, and pickles run code."""
+"""Texts in pickles, read without unpickling: they may come from anywhere, and pickles run code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ DEPTH_MAX = 8
 LENGTH_MIN = 40
 """Characters below which no text is a graph or a program."""
 
-_START = re.compile(rb"\x80[\x02-\x05]")
+_START = re.compile(rb"\x80(?:[\x04\x05]\x95|[\x02\x03][(\]})c])")
+"""The version, and what a pickle of that version begins with."""
 _READ_ERRORS = (ValueError, EOFError, IndexError, OverflowError, MemoryError, UnicodeError)
 
 
 def texts(data: bytes, depth: int = DEPTH_MAX) -> Iterator[str]:
     """The longer texts of all pickles that ``data`` holds, anywhere in it, in their order.
 
-    Linear in the length of ``data``, whatever is in it: no byte is read by two pickles of one level.
+    Linear in the length of ``data``, whatever is in it: of one level, no byte is read twice.
     """
     position = 0
     while (found := _START.search(data, position)) is not None:
@@ -32,6 +33,6 @@ def texts(data: bytes, depth: int = DEPTH_MAX) -> Iterator[str]:
                     yield argument
                 elif isinstance(argument, bytes | bytearray) and depth:
                     yield from texts(bytes(argument), depth - 1)
-                position = max(position, stream.tell())
         except _READ_ERRORS:
-            continue
+            pass
+        position = max(position, stream.tell())

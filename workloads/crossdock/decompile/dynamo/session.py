@@ -107,7 +107,9 @@ class Session:
             note=translation.note,
             links=[*self.recorder.files(compile_id, "dynamo_graph"), *resumed],
         )
-        replacement = linked(new_code, text, path) if translation.standing == "proved" else None
+        replacement = None
+        if translation.standing == "proved":
+            replacement = linked(translation.code, text, path)
         self.recorder.add_seconds(compile_id, "decompiling", time.perf_counter() - began)
         return replacement
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dis
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType
 
 from crossdock.decompile import DecompileError, decompile, recompile, verify
 from crossdock.decompile.dynamo.index import Standing
+from crossdock.decompile.dynamo.spill import spilled
 from crossdock.decompile.dynamo.store import commented
 
+_VARIABLES = "what Dynamo keeps on the stack is in the variables stack_N"
 _SAYS: dict[Standing, str] = {
-    "proved": "Proved: it compiles back to the same instructions, and this file is what runs.",
+    "proved": "Proved: it compiles back to the same instructions, and this file is what runs",
     "unproved": "NOT PROVED equivalent, so the original bytecode runs and not this file",
     "refused": "Not decompiled, so the original bytecode runs; its instructions are below",
-    "text": "To read: what runs is compiled from it.",
+    "text": "To read: what runs is compiled from it",
 }
 
 
@@ -23,11 +25,13 @@ _SAYS: dict[Standing, str] = {
 class Translation:
     """What could be made of a code object."""
 
+    code: CodeType
+    """What the source is of: the code object, or one that does the same with variables."""
     source: str
     """Python, without the lines that say what it is."""
     standing: Standing
-    note: str
-    """Why it is not proved; empty if it is."""
+    note: str = ""
+    """Why it is not proved, or what the proof is of."""
 
     def text(self, title: str) -> str:
         """The whole file."""
@@ -37,22 +41,37 @@ class Translation:
 
 def translate(code: CodeType) -> Translation:
     """Decompile and verify; a code object that cannot be is disassembled instead."""
+    direct = _translated(code)
+    if direct.standing == "proved":
+        return direct
+    try:
+        rewritten = spilled(code)
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+        return direct  # torch's assembler does not know what it is given
+    if rewritten is None:
+        return direct
+    other = _translated(rewritten)
+    return replace(other, note=_VARIABLES) if other.standing == "proved" else direct
+
+
+def _translated(code: CodeType) -> Translation:
     try:
         source = decompile(code)
-        difference = _difference(code, source)
+        verdict = verify(code, source)
     except DecompileError as error:
         listing = commented(dis.Bytecode(code).dis())
-        return Translation(source=listing, standing="refused", note=_line(str(error)))
-    if difference is None:
-        return Translation(source=source, standing="proved", note="")
-    return Translation(source=source, standing="unproved", note=_line(difference))
+        return Translation(code=code, source=listing, standing="refused", note=_line(str(error)))
+    if verdict.proved:
+        return Translation(code=code, source=source, standing="proved")
+    note = _line(verdict.difference)
+    return Translation(code=code, source=source, standing="unproved", note=note)
 
 
 def linked(code: CodeType, text: str, path: Path) -> CodeType:
     """The code object that stands in for ``code`` and says that it comes from ``path``.
 
     Args:
-        code: what is stood in for; its free and cell variables, name and flags are kept.
+        code: what the text is of; its free and cell variables, name and flags are kept.
         text: what ``path`` holds, line by line.
         path: where debuggers find the lines.
 
@@ -68,12 +87,6 @@ def _named(code: CodeType, path: str) -> CodeType:
         for constant in code.co_consts
     )
     return code.replace(co_filename=path, co_consts=constants)
-
-
-def _difference(code: CodeType, source: str) -> str | None:
-    """The first difference after recompiling; None if both are proved equivalent."""
-    result = verify(code, source)
-    return None if result.proved else str(result.difference)
 
 
 def _line(text: str) -> str:

@@ -1,7 +1,7 @@
 """vLLM's compile cache, as files to read.
 
-Below ``torch_compile_cache/<hash>/rank_<i>_<j>/<model part>/`` lie a graph, the factors of its hash,
-a table of the compiled pieces, and each piece as a pickle that holds Inductor's source.
+Below ``torch_compile_cache/<hash>/rank_<i>_<j>/<model part>/`` lie a graph, the factors of its
+hash, a table of the compiled pieces, and each piece as a pickle that holds Inductor's source.
 """
 
 from __future__ import annotations
