@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, field
 from types import CodeType
 
 from crossdock.decompile import inversion, signatures
 from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.comprehensions import comprehension
+from crossdock.decompile.dispatch import Dispatch
 from crossdock.decompile.errors import DecompileError, Unstructured
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.graph import Graph
@@ -15,8 +17,9 @@ from crossdock.decompile.loops import Loops
 from crossdock.decompile.marks import Function, Iteration
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
+from crossdock.decompile.spilling import SpillingMachine, Variables
 from crossdock.decompile.structure import Context
-from crossdock.decompile.symbolic import Execution
+from crossdock.decompile.symbolic import Execution, Machine
 from crossdock.decompile.work import Work
 
 CO_GENERATOR, CO_ASYNC_GENERATOR = 32, 512
@@ -30,16 +33,32 @@ class Structure(Loops, Protected):
     """All statements with bodies."""
 
 
+@dataclass(kw_only=True)
+class Plan:
+    """``loops`` are the ids of code objects whose bodies must be dispatch loops; ``looped`` are
+    those that became loops, ``reasons`` says why."""
+
+    loops: frozenset[int] = frozenset()
+    looped: set[int] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
+
+
 class Body:
     """The statements of one code object. ``class_name`` is the class around it, for names that
     begin with two underscores."""
 
     def __init__(
-        self, code: CodeType, visible: frozenset[str], class_name: str = "", depth: int = 0
+        self,
+        code: CodeType,
+        visible: frozenset[str],
+        plan: Plan,
+        class_name: str = "",
+        depth: int = 0,
     ) -> None:
         if depth > DEPTH_MAX:
             raise DecompileError(f"{code.co_name}: more than {DEPTH_MAX} functions in each other")
         self.code = code
+        self.plan = plan
         self.class_name = class_name
         self.depth = depth
         self.names = Names(code, visible)
@@ -48,10 +67,9 @@ class Body:
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
         graph = Graph(self.flow)
-        execution = Execution(graph, self.names, self._comprehension)
+        execution = Execution(graph, self.names)
         machine = execution.machine
-        machine.define, machine.express = self._define, self._express
-        machine.classify = self._classify
+        self._prepare(machine)
         works = execution.run()
         tidy(execution)
         machine.expect_settled()
@@ -59,9 +77,31 @@ class Body:
         last = _falls_off(structure.works)
         return structure.sequence(execution.start, Context(last))
 
+    def _prepare(self, machine: Machine) -> None:
+        machine.define, machine.express = self._define, self._express
+        machine.classify, machine.comprehension = self._classify, self._comprehension
+
+    def _function_statements(self) -> list[ast.stmt]:
+        """Structured if possible, else a dispatch loop."""
+        reason = "its structured source is not proved to be the same"
+        if id(self.code) not in self.plan.loops:
+            try:
+                return self.statements()
+            except Unstructured as error:
+                reason = str(error)
+        imported = self.names.imported
+        self.names = Names(self.code, self.names.visible)
+        self.names.imported = imported
+        machine = SpillingMachine(self.flow, self.names, Variables(self.names))
+        self._prepare(machine)
+        found = Dispatch(self.flow, machine).statements()
+        self.plan.looped.add(id(self.code))
+        self.plan.reasons.append(f"{self.code.co_qualname}: {reason}")
+        return found
+
     def function(self) -> list[ast.stmt]:
         """With docstring, declarations, and what makes names local."""
-        body = self.statements()
+        body = self._function_statements()
         while body and _returns_none(body[-1]):
             body.pop()
         first: list[ast.stmt] = []
@@ -74,6 +114,8 @@ class Body:
     def module(self) -> list[ast.stmt]:
         """Of code that is no function."""
         body = self.statements()
+        while body and _returns_none(body[-1]):
+            body.pop()
         return [*self._declarations(()), *body]
 
     def class_body(self) -> list[ast.stmt]:
@@ -123,7 +165,8 @@ class Body:
 
     def _inner(self, code: CodeType, class_name: str) -> Body:
         self.names.capture(code)
-        inner = Body(code, self.names.inner_visible(), class_name, self.depth + 1)
+        visible = self.names.inner_visible()
+        inner = Body(code, visible, self.plan, class_name, self.depth + 1)
         inner.names.imported = self.names.imported
         return inner
 

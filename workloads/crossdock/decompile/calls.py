@@ -57,8 +57,7 @@ class Calls(MachineBase):
         self._note_import(function, len(arguments), bool(names))
         split = len(arguments) - len(names)
         keywords = [
-            ast.keyword(name, value)
-            for name, value in zip(names, arguments[split:], strict=True)
+            ast.keyword(name, value) for name, value in zip(names, arguments[split:], strict=True)
         ]
         self.push(ast.Call(function, arguments[:split], keywords))
 

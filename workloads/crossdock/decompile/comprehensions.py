@@ -10,6 +10,7 @@ from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.marks import Added, Iteration
 
+
 def comprehension(code: CodeType, body: list[ast.stmt], iterated: Iteration) -> ast.expr:
     """The expression, from the statements of the function."""
     loop = next((one for one in body if isinstance(one, ast.For | ast.AsyncFor)), None)

@@ -45,7 +45,9 @@ class Conditions:
         yes, no = (self._own(work, successor) for successor in work.successors)
         if _is_link(work.test):  # of a chain: its beginning comes first
             first = work.test
-            yes, no = (one if one and one.test and _chained(first, one.test) else None for one in (yes, no))
+            yes, no = (
+                one if one and one.test and _chained(first, one.test) else None for one in (yes, no)
+            )
         if yes is not None and yes.kind == TEST and self._tests(work, yes, True):
             return True
         if no is not None and no.kind == TEST and self._tests(work, no, False):

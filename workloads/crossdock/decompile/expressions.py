@@ -174,7 +174,9 @@ class Expressions(MachineBase):
         keys = self.pop()
         values = self.pop_many(instruction.arg)
         if not isinstance(keys, ast.Constant) or not isinstance(keys.value, tuple):
-            raise Unstructured(f"{self.flow.code.co_name}: the keys of a dictionary are no constant")
+            raise Unstructured(
+                f"{self.flow.code.co_name}: the keys of a dictionary are no constant"
+            )
         self.push(ast.Dict([constant(key) for key in keys.value], values))
 
     def op_list_append(self, instruction: Instruction) -> None:

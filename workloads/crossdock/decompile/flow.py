@@ -14,7 +14,8 @@ from crossdock.decompile import instructions
 from crossdock.decompile.errors import CorruptCode
 from crossdock.decompile.instructions import Instruction
 
-VALUE, ITERATOR, EXIT, PREVIOUS, EXCEPTION, LASTI = "value", "iterator", "exit", "prev", "exc", "lasti"
+VALUE, NULL, ITERATOR, EXIT = "value", "null", "iterator", "exit"
+PREVIOUS, EXCEPTION, LASTI = "previous", "exception", "lasti"
 """What a slot of the stack holds; all but values are for the interpreter's use."""
 
 Slot = tuple[str, int]
@@ -27,7 +28,8 @@ LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
 KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
 TESTS = frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE")) | KEEPS
 
-_OWN = {"YIELD_FROM": -1, "GET_ANEXT": 1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
+_CALLS = frozenset({"CALL", "CALL_FUNCTION_EX"})
+_OWN = {"YIELD_FROM": -1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
 _NET = {"CALL": lambda arg: -arg - 1, "LOAD_GLOBAL": lambda arg: 1 + (arg & 1)}
 
 
@@ -156,6 +158,13 @@ class Flow:
         if op in {"BEFORE_WITH", "BEFORE_ASYNC_WITH"}:
             self._need(index, shape, 1)
             return (*shape[:-1], (EXIT, index), value)
+        if op == "PUSH_NULL":
+            return (*shape, (NULL, index))
+        if op == "LOAD_GLOBAL" and arg & 1:
+            return (*shape, (NULL, index), value)
+        if op == "LOAD_METHOD":
+            self._need(index, shape, 1)
+            return (*shape[:-1], (NULL, index), value)
         if op == "PUSH_EXC_INFO":
             self._need(index, shape, 1)
             return (*shape[:-1], (PREVIOUS, index), (EXCEPTION, index))
@@ -168,7 +177,11 @@ class Flow:
                 raise self._bad(index, f"more than {STACK_MAX} values on the stack")
             return shape + (value,) * change
         self._need(index, shape, -change)
-        return shape[: len(shape) + change]
+        left = shape[: len(shape) + change]
+        if op in _CALLS:
+            self._need(index, left, 1)
+            return (*left[:-1], value)
+        return left
 
     def _effect(self, index: int, op: str, arg: int) -> int:
         if op in _OWN:

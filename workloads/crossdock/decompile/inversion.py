@@ -13,7 +13,8 @@ def merge_tests(execution: Execution) -> None:
     """Let the end of each turn go to the test before the first turn, where they are alike."""
     works = execution.works
     for header in list(execution.headers):
-        sources = [works.all[one] for one in dict.fromkeys(works.incoming[header])]
+        numbers = dict.fromkeys(works.incoming[header])
+        sources = [works.all[one] for one in numbers if one in works.all]
         tests = [one for one in sources if one.kind == TEST]
         place = execution.place.get(header, 0)
         first = [one for one in tests if execution.place[one.number] < place]
@@ -64,7 +65,7 @@ def _merge(works: Works, execution: Execution, one: Work, two: Work) -> None:
 def _only_test(works: Works, work: Work) -> Work | None:
     """The test that alone leads to a block."""
     sources = works.incoming[work.number]
-    found = works.all[sources[0]] if len(sources) == 1 else None
+    found = works.all.get(sources[0]) if len(sources) == 1 else None
     return found if found is not None and found.kind == TEST else None
 
 

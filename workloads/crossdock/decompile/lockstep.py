@@ -15,7 +15,17 @@ from crossdock.decompile.flow import ENDS, Flow
 from crossdock.decompile.instructions import Instruction
 
 HARMLESS = frozenset(
-    {"LOAD_CONST", "POP_TOP", "SWAP", "COPY", "PUSH_NULL", "RETURN_VALUE", "KW_NAMES", "NOP", "JUMP"}
+    {
+        "LOAD_CONST",
+        "POP_TOP",
+        "SWAP",
+        "COPY",
+        "PUSH_NULL",
+        "RETURN_VALUE",
+        "KW_NAMES",
+        "NOP",
+        "JUMP",
+    }
     | {"LOAD_CLOSURE", "POP_EXCEPT", "PUSH_EXC_INFO", "IS_OP"}
     | {"POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE", "LOAD_ASSERTION_ERROR"}
 )

@@ -26,22 +26,20 @@ class Loops(StructureBase):
             yes, no = work.successors
             if (yes in inside) != (no in inside):
                 return self._while(work, inside, context, found)
-        exits = self._ways_out(inside)
+        exits = self._ways_out(work.number, inside)
         following = self._follow(exits, inside, NOWHERE, context)
         body = self._body(work.number, work.number, following, context, True)
         found.append(ast.While(ast.Constant(True), body or [ast.Pass()], []))
         return following
 
-    def _while(
-        self, work: Work, inside: set[int], context: Context, found: list[ast.stmt]
-    ) -> int:
+    def _while(self, work: Work, inside: set[int], context: Context, found: list[ast.stmt]) -> int:
         yes, no = work.successors
         test = work.test
         if test is None or any(work.keeps):
             raise Unstructured(f"{self.name}: the value of a condition is kept")
         if yes not in inside:
             yes, no, test = no, yes, negated(test)
-        following = self._follow(self._ways_out(inside), inside, no, context)
+        following = self._follow(self._ways_out(work.number, inside), inside, no, context)
         body = self._body(yes, work.number, following, context, False)
         other = self._otherwise(no, following, context)
         found.append(ast.While(test, body or [ast.Pass()], other))
@@ -97,13 +95,21 @@ class Loops(StructureBase):
                 todo += self.sources[number]
         return inside
 
-    def _ways_out(self, inside: set[int]) -> list[int]:
-        found = {
-            successor
-            for number in inside
-            for successor in self.works[number].successors
-            if successor not in inside and not self.works[successor].raises_again
-        }
+    def _ways_out(self, header: int, inside: set[int]) -> list[int]:
+        """Where control goes from the loop; what a statement in it protects is in it too."""
+        around = self.works[header].region
+        found, todo, seen = set(), list(inside), set(inside)
+        while todo:
+            for successor in self.works[todo.pop()].successors:
+                work = self.works[successor]
+                if successor in seen or work.raises_again:
+                    continue
+                seen.add(successor)
+                chain = self.graph.regions.chain(work.region)
+                if work.region != around and around in chain:
+                    todo.append(successor)
+                else:
+                    found.add(successor)
         return sorted(found, key=lambda one: self.place[one])
 
     def _follow(self, exits: list[int], inside: set[int], exhausted: int, context: Context) -> int:
@@ -125,11 +131,12 @@ class Loops(StructureBase):
             return max(joins, key=lambda one: self.place[one])
         if exhausted != NOWHERE:
             return exhausted
-        plain = (
-            [one for one in open_exits if self.works[one].kind != END]
-            or [one for one in open_exits if not self.returns(one)]
-            or open_exits
-        )
+        chain = self.graph.regions.chain
+        plain = [one for one in open_exits if self.works[one].kind != END] or [
+            one
+            for one in open_exits
+            if not self.returns(one) and context.scope not in chain(self.works[one].region)
+        ]
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
 
     def _are_more(self, exits: Iterable[int], context: Context) -> bool:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
-from crossdock.decompile.flow import Flow, Shape
+from crossdock.decompile.flow import VALUE, Flow, Shape
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.marks import Part, Received, Shared, Unpacking
 from crossdock.decompile.names import Names
@@ -106,7 +106,7 @@ class MachineBase:
         if len(self.stack) > height:
             value = self.stack[-1]
             self.stack = self.stack[:height]
-            if height and shape and shape[-1][0] == "value" and not isinstance(value, marks.Mark):
+            if height and shape and shape[-1][0] == VALUE and not isinstance(value, marks.Mark):
                 self.stack[-1] = value
 
     def expect_settled(self) -> None:

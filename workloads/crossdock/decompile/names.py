@@ -37,7 +37,9 @@ class Names:
         return self.visible | mine | self.free
 
     def load_global(self, name: str) -> None:
-        """A global is read."""
+        """A global is read; ``super`` reads the cell ``__class__`` too."""
+        if name == "super":
+            self.used.add("__class__")
         if name in self.visible or not self.is_function:
             self.declared_global.add(name)
 

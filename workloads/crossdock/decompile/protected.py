@@ -28,9 +28,7 @@ class Protected(StructureBase):
             return self._except(work, context, found)
         raise Unstructured(f"{self.name}: except* is not recovered")
 
-    def _inner(
-        self, start: int, following: int, scope: int, context: Context
-    ) -> list[ast.stmt]:
+    def _inner(self, start: int, following: int, scope: int, context: Context) -> list[ast.stmt]:
         later = [] if following == NOWHERE else [following]
         self.expect_later(later)
         body = self.sequence(start, replace(context, following=following, scope=scope))

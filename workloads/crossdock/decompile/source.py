@@ -1,4 +1,4 @@
-"""``decompile``: from a code object to text."""
+"""From a code object to text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from types import CodeType
 
 from crossdock.decompile import marks, signatures
-from crossdock.decompile.bodies import Body, only_value
+from crossdock.decompile.bodies import Body, Plan, only_value
 from crossdock.decompile.calls import COMPREHENSIONS
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.errors import DecompileError, Unstructured
@@ -18,15 +18,15 @@ OUTER = "_enclosing"
 ROOT = "_decompiled"
 
 
-def structured(code: CodeType) -> str:
-    """Structured source of `code`; Unstructured where there is none.
+def written(code: CodeType, plan: Plan) -> str:
+    """Source of `code`; Unstructured where there is none.
 
     Executing the source defines a function, a class or whatever the code is of. Functions and
     classes that the code's qualified name lists stand around it, so that private names and
     ``__class__`` mean the same.
     """
     try:
-        tree = ast.Module(_placed(code), [])
+        tree = ast.Module(_placed(code, plan), [])
         _expect_plain(tree, code)
         return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
     except RecursionError as error:
@@ -37,16 +37,16 @@ def structured(code: CodeType) -> str:
         raise Unstructured(f"{code.co_name}: {error}") from error
 
 
-def _placed(code: CodeType) -> list[ast.stmt]:
+def _placed(code: CodeType, plan: Plan) -> list[ast.stmt]:
     if code.co_name == "<module>":
-        return Body(code, frozenset()).module()
+        return Body(code, frozenset(), plan).module()
     path = wrappers(code)
     classes = [name for name, is_class in path if is_class]
     inner_class = classes[-1] if classes else ""
     visible = frozenset(code.co_freevars)
     if any(not is_class for _, is_class in path) or code.co_freevars:
         visible |= _bound_around(path, code)
-    body = Body(code, visible, inner_class if is_function(code) else code.co_name)
+    body = Body(code, visible, plan, inner_class if is_function(code) else code.co_name)
     placed = _wrapped([_statement(body)], path, code.co_freevars)
     imported = sorted(body.names.imported)
     if imported:  # changes how calls compile, though it is never executed
@@ -142,4 +142,3 @@ def _expect_plain(tree: ast.AST, code: CodeType) -> None:
         if type(node).__module__ == marks.__name__:
             kind = type(node).__name__
             raise Unstructured(f"{code.co_name}: {kind} is where the source has a value")
-

@@ -51,9 +51,7 @@ class StructureBase:
         for number in self.order:
             for successor in self.works[number].successors:
                 self.sources[successor].append(number)
-        self.dominator = dominators.immediate_dominators(
-            self.order, lambda one: self.sources[one]
-        )
+        self.dominator = dominators.immediate_dominators(self.order, lambda one: self.sources[one])
         self.joins: dict[int, list[int]] = {}
         for number in self.order[1:]:
             if len(set(self._forward(number))) > 1:

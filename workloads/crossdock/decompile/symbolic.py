@@ -12,7 +12,7 @@ from crossdock.decompile.conditions import Conditions
 from crossdock.decompile.definitions import Definitions
 from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.expressions import Expressions
-from crossdock.decompile.flow import KEEPS, LOOPS, TESTS, Shape
+from crossdock.decompile.flow import KEEPS, LASTI, LOOPS, TESTS, Shape
 from crossdock.decompile.graph import Graph, Node
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.marks import Function, Iteration
@@ -20,16 +20,13 @@ from crossdock.decompile.names import Names
 from crossdock.decompile.regions import NAMED, WITH
 from crossdock.decompile.stores import Stores
 from crossdock.decompile.unwind import FINALLY_END
-from crossdock.decompile.work import END, ENTRY, LOOP, NEXT, TEST, Work, Works
-
-Comprehension = Callable[[Function, Iteration], ast.expr]
+from crossdock.decompile.work import END, ENTRY, LOOP, NEXT, OUTSIDE_CALL, TEST, Work, Works
 
 
-def _actions(owner: type) -> dict[str, str]:
+def actions(owner: type) -> dict[str, str]:
+    """The method for each instruction of a machine."""
     found = {
-        name.removeprefix("op_").upper(): name
-        for name in dir(owner)
-        if name.startswith("op_")
+        name.removeprefix("op_").upper(): name for name in dir(owner) if name.startswith("op_")
     }
     for base in owner.__mro__:
         found.update(vars(base).get("operations", {}))
@@ -42,17 +39,16 @@ class Machine(Definitions, Stores, Calls, Expressions):
     operations: ClassVar[dict[str, str]] = {}
 
 
-Machine.operations = _actions(Machine)
+Machine.operations = actions(Machine)
 
 
 class Execution:
     """Runs the blocks of a graph, each after those that lead to it."""
 
-    def __init__(self, graph: Graph, names: Names, comprehension: Comprehension) -> None:
+    def __init__(self, graph: Graph, names: Names) -> None:
         self.graph = graph
         self.flow = graph.flow
         self.machine = Machine(graph.flow, names)
-        self.machine.comprehension = comprehension
         self.works = Works()
         self.works.fresh = max(graph.nodes) + 1
         self.conditions = Conditions(self.works)
@@ -64,6 +60,7 @@ class Execution:
         order = dominators.reverse_postorder(self.start, lambda one: nodes[one].successors)
         self.place = {number: at for at, number in enumerate(order)}
         self.headers = set()
+        self.works.incoming[self.start].append(OUTSIDE_CALL)
         for number in order:
             for successor in nodes[number].successors:
                 self.works.incoming[successor].append(number)
@@ -132,7 +129,6 @@ class Execution:
                 stacks = self._incoming_stacks(node)
                 if self._agree(stacks):
                     return list(stacks[0])
-        if __import__("os").environ.get("DBG"): print(node, stacks, [ (w.number,w.kind,w.statements,w.stack,w.successors,w.keeps) for w in self.works.all.values()], dict(self.works.incoming))
         raise Unstructured(f"{self.flow.code.co_name}: values of no expression meet on the stack")
 
     def _agree(self, stacks: list[list[ast.expr]]) -> bool:
@@ -182,7 +178,7 @@ class Execution:
         if self.graph.regions.kinds[region] == WITH:
             shape = self.flow.shapes[node.number] if node.indices else ()
             return source.stack[: len(shape or ())]
-        kept = [marks.Kept() for one in shape if one[0] == "lasti"][:1]
+        kept = [marks.Kept() for one in shape if one[0] == LASTI][:1]
         depth = len(shape) - 1 - len(kept)
         return [*source.stack[:depth], *kept, marks.Caught()]
 
@@ -230,7 +226,10 @@ class Execution:
             value = ast.Compare(value, [ast.IsNot()], [none])
         value.lineno = index
         jumps_if_true = op in {
-            "POP_JUMP_IF_TRUE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE", "JUMP_IF_TRUE_OR_POP"
+            "POP_JUMP_IF_TRUE",
+            "POP_JUMP_IF_NONE",
+            "POP_JUMP_IF_NOT_NONE",
+            "JUMP_IF_TRUE_OR_POP",
         }
         work.test = value
         keeps = op in KEEPS

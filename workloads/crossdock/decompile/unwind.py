@@ -11,7 +11,7 @@ import operator
 from types import CodeType
 
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.flow import ITERATOR, KEEPS, TESTS, VALUE, Flow
+from crossdock.decompile.flow import ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
 from crossdock.decompile.regions import (
     CLEANUP,
@@ -220,7 +220,7 @@ class Unwinding:
         """Of equal pieces of code that end the function, the first seen stands for all."""
         flow = self.flow
         found, shape = flow.instructions, flow.shapes[at]
-        if any(one[0] == VALUE for one in shape or ()):
+        if any(one[0] in {VALUE, NULL} for one in shape or ()):
             return at  # amid an expression
         key: list[object] = [shape and len(shape)]
         for index in range(at, min(at + _TAIL_MAX, len(found))):

@@ -1,4 +1,4 @@
-"""``recompile`` and ``verify``: is the source of a code object the same code again?"""
+"""``verify``: is the source of a code object the same code again?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import CodeType
 from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.lockstep import Lockstep
-from crossdock.decompile.source import OUTER, ROOT, wrappers
+from crossdock.decompile.source import OUTER, wrappers
 
 _FUTURE = 0xFFF0000
 """Flags that ``from __future__ import`` sets."""
@@ -65,38 +65,41 @@ def verify(code: CodeType, source: str) -> Verdict:
 
 
 class Verifier:
-    """Compares code objects, with those among their constants."""
+    """Compares code objects, with those among their constants.
+
+    ``differing`` are then the code objects whose own instructions are not the same.
+    """
 
     def __init__(self) -> None:
-        self.pairs: list[tuple[CodeType, CodeType]] = []
+        self.differing: list[CodeType] = []
         self._difference = ""
         self._depth = 0
 
     def verdict(self, code: CodeType, other: CodeType) -> Verdict:
-        """Of the whole; ``pairs`` are then the code objects that correspond."""
-        proved = self.same(code, other)
-        return Verdict(proved, "" if proved else self._difference)
+        """Of the whole."""
+        self._compare(code, other)
+        return Verdict(not self.differing, self._difference)
 
-    def same(self, code: CodeType, other: CodeType) -> bool:
-        """Whether two code objects do the same."""
+    def _compare(self, code: CodeType, other: CodeType) -> bool:
+        """True, so that what surrounds a difference is compared to its end."""
         if self._depth > DEPTH_MAX:
             return self._differs(code, "code objects nest too deeply")
         for name, mine, yours in _facts(code, other):
             if mine != yours:
                 return self._differs(code, f"{name} is {mine!r}, but {yours!r}")
         self._depth += 1
-        lockstep = Lockstep(left=Flow(code), right=Flow(other), same_code=self.same)
+        lockstep = Lockstep(left=Flow(code), right=Flow(other), same_code=self._compare)
         alike = lockstep.compare(0, 0)
         self._depth -= 1
         if not alike:
             return self._differs(code, lockstep.difference)
-        self.pairs.append((code, other))
         return True
 
     def _differs(self, code: CodeType, what: str) -> bool:
         if not self._difference:
             self._difference = f"{code.co_qualname}: {what}"
-        return False
+        self.differing.append(code)
+        return True
 
 
 def _facts(code: CodeType, other: CodeType) -> Iterator[tuple[str, object, object]]:
@@ -116,6 +119,3 @@ def _facts(code: CodeType, other: CodeType) -> Iterator[tuple[str, object, objec
 def _docstring(code: CodeType) -> str | None:
     first = code.co_consts[0] if code.co_consts and code.co_flags & 1 else None
     return first if isinstance(first, str) else None
-
-
-__all__ = ["ROOT", "Verdict", "Verifier", "compiled", "verify"]

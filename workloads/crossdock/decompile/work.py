@@ -12,6 +12,9 @@ from crossdock.decompile.flow import Shape
 NEXT, TEST, LOOP, END, ENTRY = "next", "test", "loop", "end", "entry"
 """How a block ends: it goes on, branches, is the header of ``for``, leaves, enters a statement."""
 
+OUTSIDE_CALL = -(1 << 62)
+"""No block: where control comes from at the start."""
+
 
 @dataclass(slots=True, eq=False)
 class Work:
