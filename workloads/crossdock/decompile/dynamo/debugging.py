@@ -122,7 +122,7 @@ def _log_source_always(code: CodeType, new_code: CodeType) -> None:
 
 def _source_text(code: CodeType, new_code: CodeType) -> str:
     try:
-        translation = translate(new_code)
+        translation = translate(new_code, by_dynamo=True)
         return translation.text(
             f"SOURCE OF MODIFIED BYTECODE {code.co_name} "
             f"{code.co_filename} line {code.co_firstlineno}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from crossdock.decompile.dynamo.store import Store, as_python, commented
 from crossdock.decompile.dynamo.trace import Event
 
 FAULTS_MAX = 100
+SAVE_SECONDS_MIN = 1.0
+"""Between two versions of the index while compilations go on."""
+_BEGINS = frozenset({"recompile_reasons", "dynamo_start"})
 GRAPHS: dict[str, Kind] = {
     "dynamo_output_graph": "dynamo_graph",
     "aot_joint_graph": "joint_graph",
@@ -41,6 +46,9 @@ class Recorder:
         self.index = Index()
         self._lock = threading.RLock()
         self._compiles: dict[str, Compile] = {}
+        self._current: dict[str, str] = {}
+        self._entered: set[tuple[str, str, str | None]] = set()
+        self._saved = 0.0
         self._inductor: dict[str, str | None] = {}
         self._handlers: dict[str, Callable[[str, Event], None]] = {
             "dynamo_start": self._started,
@@ -52,6 +60,9 @@ class Recorder:
 
     def receive(self, event: Event) -> bool:
         """Take an event in; gives whether it ends a compilation."""
+        if event.compile_id is not None:
+            fresh = event.kind in _BEGINS and self._is_started(event.compile_id)
+            event = replace(event, compile_id=self.key(event.compile_id, fresh=fresh))
         if event.kind == "dynamo_graph_break_reason":
             self._broke(event)
         elif event.kind == "inductor_output_code":
@@ -94,15 +105,31 @@ class Recorder:
             links=links or [],
             runs_from=runs_from,
         )
+        known = (kind, path.name, compile_id)
         with self._lock:
-            if artifact not in self.index.artifacts:
+            if known not in self._entered:
+                self._entered.add(known)
                 self.index.artifacts.append(artifact)
         return artifact, path
+
+    def key(self, compile_id: str, *, fresh: bool = False) -> str:
+        """The name of a compilation in the index.
+
+        Torch counts from nought again after ``torch._dynamo.reset()``; what it calls ``0/0`` then
+        is ``0/0~1`` here. ``fresh`` says that such a one begins.
+        """
+        with self._lock:
+            known = self._current.setdefault(compile_id, compile_id)
+            if fresh:
+                turn = int(known.rpartition("~")[2]) if "~" in known else 0
+                known = self._current[compile_id] = f"{compile_id}~{turn + 1}"
+            return known
 
     def forget(self, files: set[str]) -> None:
         """Strike files out of the index."""
         with self._lock:
             self.index.artifacts = [one for one in self.index.artifacts if one.file not in files]
+            self._entered = {known for known in self._entered if known[1] not in files}
 
     def fault(self, what: str) -> None:
         """Note what the dump failed at."""
@@ -110,10 +137,13 @@ class Recorder:
             if len(self.index.faults) < FAULTS_MAX and what not in self.index.faults:
                 self.index.faults.append(what)
 
-    def save(self) -> None:
-        """Write the index as it is now."""
+    def save(self, *, soon: bool = False) -> None:
+        """Write the index as it is now; ``soon``: only if the last time is a while ago."""
         with self._lock:
-            self.index.save(self.store.folder)
+            now = time.monotonic()
+            if not soon or now - self._saved >= SAVE_SECONDS_MIN:
+                self.index.save(self.store.folder)
+                self._saved = now
 
     def user(self, compile_id: str | None) -> Line | None:
         """Where the function of a compilation begins."""
@@ -141,6 +171,11 @@ class Recorder:
             with self._lock:
                 times = self._compile(compile_id).seconds
                 times[name] = times.get(name, 0.0) + seconds
+
+    def _is_started(self, compile_id: str) -> bool:
+        with self._lock:
+            found = self._compiles.get(self._current.get(compile_id, compile_id))
+            return found is not None and bool(found.user.file)
 
     def _compile(self, compile_id: str) -> Compile:
         """The compilation, entered if it is new."""

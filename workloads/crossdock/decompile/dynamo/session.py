@@ -78,7 +78,7 @@ class Session:
             return
         if self.recorder.receive(event):
             self._collect_inductor()
-            self.recorder.save()
+            self.recorder.save(soon=True)
 
     def _on_bytecode(self, code: CodeType, new_code: CodeType) -> CodeType | None:
         if not self._concerned():
@@ -89,14 +89,17 @@ class Session:
             self._failed(error)
             return None
 
+    def _compile_id(self) -> str | None:
+        current = CompileContext.current_compile_id()
+        return None if current is None else self.recorder.key(str(current))
+
     def _dump_bytecode(self, code: CodeType, new_code: CodeType) -> CodeType | None:
         began = time.perf_counter()
-        current = CompileContext.current_compile_id()
-        compile_id = None if current is None else str(current)
+        compile_id = self._compile_id()
         resumed = [self._dump_resume(one, compile_id) for one in _resume_codes(code)]
-        translation = translate(new_code)
+        translation = translate(new_code, by_dynamo=True)
         text = as_python(translation.text(f"Transformed bytecode of {_described(code)}."))
-        _, path = self.recorder.add(
+        artifact, path = self.recorder.add(
             "transformed",
             f"transformed_code_for_{code.co_name}",
             text,
@@ -110,6 +113,9 @@ class Session:
         replacement = None
         if translation.standing == "proved":
             replacement = linked(translation.code, text, path)
+            if not _fits(replacement, code):
+                replacement, artifact.standing = None, "text"
+                artifact.note = "another order of variables than Dynamo wants"
         self.recorder.add_seconds(compile_id, "decompiling", time.perf_counter() - began)
         return replacement
 
@@ -138,12 +144,11 @@ class Session:
         if not self._concerned():
             return None
         try:
-            current = CompileContext.current_compile_id()
             _, path = self.recorder.add(
                 "graph_code",
                 "graph_code",
                 source,
-                compile_id=None if current is None else str(current),
+                compile_id=self._compile_id(),
                 standing="runs",
             )
         except Exception as error:  # noqa: BLE001 - the graph is compiled without its file
@@ -200,6 +205,16 @@ def _resume_codes(code: CodeType) -> list[CodeType]:
     cache = getattr(getattr(resume_execution, "ContinueExecutionCache", None), "cache", None)
     made = cache.get(code) if cache is not None else None
     return [one for one in list((made or {}).values()) if isinstance(one, CodeType)]
+
+
+def _fits(made: CodeType, code: CodeType) -> bool:
+    """Whether Dynamo accepts the code in the place of the other."""
+    count = made.co_argcount + made.co_kwonlyargcount
+    return (
+        made.co_freevars == code.co_freevars
+        and made.co_cellvars == code.co_cellvars
+        and made.co_varnames[:count] == code.co_varnames[:count]
+    )
 
 
 def _line(code: CodeType) -> Line:

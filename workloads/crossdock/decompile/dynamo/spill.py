@@ -27,7 +27,7 @@ PREFIX = "stack_"
 def spilled(code: CodeType) -> CodeType | None:
     """The code with variables for what waits on the stack, and without those that it never uses.
 
-    Of Python 3.11 only: elsewhere None.
+    None if that changes nothing, and where Python is not 3.11.
     """
     if sys.version_info[:2] != (3, 11):
         return None
@@ -53,7 +53,7 @@ def spilled(code: CodeType) -> CodeType | None:
     arguments += bool(code.co_flags & inspect.CO_VARKEYWORDS)
     cells = set(code.co_cellvars)
     changed, _ = bytecode.transform_code_object(code, rewrite, safe=True)  # type: ignore[arg-type]
-    return changed
+    return changed if names or changed.co_varnames != code.co_varnames else None
 
 
 def _rewrite(parts: list[Block], fresh: Callable[[], str]) -> None:

@@ -39,19 +39,33 @@ class Translation:
         return commented(title) + commented(says) + "\n" + self.source
 
 
-def translate(code: CodeType) -> Translation:
-    """Decompile and verify; a code object that cannot be is disassembled instead."""
+def translate(code: CodeType, *, by_dynamo: bool = False) -> Translation:
+    """Decompile and verify; a code object that cannot be is disassembled instead.
+
+    Args:
+        code: what to translate.
+        by_dynamo: it is bytecode that Dynamo has written, which has the form of source only after
+            it is rewritten; that is then tried first.
+    """
+    rewritten = _rewritten(code) if by_dynamo else None
+    if rewritten is not None and rewritten.standing == "proved":
+        return rewritten
     direct = _translated(code)
-    if direct.standing == "proved":
+    if direct.standing == "proved" or by_dynamo:
         return direct
+    rewritten = _rewritten(code)
+    return rewritten if rewritten is not None and rewritten.standing == "proved" else direct
+
+
+def _rewritten(code: CodeType) -> Translation | None:
+    """Of the code with variables for what waits on its stack; None if there is no such code."""
     try:
         rewritten = spilled(code)
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError):
-        return direct  # torch's assembler does not know what it is given
+        return None  # torch's assembler does not know what it is given
     if rewritten is None:
-        return direct
-    other = _translated(rewritten)
-    return replace(other, note=_VARIABLES) if other.standing == "proved" else direct
+        return None
+    return replace(_translated(rewritten), note=_VARIABLES)
 
 
 def _translated(code: CodeType) -> Translation:
