@@ -1,7 +1,7 @@
 """Programs for the compiler: each way in which a graph can break, in each kind of Python around it.
 
-A program is a function ``program(x, log)`` of a tensor and a list; what it returns, raises, and leaves
-in the list is its behaviour.
+A program is a function ``program(x, log)`` of a tensor and a list; what it returns, raises, and
+leaves in the list is its behaviour.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ AROUND = {
     "star expression": """
         kept = [*log, x.shape[0]]
         {BREAK}
-        return {**{"n": kept}, "x": x}
+        return {**{"n": kept}, "x": x + 1}
         """,
     "early return": """
         if x.shape[0] == 4:

@@ -13,7 +13,9 @@ from crossdock.decompile.dynamo.fingerprint import DIGITS, digest, stable
 
 def compiled(identity: uuid.UUID, address: int) -> str:
     name = f"__compiled_fn_1_{identity}".replace("-", "_")
-    return f"{name}(x)\n___check_obj_id(G['f'], {address})\n# <f at {address:#x}>\nG['_{address}_c1']"
+    return (
+        f"{name}(x)\n___check_obj_id(G['f'], {address})\n# <f at {address:#x}>\nG['_{address}_c1']"
+    )
 
 
 @given(st.uuids(), st.uuids(), st.integers(10**13, 10**14), st.integers(10**13, 10**14))
