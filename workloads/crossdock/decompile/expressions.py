@@ -293,9 +293,9 @@ def _joined(parts: list[ast.expr]) -> ast.JoinedStr:
 
 def _elements(value: ast.expr, first: bool) -> list[ast.expr]:
     """What stands in the list for the elements of `value`."""
-    if first and isinstance(value, ast.Constant) and isinstance(value.value, tuple):
-        if len(value.value) > 2:
-            return [constant(one) for one in value.value]
+    listed = value.value if isinstance(value, ast.Constant) else None
+    if first and isinstance(listed, tuple) and len(listed) > 2:
+        return [constant(one) for one in listed]
     return [ast.Starred(value, ast.Load())]
 
 
