@@ -9,7 +9,6 @@ from typing import ClassVar
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
-from crossdock.decompile.expressions import load
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Function, Iteration, Null, Shared
@@ -77,7 +76,7 @@ class Calls(MachineBase):
         arguments = [ast.Starred(given, ast.Load())]
         if isinstance(given, ast.Tuple):
             arguments = given.elts  # type: ignore[assignment]
-        elif isinstance(given, ast.Constant) and given.value == ():
+        elif isinstance(given, ast.Constant) and not given.value:
             arguments = []
         function = self.pop()
         if self.stack and isinstance(self.stack[-1], Null):
@@ -193,13 +192,6 @@ class Calls(MachineBase):
         self.stack.clear()
 
 
-def name_of(target: ast.expr) -> str:
-    """Of a target that is a name; Unstructured for another."""
-    if not isinstance(target, ast.Name):
-        raise Unstructured("a definition is not bound to a name")
-    return target.id
-
-
 def _awaits_itself(value: ast.expr) -> bool:
     if isinstance(value, marks.Received):
         return True
@@ -232,6 +224,3 @@ def _keywords(value: ast.expr) -> list[ast.keyword]:
         else:
             found.append(ast.keyword(_text(key), one))
     return found
-
-
-__all__ = ["CO_COROUTINE", "COMPREHENSIONS", "Calls", "load", "name_of"]

@@ -39,20 +39,25 @@ def _generators(
         generator = ast.comprehension(loop.target, loop.iter, [], isinstance(loop, ast.AsyncFor))
         found.append(generator)
         body = loop.body
-        while True:
-            if len(body) == 2 and isinstance(body[0], ast.If) and not body[0].orelse:
-                if len(body[0].body) == 1 and isinstance(body[0].body[0], ast.Continue):
-                    generator.ifs.append(negated(body[0].test))
-                    body = body[1:]
-                    continue
-            if len(body) == 1 and isinstance(body[0], ast.If) and not body[0].orelse:
-                generator.ifs.append(body[0].test)
-                body = body[0].body
-                continue
-            break
+        while (rest := _condition(body, generator)) is not None:
+            body = rest
         only = body[0] if len(body) == 1 else None
         if isinstance(only, ast.Expr):
             return only.value
         if not isinstance(only, ast.For | ast.AsyncFor):
             raise Unstructured(f"{code.co_name}: a comprehension with statements")
         loop = only
+
+
+def _condition(body: list[ast.stmt], generator: ast.comprehension) -> list[ast.stmt] | None:
+    """What is under a condition; adds that to the generator. None where there is no condition."""
+    first = body[0] if body else None
+    if not isinstance(first, ast.If) or first.orelse:
+        return None
+    if len(body) == 1:
+        generator.ifs.append(first.test)
+        return first.body
+    if len(body) == 2 and len(first.body) == 1 and isinstance(first.body[0], ast.Continue):
+        generator.ifs.append(negated(first.test))
+        return body[1:]
+    return None

@@ -52,9 +52,8 @@ class Conditions:
             return True
         if no is not None and no.kind == TEST and self._tests(work, no, False):
             return True
-        if yes is not None and no is not None:
-            if self._choice_of_tests(work, yes, no) or self._choice(work, yes, no):
-                return True
+        if self._choice_of_tests(work, yes, no) or self._choice(work, yes, no):
+            return True
         if yes is not None and self._value(work, yes, True):
             return True
         return no is not None and self._value(work, no, False)
@@ -92,8 +91,10 @@ class Conditions:
         work.chain_branch = second.chain_branch
         return True
 
-    def _choice_of_tests(self, work: Work, yes: Work, no: Work) -> bool:
+    def _choice_of_tests(self, work: Work, yes: Work | None, no: Work | None) -> bool:
         """``if (a if b else c)``."""
+        if yes is None or no is None:
+            return False
         if yes.kind != TEST or no.kind != TEST or yes.test is None or no.test is None:
             return False
         if yes.successors != no.successors or yes.keeps != no.keeps or any(work.keeps):
@@ -104,9 +105,11 @@ class Conditions:
         self.works.remove(no)
         return self._take(work, yes, test)
 
-    def _choice(self, work: Work, yes: Work, no: Work) -> bool:
+    def _choice(self, work: Work, yes: Work | None, no: Work | None) -> bool:
         """``a if b else c``."""
-        if not (_is_value(work, yes) and _is_value(work, no)) or work.test is None:
+        if yes is None or no is None or work.test is None:
+            return False
+        if not (_is_value(work, yes) and _is_value(work, no)):
             return False
         if yes.successors != no.successors or any(work.keeps):
             return False

@@ -48,7 +48,7 @@ class Decompilation:
                 f"{code.co_name}: no source is proved to be the same: {self.verdict.difference}"
             )
         self.reasons = plan.reasons
-        notes = (f"# dispatch loop: {ascii(reason)}\n" for reason in plan.reasons)
+        notes = (f"# dispatch loop: {reason!a}\n" for reason in plan.reasons)
         self.source = "".join(notes) + source
 
 

@@ -27,7 +27,7 @@ class Definitions(MachineBase):
         """The statement, if what is assigned is a function or a class, decorated or not."""
         decorators = []
         inner = value
-        while _is_decoration(inner):
+        while isinstance(inner, ast.Call) and _is_decoration(inner):
             decorators.append(inner.func)
             inner = inner.args[0]
         made: ast.stmt
@@ -61,9 +61,9 @@ class Definitions(MachineBase):
             self.push(self.express(made))
 
 
-def _is_decoration(value: ast.expr) -> bool:
+def _is_decoration(value: ast.Call) -> bool:
     """Whether a call has one argument, which is a definition."""
-    if not isinstance(value, ast.Call) or len(value.args) != 1 or value.keywords:
+    if len(value.args) != 1 or value.keywords:
         return False
     inner: ast.expr = value.args[0]
     while isinstance(inner, ast.Call):

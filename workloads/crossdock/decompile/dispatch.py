@@ -1,9 +1,10 @@
 """Faithful source of any function: a loop that runs one block of bytecode after the other.
 
-``while True: match state`` with the stack in variables. Handlers run in the ``except`` clause of the
-loop that caught their exception, in a loop of their own, so that the exception which is handled is
-the same as in the bytecode; ``POP_EXCEPT`` leaves that loop. What differs from the original are
-local variables that only ``locals()`` and debuggers see, and lines in tracebacks.
+``while True: match state`` with the stack in variables. Handlers run in the ``except`` clause of
+the loop that caught their exception, in a loop of their own, so that the exception which is handled
+is the same as in the bytecode; ``POP_EXCEPT`` leaves that loop. What differs from the original are
+local variables that only ``locals()`` and debuggers see, how long values on the stack live, and
+lines in tracebacks.
 """
 
 from __future__ import annotations
@@ -216,9 +217,11 @@ def _blocks(flow: Flow) -> dict[int, list[int]]:
     for index in live:
         one = flow.instructions[index]
         following = [flow.skip(to) for to in flow.successors(index)]
-        if len(following) > 1 or one.op in {"POP_EXCEPT", "JUMP"}:
-            leaders.update(following)
-        elif following and flow.handler(following[0]) != flow.handler(index):
+        if (
+            len(following) > 1
+            or one.op in {"POP_EXCEPT", "JUMP"}
+            or (following and flow.handler(following[0]) != flow.handler(index))
+        ):
             leaders.update(following)
         if flow.handler(index) >= 0:
             leaders.add(flow.skip(flow.handler(index)))

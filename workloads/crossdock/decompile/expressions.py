@@ -44,6 +44,8 @@ Display = TypeVar("Display", ast.List, ast.Set, ast.Dict)
 
 _CONVERSIONS = (-1, ord("s"), ord("r"), ord("a"))
 _HAS_FORMAT = 4
+_PAIRS_AT_ONCE = 16
+"""The compiler puts so many pairs into a dictionary, then makes another."""
 
 
 def constant(value: object) -> ast.expr:
@@ -224,7 +226,7 @@ class Expressions(MachineBase):
         """All pairs of a mapping."""
         value = self.pop()
         target = self._collection(instruction, ast.Dict)
-        if isinstance(value, ast.Dict) and value.keys and None not in value.keys:
+        if isinstance(value, ast.Dict) and value.keys and _takes_pairs(target):
             target.keys += value.keys
             target.values += value.values
         else:
@@ -293,11 +295,21 @@ def _joined(parts: list[ast.expr]) -> ast.JoinedStr:
 
 def _elements(value: ast.expr, first: bool) -> list[ast.expr]:
     """What stands in the list for the elements of `value`."""
-    if first and isinstance(value, ast.Constant) and isinstance(value.value, tuple):
-        if len(value.value) > 2:
-            return [constant(one) for one in value.value]
+    listed = value.value if isinstance(value, ast.Constant) else None
+    if first and isinstance(listed, tuple) and len(listed) > 2:
+        return [constant(one) for one in listed]
     return [ast.Starred(value, ast.Load())]
 
 
 def _is_none(value: ast.expr | None) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
+
+
+def _takes_pairs(target: ast.Dict) -> bool:
+    """Whether the compiler starts another dictionary for pairs that follow in a display."""
+    since = 0
+    for key in reversed(target.keys):
+        if key is None:
+            break
+        since += 1
+    return bool(target.keys) and (since == 0 or since % _PAIRS_AT_ONCE == 0)

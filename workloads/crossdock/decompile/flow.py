@@ -8,6 +8,7 @@ instructions of a turn of ``async for``, with the handler that ends the loop, ar
 from __future__ import annotations
 
 import opcode
+from collections.abc import Callable
 from types import CodeType
 
 from crossdock.decompile import instructions
@@ -28,9 +29,20 @@ LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
 KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
 TESTS = frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE")) | KEEPS
 
+_CHANGES = {
+    "BEFORE_WITH": (EXIT, VALUE),
+    "BEFORE_ASYNC_WITH": (EXIT, VALUE),
+    "LOAD_METHOD": (NULL, VALUE),
+    "PUSH_EXC_INFO": (PREVIOUS, EXCEPTION),
+}
+"""What instructions push for the top of the stack, which they take."""
+
 _CALLS = frozenset({"CALL", "CALL_FUNCTION_EX"})
 _OWN = {"YIELD_FROM": -1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
-_NET = {"CALL": lambda arg: -arg - 1, "LOAD_GLOBAL": lambda arg: 1 + (arg & 1)}
+_NET: dict[str, Callable[[int], int]] = {
+    "CALL": lambda arg: -arg - 1,
+    "LOAD_GLOBAL": lambda arg: 1 + (arg & 1),
+}
 
 
 class Flow:
@@ -142,43 +154,42 @@ class Flow:
                 todo.append((successor, self._after(index, shape, jumps)))
 
     def _after(self, index: int, shape: Shape, jumps: bool) -> Shape:
-        instruction = self.instructions[index]
-        op, arg = instruction.op, instruction.arg
-        value = (VALUE, index)
-        if op in LOOPS:
+        one = self.instructions[index]
+        change = _CHANGES.get(one.op)
+        if change is not None:
             self._need(index, shape, 1)
-            return shape[:-1] if jumps else (*shape[:-1], (ITERATOR, index), value)
-        if op in {"SWAP", "COPY"}:
-            self._need(index, shape, max(arg, 1))
-            if op == "COPY":
-                return (*shape, shape[-arg]) if arg else shape
-            swapped = list(shape)
-            swapped[-1], swapped[-arg] = swapped[-arg], swapped[-1]
-            return tuple(swapped)
-        if op in {"BEFORE_WITH", "BEFORE_ASYNC_WITH"}:
+            return (*shape[:-1], *((kind, index) for kind in change))
+        if (one.op == "LOAD_GLOBAL" and one.arg & 1) or one.op == "PUSH_NULL":
+            values = ((VALUE, index),) if one.op == "LOAD_GLOBAL" else ()
+            return (*shape, (NULL, index), *values)
+        if one.op in {"SWAP", "COPY"}:
+            return self._moved(index, one, shape)
+        if one.op in LOOPS or one.op in KEEPS:
             self._need(index, shape, 1)
-            return (*shape[:-1], (EXIT, index), value)
-        if op == "PUSH_NULL":
-            return (*shape, (NULL, index))
-        if op == "LOAD_GLOBAL" and arg & 1:
-            return (*shape, (NULL, index), value)
-        if op == "LOAD_METHOD":
-            self._need(index, shape, 1)
-            return (*shape[:-1], (NULL, index), value)
-        if op == "PUSH_EXC_INFO":
-            self._need(index, shape, 1)
-            return (*shape[:-1], (PREVIOUS, index), (EXCEPTION, index))
-        if op in KEEPS:
-            self._need(index, shape, 1)
-            return shape if jumps else shape[:-1]
-        change = self._effect(index, op, arg)
+            if one.op in KEEPS:
+                return shape if jumps else shape[:-1]
+            return shape[:-1] if jumps else (*shape[:-1], (ITERATOR, index), (VALUE, index))
+        return self._changed(index, one, shape)
+
+    def _moved(self, index: int, one: Instruction, shape: Shape) -> Shape:
+        if one.arg < 1:
+            raise self._bad(index, "it moves no value")
+        self._need(index, shape, one.arg)
+        if one.op == "COPY":
+            return (*shape, shape[-one.arg])
+        swapped = list(shape)
+        swapped[-1], swapped[-one.arg] = swapped[-one.arg], swapped[-1]
+        return tuple(swapped)
+
+    def _changed(self, index: int, one: Instruction, shape: Shape) -> Shape:
+        change, value = self._effect(index, one.op, one.arg), (VALUE, index)
         if change > 0:
             if len(shape) + change > STACK_MAX:
                 raise self._bad(index, f"more than {STACK_MAX} values on the stack")
             return shape + (value,) * change
         self._need(index, shape, -change)
         left = shape[: len(shape) + change]
-        if op in _CALLS:
+        if one.op in _CALLS:
             self._need(index, left, 1)
             return (*left[:-1], value)
         return left
@@ -194,9 +205,12 @@ class Flow:
         if number is None:
             raise self._bad(index, "no compiler leaves it there")
         try:
-            return opcode.stack_effect(number, arg if number >= opcode.HAVE_ARGUMENT else None)
+            changed: int = opcode.stack_effect(
+                number, arg if number >= opcode.HAVE_ARGUMENT else None
+            )
         except ValueError as error:
             raise self._bad(index, "its argument makes no sense") from error
+        return changed
 
     def _need(self, index: int, shape: Shape, count: int) -> None:
         if len(shape) < count:

@@ -2,7 +2,7 @@
 
 The relation is a bisimulation: pairs of places are assumed to be alike until a difference is found.
 Where instructions lie does not matter, nor jumps to jumps, nor which of two branches falls through,
-nor whether the compiler copied a piece of code; nor the handler of an instruction that cannot raise.
+nor whether the compiler copied a piece of code, nor the handler of what cannot raise.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class Lockstep:
     """A comparison of `left` with `right`, which may be the same code.
 
     ``stop`` says of a place on the left that the comparison ends there: where the right has come to
-    by then is in ``stopped``. ``past`` leads over what only the left has. ``alike`` are pairs of handlers taken to be the same. ``same_code``
-    compares code objects among the constants. ``difference`` says in words what differed.
+    by then is in ``stopped``. ``past`` leads over what only the left has. ``alike`` are pairs of
+    handlers taken to be the same. ``same_code`` compares code objects among the constants.
+    ``difference`` says in words what differed.
     """
 
     left: Flow
@@ -106,7 +107,7 @@ class Lockstep:
         return following
 
     def _opposite(self, left: int, right: int) -> list[tuple[int, int]] | None:
-        """What follows ``in`` and a branch on one side, ``not in`` and its opposite on the other."""
+        """What follows ``in`` and a branch on one side, and the opposites on the other."""
         one, two = self.left.instructions[left], self.right.instructions[right]
         if one.op != two.op or one.op not in _INVERTIBLE or one.arg + two.arg != 1:
             return None

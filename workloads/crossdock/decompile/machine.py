@@ -104,10 +104,10 @@ class MachineBase:
         """Drop what leaving a statement drops, on the way to where the stack has this shape."""
         height = len(shape or ())
         if len(self.stack) > height:
-            value = self.stack[-1]
+            values = [one for one in self.stack if self._waits(one)]
             self.stack = self.stack[:height]
-            if height and shape and shape[-1][0] == VALUE and not isinstance(value, marks.Mark):
-                self.stack[-1] = value
+            if shape and shape[-1][0] == VALUE and values:
+                self.stack[-1] = values[-1]
 
     def expect_settled(self) -> None:
         """Unstructured where a copied value stands in an expression still."""
@@ -115,7 +115,7 @@ class MachineBase:
             raise Unstructured(f"{self.flow.code.co_name}: a value is used twice")
 
     def _waits(self, value: ast.expr) -> bool:
-        return not isinstance(value, marks.Mark)
+        return not isinstance(value, marks.Mark | marks.Imported)
 
     def _used(self, shared: Shared) -> ast.expr:
         shared.copies -= 1

@@ -10,7 +10,6 @@ from types import CodeType
 
 from crossdock.decompile.errors import Unstructured
 
-
 ITERATED = ".0"
 """The name of the argument of a comprehension."""
 

@@ -90,7 +90,7 @@ class SpillingMachine(Machine):
         names, values = [], []
         for at, value in enumerate(self.stack):
             name = self.variables.slot(at)
-            if isinstance(value, marks.Mark) or isinstance(value, ast.Name) and value.id == name:
+            if isinstance(value, marks.Mark) or (isinstance(value, ast.Name) and value.id == name):
                 continue
             names.append(ast.Name(name, ast.Store()))
             values.append(self.plain(value))

@@ -102,7 +102,7 @@ class Stores(MachineBase):
             raise Unstructured(f"{self.flow.code.co_name}: an import without constants")
         names = listed.value if isinstance(listed.value, tuple) else None
         depth = level.value if isinstance(level.value, int) else 0
-        self.push(Imported(str(instruction.value), depth, names))  # type: ignore[arg-type]
+        self.push(Imported(str(instruction.value), depth, names))
 
     def op_import_from(self, instruction: Instruction) -> None:
         """A name of a module."""

@@ -1,13 +1,15 @@
 """Statements with bodies, recovered from blocks and the edges between them.
 
 A block that several others lead to stands after the statement that begins at its immediate
-dominator (Ramsey, "Beyond Relooper: Recursive Translation of Unstructured Control Flow to Structured
-Control Flow", 2022); all edges to it must fall through to there, or be ``break`` or ``continue``.
+dominator (Ramsey, "Beyond Relooper: Recursive Translation of Unstructured Control Flow to
+Structured Control Flow", 2022); all edges to it must fall through to there, or be ``break`` or
+``continue``.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 from dataclasses import dataclass, replace
 
 from crossdock.decompile import dominators
@@ -106,13 +108,13 @@ class StructureBase:
         if work is None:
             raise Unstructured(f"{self.name}: control leads nowhere")
         if number in self.placed or self.later.get(number):
-            if work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX:
-                if self.returns(number) or work.region == context.scope:
-                    return list(work.statements)
+            here = self.returns(number) or work.region == context.scope
+            if here and work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX:
+                return list(work.statements)
             raise Unstructured(f"{self.name}: control jumps in a way that no statement does")
-        if not self.returns(number):
-            if context.scope not in self.graph.regions.chain(work.region):
-                raise Unstructured(f"{self.name}: control leaves a statement in a strange way")
+        inside = context.scope in self.graph.regions.chain(work.region)
+        if not inside and not self.returns(number):
+            raise Unstructured(f"{self.name}: control leaves a statement in a strange way")
         return None
 
     def returns(self, number: int) -> bool:
@@ -156,7 +158,7 @@ class StructureBase:
             inner = replace(context, following=joins[0])
             body, other = self.sequence(yes, inner), self.sequence(no, inner)
             found.append(_if(test, body, other))
-            for one, following in zip(joins, joins[1:], strict=False):
+            for one, following in itertools.pairwise(joins):
                 self.expect_later([one], -1)
                 found += self.sequence(one, replace(context, following=following))
             self.expect_later(joins[-1:], -1)

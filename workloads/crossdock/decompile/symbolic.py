@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
 from typing import ClassVar
 
 from crossdock.decompile import dominators, marks
@@ -15,7 +14,6 @@ from crossdock.decompile.expressions import Expressions
 from crossdock.decompile.flow import KEEPS, LASTI, LOOPS, TESTS, Shape
 from crossdock.decompile.graph import Graph, Node
 from crossdock.decompile.instructions import Instruction
-from crossdock.decompile.marks import Function, Iteration
 from crossdock.decompile.names import Names
 from crossdock.decompile.regions import NAMED, WITH
 from crossdock.decompile.stores import Stores
@@ -136,7 +134,7 @@ class Execution:
         return all(
             len(first) == len(other)
             and all(
-                one is two or isinstance(one, marks.Mark) and type(one) is type(two)
+                one is two or (isinstance(one, marks.Mark) and type(one) is type(two))
                 for one, two in zip(first, other, strict=True)
             )
             and not (len(stacks) > 1 and other and isinstance(other[-1], marks.Branch))
@@ -164,11 +162,9 @@ class Execution:
             stack += [marks.Iterator(source.number), marks.Received()]
         if source.kind == ENTRY:
             return self._at_handler(source, at, node)
-        if node.number >= 0 and node.indices:
-            machine.stack = stack
-            machine.fit(self.flow.shapes[node.number])
-            stack = machine.stack
-        return stack
+        machine.stack = stack
+        machine.fit(self._before(node))
+        return machine.stack
 
     def _at_handler(self, source: Work, at: int, node: Node) -> list[ast.expr]:
         if at == 0:
@@ -176,8 +172,7 @@ class Execution:
         region = source.enters
         shape = self.flow.shapes[region] or ()
         if self.graph.regions.kinds[region] == WITH:
-            shape = self.flow.shapes[node.number] if node.indices else ()
-            return source.stack[: len(shape or ())]
+            return source.stack[: len(self._before(node))]
         kept = [marks.Kept() for one in shape if one[0] == LASTI][:1]
         depth = len(shape) - 1 - len(kept)
         return [*source.stack[:depth], *kept, marks.Caught()]

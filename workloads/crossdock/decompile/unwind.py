@@ -7,6 +7,7 @@ repeats that code on each way out; an edge here leads past it.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from types import CodeType
 
@@ -210,7 +211,7 @@ class Unwinding:
         """Whether the code from each place on is the same."""
         return all(
             Lockstep(left=self.flow, right=self.flow, same_code=operator.eq).compare(one, two)
-            for one, two in zip(places, places[1:], strict=False)
+            for one, two in itertools.pairwise(places)
         )
 
     def _outer(self, region: int) -> int:
@@ -257,7 +258,7 @@ class Unwinding:
     def _strange(self, at: int) -> Unstructured:
         one = self.flow.instructions[at]
         return Unstructured(
-            f"{self.flow.code.co_name}: {one.op} at byte {one.offset} is not how a statement is left"
+            f"{self.flow.code.co_name}: {one.op} at byte {one.offset} leaves no statement"
         )
 
 
