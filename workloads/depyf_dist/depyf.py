@@ -42,8 +42,8 @@ def _refuse_to_shadow() -> None:
 _refuse_to_shadow()
 
 from crossdock.decompile import DecompileError as DecompilationError  # noqa: E402
-from crossdock.decompile import decompile  # noqa: E402
 from crossdock.decompile.dynamo import debug, install, prepare_debug, uninstall  # noqa: E402
+from crossdock.decompile.dynamo.compat import decompile  # noqa: E402
 
 __all__ = [
     "DecompilationError",

@@ -31,6 +31,12 @@ def scaled(scale: float) -> Any:
     return inner
 
 
+def eager(function: Any, **options: Any) -> Any:
+    """The function, compiled for the backend that runs graphs as they are."""
+    made: Any = torch.compile(function, backend="eager", **options)
+    return made
+
+
 def index_of(folder: Path) -> Index:
     """The index, after it was seen that every file of the dump parses and is there."""
     found = load(folder)

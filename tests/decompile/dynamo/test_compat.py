@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.machinery
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.decompile.dynamo.dumps import index_of, of_kind, scaled
+from tests.decompile.dynamo.dumps import eager, index_of, of_kind, scaled
 from tests.programs import run_program
 
 from crossdock.decompile import DecompileError
@@ -31,14 +31,13 @@ def without_depyf(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_calls_of_vllm_are_served(tmp_path: Path) -> None:
     install_as_depyf()
     install_as_depyf()
-    import depyf
-
+    depyf: Any = importlib.import_module("depyf")
     manager = depyf.prepare_debug(tmp_path.as_posix())
     manager.__enter__()
     codes: list[Any] = []
     handle = torch._dynamo.convert_frame.register_bytecode_hook(lambda _, new: codes.append(new))
     try:
-        torch.compile(scaled(2.0), backend="eager", fullgraph=True)(torch.ones(2))
+        eager(scaled(2.0), fullgraph=True)(torch.ones(2))
     finally:
         handle.remove()
         manager.__exit__(None, None, None)

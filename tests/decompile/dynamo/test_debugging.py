@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.decompile.dynamo import programs
-from tests.decompile.dynamo.dumps import BREAK_LINE, broken, index_of, of_kind, scaled
+from tests.decompile.dynamo.dumps import BREAK_LINE, broken, eager, index_of, of_kind, scaled
 
 from crossdock.decompile.dynamo import DumpRefused, prepare_debug
 from crossdock.decompile.dynamo.index import FILE
@@ -24,7 +25,7 @@ CASES = [(around, KINDS[at % len(KINDS)]) for at, around in enumerate(programs.A
 def test_programs_behave_the_same_from_their_files(tmp_path: Path, around: str, kind: str) -> None:
     plain = programs.behaviour(programs.program(around, kind))
     with prepare_debug(tmp_path):
-        compiled = torch.compile(programs.program(around, kind), backend="eager")
+        compiled = eager(programs.program(around, kind))
         assert programs.behaviour(compiled) == plain
     index = index_of(tmp_path)
     transformed = of_kind(index, "transformed")
@@ -37,7 +38,7 @@ def test_programs_behave_the_same_from_their_files(tmp_path: Path, around: str, 
 
 def test_the_index_tells_compilations_breaks_and_recompilations(tmp_path: Path) -> None:
     with prepare_debug(str(tmp_path)):
-        compiled = torch.compile(broken, backend="eager", dynamic=False)
+        compiled = eager(broken, dynamic=False)
         for n, size in ((1, 3), (2, 3), (2, 4)):
             compiled(torch.ones(size), n)
     index = index_of(tmp_path)
@@ -62,7 +63,7 @@ def file_of() -> str:
 
 def test_transformed_code_links_to_its_graph_and_to_what_follows(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
-        torch.compile(broken, backend="eager")(torch.ones(3), 1)
+        eager(broken)(torch.ones(3), 1)
     index = index_of(tmp_path)
     first = next(one for one in of_kind(index, "transformed") if one.compile_id == "0/0")
     graph, resume = first.links
@@ -73,10 +74,36 @@ def test_transformed_code_links_to_its_graph_and_to_what_follows(tmp_path: Path)
     assert (tmp_path / "index.html").read_text().count(first.file) >= 1
 
 
+class Base(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+class Derived(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.__private = torch.nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward(x)
+        torch._dynamo.graph_break()
+        return self.__private(x)
+
+
+def test_methods_run_from_their_files_whatever_names_are_private(tmp_path: Path) -> None:
+    module = Derived()
+    x = torch.ones(2, 3)
+    expected = module(x)
+    with prepare_debug(tmp_path):
+        assert eager(module)(x).equal(expected)
+    transformed = of_kind(index_of(tmp_path), "transformed")
+    assert [one.standing for one in transformed] == ["proved", "proved"]
+
+
 def test_closures_keep_their_cells(tmp_path: Path) -> None:
     function = scaled(3.0)
     with prepare_debug(tmp_path):
-        compiled = torch.compile(function, backend="eager")
+        compiled = eager(function)
         assert compiled(torch.ones(2)).tolist() == [4.0, 4.0]
         function.__closure__[0].cell_contents = 5.0
         assert compiled(torch.ones(2)).tolist() == [6.0, 6.0]
@@ -84,10 +111,16 @@ def test_closures_keep_their_cells(tmp_path: Path) -> None:
     assert [one.standing for one in transformed] == ["proved", "proved"]
 
 
+def squares(x: torch.Tensor) -> torch.Tensor:
+    """Their sum."""
+    return (x * x).sum()
+
+
 def test_graphs_of_autograd_are_dumped(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
         x = torch.ones(3, requires_grad=True)
-        torch.compile(lambda x: (x * x).sum(), backend="aot_eager")(x).backward()
+        square: Any = torch.compile(squares, backend="aot_eager")
+        square(x).backward()
     index = index_of(tmp_path)
     kinds = {one.kind for one in index.artifacts}
     assert {"joint_graph", "forward_graph", "backward_graph", "graph_code", "guards"} <= kinds
@@ -101,9 +134,7 @@ def test_names_are_the_same_in_another_run(tmp_path: Path) -> None:
     for turn in ("one", "other"):
         torch._dynamo.reset()
         with prepare_debug(tmp_path / turn):
-            torch.compile(programs.program("closure", "graph_break"), backend="eager")(
-                torch.ones(3), []
-            )
+            eager(programs.program("closure", "graph_break"))(torch.ones(3), [])
         index = index_of(tmp_path / turn)
         kinds = ("dynamo_graph", "graph_code")
         digests.append([one.digest for one in index.artifacts if one.kind in kinds])
@@ -114,7 +145,7 @@ def test_compilations_after_a_reset_are_others(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
         for _ in range(3):
             torch._dynamo.reset()
-            torch.compile(scaled(2.0), backend="eager")(torch.ones(2))
+            eager(scaled(2.0))(torch.ones(2))
     ids = [one.compile_id for one in index_of(tmp_path).compiles]
     assert ids == ["0/0", "0/0~1", "0/0~2"]
 
@@ -123,16 +154,16 @@ def test_entered_again_a_folder_goes_on(tmp_path: Path) -> None:
     for size in (2, 3):
         manager = prepare_debug(tmp_path)
         manager.__enter__()
-        torch.compile(scaled(size), backend="eager")(torch.ones(size))
+        eager(scaled(size))(torch.ones(size))
         manager.__exit__(None, None, None)
     assert len(index_of(tmp_path).compiles) == 2
 
 
 def test_nested_dumps_hold_what_was_compiled_within_them(tmp_path: Path) -> None:
     with prepare_debug(tmp_path / "outer"):
-        torch.compile(scaled(1.0), backend="eager")(torch.ones(2))
+        eager(scaled(1.0))(torch.ones(2))
         with prepare_debug(tmp_path / "inner"):
-            result = torch.compile(scaled(2.0), backend="eager")(torch.ones(3))
+            result = eager(scaled(2.0))(torch.ones(3))
     assert result.tolist() == [3.0, 3.0, 3.0]
     assert len(index_of(tmp_path / "outer").compiles) == 2
     assert len(index_of(tmp_path / "inner").compiles) == 1
@@ -145,7 +176,7 @@ def test_threads_dump_into_their_own_folders(tmp_path: Path) -> None:
     def work(number: int) -> None:
         with prepare_debug(tmp_path / str(number)):
             together.wait()
-            compiled = torch.compile(scaled(float(number)), backend="eager")
+            compiled = eager(scaled(float(number)))
             results[number] = compiled(torch.ones(number + 1)).tolist()
             together.wait()
 
@@ -167,7 +198,7 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
 
     def fail() -> None:
         with prepare_debug(tmp_path):
-            torch.compile(scaled(1.0), backend="eager")(torch.ones(2))
+            eager(scaled(1.0))(torch.ones(2))
             raise RuntimeError("of the program")
 
     with pytest.raises(RuntimeError, match="of the program"):
@@ -175,7 +206,7 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     assert (graph_module._exec_with_source, dict(convert_frame._bytecode_hooks)) == before
     assert len(index_of(tmp_path).compiles) == 1
     torch._dynamo.reset()
-    torch.compile(scaled(1.0), backend="eager")(torch.ones(2))
+    eager(scaled(1.0))(torch.ones(2))
     assert len(index_of(tmp_path).compiles) == 1
 
 
@@ -189,7 +220,7 @@ def test_a_dump_that_fails_does_not_fail_the_program(
 
     monkeypatch.setattr(session, "translate", fail)
     with prepare_debug(tmp_path):
-        result = torch.compile(scaled(2.0), backend="eager")(torch.ones(2))
+        result = eager(scaled(2.0))(torch.ones(2))
     assert result.tolist() == [3.0, 3.0]
     assert "no space left" in (tmp_path / FILE).read_text()
 

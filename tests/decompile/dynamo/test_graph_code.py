@@ -82,7 +82,8 @@ def test_names_that_the_profiler_knows_stay(tmp_path: Path) -> None:
     writer = Writer(tmp_path / "graph.py")
     graph_code.start(writer.write, writer.seen)
     try:
-        with torch.fx.experimental._config.patch(enrich_profiler_metadata=True):
+        config: Any = torch.fx.experimental._config
+        with config.patch(enrich_profiler_metadata=True):
             name = traced().forward.__code__.co_filename
     finally:
         graph_code.stop(writer.write, writer.seen)

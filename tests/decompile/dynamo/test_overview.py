@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.decompile.dynamo.dumps import broken, index_of
+from tests.decompile.dynamo.dumps import broken, eager, index_of
 
 from crossdock.decompile.dynamo import overview, page, prepare_debug
 from crossdock.decompile.dynamo.index import Artifact, Compile, Index, Line
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("fresh")
 
 def test_the_whole_run_is_one_file(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
-        compiled = torch.compile(broken, backend="eager", dynamic=False)
+        compiled = eager(broken, dynamic=False)
         compiled(torch.ones(3), 1)
         compiled(torch.ones(3), 2)
     text = (tmp_path / overview.FILE).read_text()
@@ -35,8 +35,8 @@ def test_pieces_that_are_gone_or_begin_with_a_future_import(tmp_path: Path) -> N
     index = Index(
         compiles=[Compile(compile_id="0/0", user=user, failed="Error: so\nand so")],
         artifacts=[
-            Artifact(kind=kind, file=file, digest="", compile_id="0/0", user=user)
-            for kind, file in (("dynamo_graph", "graph.py"), ("transformed", "gone.py"))
+            Artifact(kind="dynamo_graph", file="graph.py", digest="", compile_id="0/0"),
+            Artifact(kind="transformed", file="gone.py", digest="", compile_id="0/0", user=user),
         ],
     )
     text = overview.text(index, tmp_path)
@@ -47,7 +47,7 @@ def test_pieces_that_are_gone_or_begin_with_a_future_import(tmp_path: Path) -> N
 
 def test_the_page_shows_breaks_guards_and_times(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
-        compiled = torch.compile(broken, backend="eager", dynamic=False)
+        compiled = eager(broken, dynamic=False)
         compiled(torch.ones(3), 1)
         compiled(torch.ones(3), 2)
     text = (tmp_path / page.FILE).read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def made(instructions: list[Any], arguments: str = "a, b, f") -> types.FunctionT
     def replace(body: list[Any], _: dict[str, Any]) -> None:
         body[1:] = instructions
 
-    code, _ = bytecode.transform_code_object(function.__code__, replace, safe=True)  # type: ignore[arg-type]
+    code, _ = bytecode.transform_code_object(function.__code__, replace, safe=True)
     return types.FunctionType(code, {"__builtins__": __builtins__}, "made")
 
 
@@ -169,13 +168,13 @@ def test_variables_are_let_go_when_the_stack_would() -> None:
     assert function("first", "second", f) == ["gone", "gone"]
 
 
-PUSHES = {
+PUSHES: dict[str, Any] = {
     "call a": lambda: calls("a"),
     "call b": lambda: calls("b"),
     "constant": lambda: [one("LOAD_CONST", argval=0)],
     "variable": lambda: [one("LOAD_FAST", argval="a")],
 }
-CHANGES = {
+CHANGES: dict[str, Any] = {
     "build": (2, -1, lambda: [one("BUILD_LIST", arg=2)]),
     "pop": (1, -1, lambda: [one("POP_TOP")]),
     "store": (1, -1, lambda: [one("STORE_FAST", argval="b")]),
@@ -236,10 +235,10 @@ def test_random_work_on_the_stack(work: list[Any]) -> None:
 @pytest.mark.parametrize("around", list(programs.AROUND))
 def test_code_of_people_does_the_same(around: str) -> None:
     for kind in programs.BREAKS:
-        program: Callable[..., Any] = programs.program(around, kind)
-        code = spilled(program.__code__)  # type: ignore[attr-defined]
+        program: Any = programs.program(around, kind)
+        code = spilled(program.__code__)
         if code is not None:
             expected = programs.behaviour(program)
-            program.__code__ = code  # type: ignore[attr-defined]
+            program.__code__ = code
             torch.manual_seed(0)
             assert programs.behaviour(program) == expected

@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from tests.decompile.dynamo.dumps import broken, index_of, of_kind, scaled
+from tests.decompile.dynamo.dumps import broken, eager, index_of, of_kind, scaled
 
-from crossdock.decompile.dynamo import NotPrepared, debug, install, prepare_debug, uninstall
+from crossdock.decompile.dynamo import (
+    NotPrepared,
+    debug,
+    install,
+    prepare_debug,
+    registry,
+    uninstall,
+)
 from crossdock.decompile.dynamo import debugging as debugging_module
-from crossdock.decompile.dynamo import registry
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -49,7 +55,7 @@ def lines_of_the_body(path: Path) -> list[int]:
 
 
 def test_pdb_steps_through_transformed_code_line_by_line(tmp_path: Path) -> None:
-    compiled = torch.compile(broken, backend="eager")
+    compiled = eager(broken)
     with prepare_debug(tmp_path):
         expected = compiled(torch.ones(3), 1)
     transformed = next(
@@ -63,7 +69,7 @@ def test_pdb_steps_through_transformed_code_line_by_line(tmp_path: Path) -> None
 
 
 def test_pdb_stops_in_the_code_of_a_graph(tmp_path: Path) -> None:
-    compiled = torch.compile(scaled(2.0), backend="eager")
+    compiled = eager(scaled(2.0))
     with prepare_debug(tmp_path):
         compiled(torch.ones(2))
     (graph,) = of_kind(index_of(tmp_path), "graph_code")
@@ -79,7 +85,7 @@ def test_a_traceback_names_the_dumped_file(tmp_path: Path) -> None:
         return x + log[3]
 
     with prepare_debug(tmp_path):
-        compiled = torch.compile(fails, backend="eager")
+        compiled = eager(fails)
         compiled(torch.ones(1), [1, 2, 3, 4])
         with pytest.raises(IndexError) as raised:
             compiled(torch.ones(1), [1])
@@ -89,7 +95,7 @@ def test_a_traceback_names_the_dumped_file(tmp_path: Path) -> None:
 
 def test_in_debug_nothing_new_is_compiled(tmp_path: Path) -> None:
     with prepare_debug(tmp_path):
-        compiled = torch.compile(broken, backend="eager", dynamic=False)
+        compiled = eager(broken, dynamic=False)
         compiled(torch.ones(3), 1)
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with debug(pause=False):
@@ -130,7 +136,7 @@ def test_installed_the_source_stands_in_the_log_of_bytecode(
             monkey = log.propagate
             log.addHandler(caplog.handler)
             try:
-                torch.compile(scaled(2.0), backend="eager")(torch.ones(2))
+                eager(scaled(2.0))(torch.ones(2))
             finally:
                 log.removeHandler(caplog.handler)
                 log.propagate = monkey
@@ -147,6 +153,6 @@ def test_log_bytecode_logs_whatever_torch_logs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with prepare_debug(tmp_path, log_bytecode=True):
-        torch.compile(scaled(2.0), backend="eager")(torch.ones(2))
+        eager(scaled(2.0))(torch.ones(2))
     logged = [one.message for one in caplog.records if one.name == debugging_module.__name__]
     assert any("def inner(x):" in text for text in logged)

@@ -6,10 +6,29 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+from collections.abc import Callable
+from typing import Any
 
-from crossdock.decompile import DecompileError, decompile
+from crossdock.decompile import DecompileError
+from crossdock.decompile import decompile as plainly
 from crossdock.decompile.dynamo.debugging import debug, install, prepare_debug, uninstall
+from crossdock.decompile.dynamo.translation import translate
 from crossdock.proxy.errors import CrossdockError
+
+
+def decompile(code: types.CodeType | Callable[..., Any]) -> str:
+    """Source of a function or of its code; of bytecode that Dynamo has written, readable source.
+
+    Raises:
+        DecompileError: there is none.
+    """
+    given: Any = getattr(code, "__code__", code)
+    if isinstance(given, types.CodeType):
+        translation = translate(given, by_dynamo=True)
+        if translation.standing == "proved":
+            return translation.source
+    return plainly(given)
+
 
 _NAMES = {
     "DecompilationError": DecompileError,
@@ -31,7 +50,8 @@ def install_as_depyf() -> None:
     if present is not None:
         if getattr(present, "prepare_debug", None) is prepare_debug:
             return
-        raise CrossdockError(f"depyf is imported already from {present.__file__}")
+        origin = getattr(present, "__file__", "a place that it does not say")
+        raise CrossdockError(f"depyf is imported already from {origin}")
     found = importlib.util.find_spec("depyf")
     if found is not None:
         raise CrossdockError(

@@ -112,7 +112,8 @@ class Session:
         )
         replacement = None
         if translation.standing == "proved":
-            replacement = linked(translation.code, text, path)
+            made = linked(translation.code, text, path)
+            replacement = made.replace(co_qualname=new_code.co_qualname)
             if not _fits(replacement, code):
                 replacement, artifact.standing = None, "text"
                 artifact.note = "another order of variables than Dynamo wants"

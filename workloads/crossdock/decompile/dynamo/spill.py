@@ -46,14 +46,17 @@ def spilled(code: CodeType) -> CodeType | None:
         instructions[:] = joined(parts)
         used = {one.argval for one in instructions if one.opname.endswith("_FAST")}
         kept = [name for name in code.co_varnames[arguments:] if name in used | cells]
+        # Outside its class: within it, the names of Dynamo's functions would become private ones.
+        options["co_qualname"] = code.co_name
         options["co_varnames"] = (*code.co_varnames[:arguments], *kept, *names)
 
     arguments = code.co_argcount + code.co_kwonlyargcount
     arguments += bool(code.co_flags & inspect.CO_VARARGS)
     arguments += bool(code.co_flags & inspect.CO_VARKEYWORDS)
     cells = set(code.co_cellvars)
-    changed, _ = bytecode.transform_code_object(code, rewrite, safe=True)  # type: ignore[arg-type]
-    return changed if names or changed.co_varnames != code.co_varnames else None
+    changed, _ = bytecode.transform_code_object(code, rewrite, safe=True)
+    same = not names and changed.co_varnames == code.co_varnames
+    return None if same and changed.co_qualname == code.co_qualname else changed
 
 
 def _rewrite(parts: list[Block], fresh: Callable[[], str]) -> None:
