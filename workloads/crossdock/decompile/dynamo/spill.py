@@ -19,6 +19,7 @@ from torch._dynamo import bytecode_transformation as bytecode
 from torch._dynamo.bytecode_transformation import Instruction
 
 from crossdock.decompile.dynamo.blocks import JUMPS, Block, blocks, joined
+from crossdock.decompile.dynamo.cells import cells_in_words
 from crossdock.decompile.dynamo.waiting import Entry, Stack
 
 PREFIX = "stack_"
@@ -64,6 +65,7 @@ def _rewrite(parts: list[Block], fresh: Callable[[], str]) -> None:
     for number, part in enumerate(parts):
         if part.depth is None:
             continue  # nothing leads here
+        part.instructions = list(cells_in_words(part.instructions))
         entries = carried.pop(number, None)
         stack = Stack(entries or [Entry("resident") for _ in range(part.depth)], fresh)
         if not _may_carry(parts, number):
