@@ -51,8 +51,10 @@ def translate(code: CodeType, *, by_dynamo: bool = False) -> Translation:
     if rewritten is not None and rewritten.standing == "proved":
         return rewritten
     direct = _translated(code)
-    if direct.standing == "proved" or by_dynamo:
+    if direct.standing == "proved":
         return direct
+    if by_dynamo:  # why the better form failed says more
+        return direct if rewritten is None else replace(direct, note=rewritten.note)
     rewritten = _rewritten(code)
     return rewritten if rewritten is not None and rewritten.standing == "proved" else direct
 
@@ -61,11 +63,13 @@ def _rewritten(code: CodeType) -> Translation | None:
     """Of the code with variables for what waits on its stack; None if there is no such code."""
     try:
         rewritten = spilled(code)
-    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError):
-        return None  # torch's assembler does not know what it is given
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        note = f"it cannot be rewritten: {_line(str(error))}"  # such as for constants like {}
+        return Translation(code=code, source="", standing="refused", note=note)
     if rewritten is None:
         return None
-    return replace(_translated(rewritten), note=_VARIABLES)
+    made = _translated(rewritten)
+    return replace(made, note=_VARIABLES) if made.standing == "proved" else made
 
 
 def _translated(code: CodeType) -> Translation:
