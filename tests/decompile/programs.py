@@ -716,7 +716,6 @@ PROGRAMS = [
     asynchronous,
     deletes,
     unbound,
-    group,
     matches,
 ]
 """Those that are decompiled."""

@@ -227,11 +227,10 @@ def _falls_off(works: dict[int, Work]) -> int:
 
 
 def _returns_none(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Return)
-        and isinstance(statement.value, ast.Constant)
-        and statement.value.value is None
-    )
+    if not isinstance(statement, ast.Return):
+        return False
+    value = statement.value
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def only_value(body: list[ast.stmt], code: CodeType) -> ast.expr:

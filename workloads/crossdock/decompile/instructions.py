@@ -46,6 +46,7 @@ def read(code: CodeType) -> list[Instruction]:
     found: list[Instruction] = []
     at_offset: dict[int, int] = {}
     jumps: list[tuple[int, int]] = []
+    _expect_whole(code, table)
     for start, number, arg, after in _decoded(code.co_code, table):
         name = table.names[number]
         op = table.same_as.get(name, name)
@@ -66,6 +67,19 @@ def read(code: CodeType) -> list[Instruction]:
         found[index].target = at_offset[target]
     _protect(code, found, at_offset)
     return found
+
+
+def _expect_whole(code: CodeType, table: Table) -> None:
+    """CorruptCode if cache entries of the last instruction are missing.
+
+    CPython 3.11 writes past the end of such code when ``co_code`` is asked for.
+    """
+    raw: bytes = code._co_code_adaptive  # type: ignore[attr-defined]
+    at = 0
+    while at + 1 < len(raw):
+        at += 2 + 2 * table.adaptive_caches[raw[at]]
+    if at > len(raw):
+        raise CorruptCode(f"{code.co_name}: the bytecode breaks off amid an instruction")
 
 
 def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
