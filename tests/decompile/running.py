@@ -42,7 +42,7 @@ def outcomes(function: Callable[..., Any]) -> list[tuple[str, str]]:
         log: list[object] = []
         try:
             result = repr(function(log, argument))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must be the same)
             context = type(error.__context__).__name__
             result = f"{error!r} after {context}, because of {error.__cause__!r}"
         found.append((_plain(result), _plain(repr(log))))

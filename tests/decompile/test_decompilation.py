@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from types import CodeType, FunctionType
 
 import pytest
-
-from crossdock.decompile import Decompilation, DecompileError, decompile, recompile, verify
 from tests.decompile.programs import PROGRAMS
 from tests.decompile.running import codes, looped, outcomes, swapped
+
+from crossdock.decompile import Decompilation, DecompileError, decompile, recompile, verify
 
 LOOPS = {"finally_returns", "matches", "chains"}
 """Programs of which a part is a dispatch loop."""
@@ -42,8 +43,8 @@ def test_the_same_text_each_time(program: FunctionType) -> None:
 
 
 def test_a_whole_module() -> None:
-    with open(textwrap.__file__, encoding="utf-8") as file:
-        code = compile(file.read(), textwrap.__file__, "exec", dont_inherit=True)
+    text = Path(textwrap.__file__).read_text(encoding="utf-8")
+    code = compile(text, textwrap.__file__, "exec", dont_inherit=True)
     found = Decompilation(code)
     assert found.verdict.proved
     names: dict[str, object] = {"__name__": "again"}

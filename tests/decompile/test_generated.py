@@ -6,9 +6,9 @@ from types import CodeType, FunctionType
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.decompile.running import looped, outcomes, swapped
 
 from crossdock.decompile import Decompilation
-from tests.decompile.running import looped, outcomes, swapped
 
 TESTS = ("x > 2", "x", "not x", "x and n", "x or n < 3", "0 < n < x", "x in (1, 2)", "n is None")
 LEAVES = ("log.append({at})", "n += 1", "return {at}", "raise KeyError({at})", "pass", "y = n, x")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import CodeType, FunctionType
 
 import pytest
+from tests.decompile.test_decompilation import code_of
 
 from crossdock.decompile import DecompileError, decompile, recompile
-from tests.decompile.test_decompilation import code_of
 
 
 def test_names_file_and_flags_are_those_of_the_original() -> None:

@@ -12,7 +12,6 @@ _BINARY: Any = opcode._nb_ops  # type: ignore[attr-defined]
 _TESTS = ("TRUE", "FALSE", "NONE", "NOT_NONE")
 
 
-
 def _adaptive_caches() -> tuple[int, ...]:
     """Specialised opcodes have the numbers that no other has, in the order of their list."""
     found = list(_CACHES)
