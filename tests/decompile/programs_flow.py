@@ -316,5 +316,6 @@ PROGRAMS = [
     deletes,
     unbound,
     matches,
+    group,
 ]
 """Those that are decompiled."""

@@ -156,6 +156,9 @@ class Expressions(MachineBase):
         """A list."""
         if self._starts_comprehension("<listcomp>"):
             return
+        if not instruction.arg and self.stack and isinstance(self.stack[-1], marks.Caught):
+            self.push(marks.Kept())  # of what handlers of groups raise
+            return
         self.push(ast.List(self.pop_many(instruction.arg), ast.Load()))
 
     def op_build_set(self, instruction: Instruction) -> None:

@@ -215,10 +215,14 @@ class Execution:
         following, target = work.successors
         op = instruction.op
         none = ast.Constant(None)
-        if op == "POP_JUMP_IF_NONE":
+        if isinstance(value, marks.CaughtGroup):
+            pass
+        elif op == "POP_JUMP_IF_NONE":
             value = ast.Compare(value, [ast.Is()], [none])
         elif op == "POP_JUMP_IF_NOT_NONE":
             value = ast.Compare(value, [ast.IsNot()], [none])
+        if isinstance(value, marks.CaughtGroup):
+            value, op = marks.Matches(value.type), "POP_JUMP_IF_FALSE"
         value.lineno = index
         jumps_if_true = op in {
             "POP_JUMP_IF_TRUE",
