@@ -52,6 +52,10 @@ def constant(value: object) -> ast.expr:
     """A constant as an expression."""
     if isinstance(value, frozenset):
         return ast.Set([constant(one) for one in sorted(value, key=repr)])
+    if isinstance(value, tuple) and "Ellipsis" in repr(value):
+        return ast.Tuple([constant(one) for one in value], ast.Load())
+    if type(value) in {int, float} and repr(value).startswith("-"):
+        return ast.UnaryOp(ast.USub(), ast.Constant(-value))  # type: ignore[operator]
     return ast.Constant(value)  # type: ignore[arg-type]
 
 
