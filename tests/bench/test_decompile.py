@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_small_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (library / "a.py").write_text(LIBRARY)
     (library / "broken.py").write_text("def f(:")
     (library / "site-packages" / "b.py").write_text("def f(): pass")
-    files = {"json": tmp_path / "a.json", "plot": tmp_path / "a.png"}
+    files: dict[str, Any] = {"json": tmp_path / "a.json", "plot": tmp_path / "a.png"}
     assert decompile.main(decompile.Options(library=library, **files)) == 0
     counts = {
         series.point["outcome"]: series.point["functions"] for series in load(files["json"]).series

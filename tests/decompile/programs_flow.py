@@ -157,6 +157,18 @@ def finally_returns(log, x):
         log.append("outer")
 
 
+def cleans(log, x):
+    try:
+        with Manager(log, "a", x == 1) as a:
+            log.append(1 // x)
+    finally:
+        kept = []
+        for one in (a, x):
+            if one is not None:
+                kept.append(one)
+        log.append(kept)
+
+
 def raises(log, x):
     try:
         if x == 0:
@@ -311,6 +323,7 @@ PROGRAMS = [
     tries,
     finallies,
     finally_returns,
+    cleans,
     raises,
     withs,
     deletes,

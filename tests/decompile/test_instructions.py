@@ -96,6 +96,22 @@ def test_a_chain_of_branches_without_end() -> None:
     refused_or_right(code_of(chain + "    return y\n"))
 
 
+def test_methods_of_constants_are_not_run() -> None:
+    class Hostile:
+        def __repr__(self) -> str:
+            raise SystemExit
+
+        __hash__ = None  # type: ignore[assignment]
+        __eq__ = __bool__ = __repr__  # type: ignore[assignment]
+
+    code = code_of("def f(): return 1").replace(co_consts=(None, Hostile()))
+    with pytest.raises(DecompileError, match="constant of type Hostile"):
+        decompile(code)
+    nested = code.replace(co_consts=(None, (1, (Hostile(),))))
+    with pytest.raises(DecompileError, match="constant of type Hostile"):
+        decompile(nested)
+
+
 def test_large_code_is_refused() -> None:
     raw = b"\x09\x00" * (instructions.INSTRUCTIONS_MAX + 1)
     with pytest.raises(CorruptCode, match="no large one"):

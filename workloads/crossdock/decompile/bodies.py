@@ -106,7 +106,7 @@ class Body:
             body.pop()
         first: list[ast.stmt] = []
         text = self.code.co_consts[0] if self.code.co_consts else None
-        if isinstance(text, str):
+        if type(text) is str:  # a subclass may run code
             first.append(ast.Expr(ast.Constant(text)))
         first += self._declarations(signatures.arguments(self.code))
         return [*first, *body] or [ast.Pass()]

@@ -160,7 +160,8 @@ class Expressions(MachineBase):
         """A list."""
         if self._starts_comprehension("<listcomp>"):
             return
-        if not instruction.arg and self.stack and isinstance(self.stack[-1], marks.Caught):
+        copied = len(self.stack) > 1 and self.stack[-1] is self.stack[-2]
+        if not instruction.arg and copied and isinstance(self.stack[-1], marks.Caught):
             self.push(marks.Kept())  # of what handlers of groups raise
             return
         self.push(ast.List(self.pop_many(instruction.arg), ast.Load()))
