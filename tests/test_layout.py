@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = sorted(folder.parent.name for folder in ROOT.glob("*/crossdock"))
 PACKAGES = {
-    init.parent.name: init.parents[2].name for init in sorted(ROOT.glob("*/crossdock/*/__init__.py"))
+    init.parent.name: init.parents[2].name
+    for init in sorted(ROOT.glob("*/crossdock/*/__init__.py"))
 }
 """The folder at the top that each package of the namespace is in."""
 SOURCES = sorted(

@@ -84,6 +84,10 @@ COMMANDS = Group(
                 "dev": Command(
                     "Selectors of models for a target without labels.", "crossdock.bench.dev"
                 ),
+                "decompile": Command(
+                    "Functions of the standard library there and back.",
+                    "crossdock.bench.decompile",
+                ),
                 "b-tuning": Command(
                     "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
                 ),

@@ -106,7 +106,7 @@ class Body:
             body.pop()
         first: list[ast.stmt] = []
         text = self.code.co_consts[0] if self.code.co_consts else None
-        if isinstance(text, str):
+        if type(text) is str:  # a subclass may run code
             first.append(ast.Expr(ast.Constant(text)))
         first += self._declarations(signatures.arguments(self.code))
         return [*first, *body] or [ast.Pass()]
@@ -227,11 +227,10 @@ def _falls_off(works: dict[int, Work]) -> int:
 
 
 def _returns_none(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Return)
-        and isinstance(statement.value, ast.Constant)
-        and statement.value.value is None
-    )
+    if not isinstance(statement, ast.Return):
+        return False
+    value = statement.value
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def only_value(body: list[ast.stmt], code: CodeType) -> ast.expr:

@@ -149,6 +149,9 @@ class Calls(MachineBase):
         if not 0 < at <= len(self.stack):
             raise CorruptCode(f"{self.flow.code.co_name}: a copy of what is not on the stack")
         value = self.stack[-at]
+        if isinstance(value, marks.Caught):
+            self.stack.append(value)  # as handlers of groups do
+            return
         if isinstance(value, marks.Mark | marks.Received):
             raise Unstructured(f"{self.flow.code.co_name}: what the interpreter keeps is copied")
         if not isinstance(value, Shared):
@@ -181,6 +184,13 @@ class Calls(MachineBase):
     def op_check_exc_match(self, _: Instruction) -> None:
         """The type that a handler is for."""
         self.push(marks.Matches(self.pop()))
+
+    def op_check_eg_match(self, _: Instruction) -> None:
+        """The type that a handler of groups is for."""
+        type_ = self.pop()
+        self.pop()
+        self.push(marks.Caught())
+        self.push(marks.CaughtGroup(type_))
 
     def op_pop_except(self, _: Instruction) -> None:
         """A handler ends."""

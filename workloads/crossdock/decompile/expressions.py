@@ -52,6 +52,10 @@ def constant(value: object) -> ast.expr:
     """A constant as an expression."""
     if isinstance(value, frozenset):
         return ast.Set([constant(one) for one in sorted(value, key=repr)])
+    if isinstance(value, tuple) and "Ellipsis" in repr(value):
+        return ast.Tuple([constant(one) for one in value], ast.Load())
+    if type(value) in {int, float} and repr(value).startswith("-"):
+        return ast.UnaryOp(ast.USub(), ast.Constant(-value))  # type: ignore[operator]
     return ast.Constant(value)  # type: ignore[arg-type]
 
 
@@ -155,6 +159,10 @@ class Expressions(MachineBase):
     def op_build_list(self, instruction: Instruction) -> None:
         """A list."""
         if self._starts_comprehension("<listcomp>"):
+            return
+        copied = len(self.stack) > 1 and self.stack[-1] is self.stack[-2]
+        if not instruction.arg and copied and isinstance(self.stack[-1], marks.Caught):
+            self.push(marks.Kept())  # of what handlers of groups raise
             return
         self.push(ast.List(self.pop_many(instruction.arg), ast.Load()))
 

@@ -24,6 +24,9 @@ Slot = tuple[str, int]
 Shape = tuple[Slot, ...]
 
 STACK_MAX = 2000
+_THREADED_MAX = 100
+"""Jumps from jump to jump."""
+
 ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
 LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
 KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
@@ -55,6 +58,7 @@ class Flow:
         self.code = code
         self.instructions = instructions.read(code)
         self._take_awaits_together()
+        self._thread_jumps()
         self.shapes: list[Shape | None] = [None] * len(self.instructions)
         self._find_shapes()
 
@@ -102,6 +106,25 @@ class Flow:
         for index, instruction in enumerate(found):
             if instruction.op == "GET_ANEXT":
                 self._take_turn_together(index)
+
+    def _thread_jumps(self) -> None:
+        """Past tests of what was tested before: the compiler does so too, if not everywhere."""
+        for one in self.instructions:
+            for _ in range(_THREADED_MAX):
+                if one.op not in KEEPS:
+                    break
+                mine = "TRUE" if "TRUE" in one.op else "FALSE"
+                at = self.skip(one.target)
+                other = self.instructions[at]
+                if other.op == one.op:
+                    one.target = other.target
+                elif other.op == f"POP_JUMP_IF_{mine}":
+                    one.op, one.target = other.op, other.target
+                elif "TRUE" in other.op or "FALSE" in other.op:
+                    if at + 1 < len(self.instructions):
+                        one.op, one.target = f"POP_JUMP_IF_{mine}", at + 1
+                else:
+                    break
 
     def _is_await(self, index: int) -> bool:
         part = self.instructions[index : index + 4]

@@ -7,17 +7,23 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
+from typing import cast
 
 from crossdock.decompile import exception_table
-from crossdock.decompile.errors import CorruptCode
+from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.exception_table import Entry
 from crossdock.decompile.versions import table as versions
 from crossdock.decompile.versions.table import Table
 
-INSTRUCTIONS_MAX = 200_000
+INSTRUCTIONS_MAX = 100_000
 """Longer code is refused: no source of a file's usual length compiles to it."""
 
 _CONSTANTS = frozenset({"LOAD_CONST", "KW_NAMES"})
+_CONTAINERS = frozenset({tuple, frozenset})
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis), CodeType})
+CONSTANT_DEPTH_MAX = 100
+"""Of tuples in tuples."""
+
 _LOCALS = frozenset({"LOAD_FAST", "STORE_FAST", "DELETE_FAST"})
 _CELLS = frozenset({"LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"})
 _TARGETS = frozenset({"FOR_ITER", "SEND", "JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
@@ -46,6 +52,7 @@ def read(code: CodeType) -> list[Instruction]:
     found: list[Instruction] = []
     at_offset: dict[int, int] = {}
     jumps: list[tuple[int, int]] = []
+    _expect_whole(code, table)
     for start, number, arg, after in _decoded(code.co_code, table):
         name = table.names[number]
         op = table.same_as.get(name, name)
@@ -66,6 +73,19 @@ def read(code: CodeType) -> list[Instruction]:
         found[index].target = at_offset[target]
     _protect(code, found, at_offset)
     return found
+
+
+def _expect_whole(code: CodeType, table: Table) -> None:
+    """CorruptCode if cache entries of the last instruction are missing.
+
+    CPython 3.11 writes past the end of such code when ``co_code`` is asked for.
+    """
+    raw: bytes = code._co_code_adaptive  # type: ignore[attr-defined]
+    at = 0
+    while at + 1 < len(raw):
+        at += 2 + 2 * table.adaptive_caches[raw[at]]
+    if at > len(raw):
+        raise CorruptCode(f"{code.co_name}: the bytecode breaks off amid an instruction")
 
 
 def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
@@ -94,7 +114,7 @@ def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
 def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
     try:
         if op in _CONSTANTS:
-            return code.co_consts[arg]
+            return _plain(code.co_consts[arg], code.co_name)
         if op == "LOAD_GLOBAL":
             return code.co_names[arg >> 1]
         if op in _LOCALS or op in _CELLS:
@@ -108,6 +128,16 @@ def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
     except (IndexError, ValueError) as error:
         raise CorruptCode(f"{code.co_name}: {op} has no entry {arg} in its table") from error
     return arg
+
+
+def _plain(value: object, name: str, depth: int = 0) -> object:
+    """The constant; DecompileError for one that no source spells, whose methods must not run."""
+    if type(value) in _CONTAINERS and depth < CONSTANT_DEPTH_MAX:
+        for one in cast("tuple[object, ...]", value):
+            _plain(one, name, depth + 1)
+    elif type(value) not in _PLAIN:
+        raise DecompileError(f"{name} has a constant of type {type(value).__name__}")
+    return value
 
 
 def _protect(code: CodeType, found: list[Instruction], at_offset: dict[int, int]) -> None:

@@ -58,8 +58,16 @@ def _merge(works: Works, execution: Execution, one: Work, two: Work) -> None:
         works.relink(source, targets)
     works.remove(tail)
     for _, other in pairs:
+        _forget(other)
         if other.number in works.all and other is not two and not works.incoming[other.number]:
             works.remove(other)
+
+
+def _forget(work: Work) -> None:
+    """Values that a test kept for the next are not asked for any more."""
+    for node in ast.walk(work.test) if work.test is not None else ():
+        if isinstance(node, Shared):
+            node.settled = True
 
 
 def _only_test(works: Works, work: Work) -> Work | None:

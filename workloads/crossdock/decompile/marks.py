@@ -67,6 +67,14 @@ class Entered(Received):
         self.is_async = is_async
 
 
+class CaughtGroup(Caught):
+    """The part of a group of exceptions that is of a type, None for none."""
+
+    def __init__(self, type_: ast.expr) -> None:
+        super().__init__()
+        self.type = type_
+
+
 class Branch(Mark):
     """The value of a condition, which one of its branches keeps on the stack."""
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.flow import VALUE
 from crossdock.decompile.marks import Caught, Entered, Received
-from crossdock.decompile.regions import EXCEPT, FINALLY, WITH
+from crossdock.decompile.regions import FINALLY, STAR, WITH
 from crossdock.decompile.structure import NOWHERE, Context, StructureBase
 from crossdock.decompile.unwind import FINALLY_END
-from crossdock.decompile.work import END, TEST, Work
+from crossdock.decompile.work import END, NEXT, TEST, Work
 
 
 class Protected(StructureBase):
@@ -24,9 +25,7 @@ class Protected(StructureBase):
             return self._with(work, context, found)
         if kind == FINALLY:
             return self._finally(work, context, found)
-        if kind == EXCEPT:
-            return self._except(work, context, found)
-        raise Unstructured(f"{self.name}: except* is not recovered")
+        return self._except(work, context, found, kind == STAR)
 
     def _inner(self, start: int, following: int, scope: int, context: Context) -> list[ast.stmt]:
         later = [] if following == NOWHERE else [following]
@@ -35,8 +34,8 @@ class Protected(StructureBase):
         self.expect_later(later, -1)
         return body
 
-    def _exits(self, start: int, scope: int, context: Context) -> list[int]:
-        """Where control goes from a region, but for ``return``, ``break`` and ``continue``."""
+    def _ways_from(self, start: int, scope: int) -> set[int]:
+        """Where control goes from a region."""
         regions, found = self.graph.regions, set()
         todo, seen = [start], {start}
         while todo:
@@ -48,6 +47,11 @@ class Protected(StructureBase):
                 if successor not in seen:
                     seen.add(successor)
                     todo.append(successor)
+        return found
+
+    def _exits(self, start: int, scope: int, context: Context) -> list[int]:
+        """Where control goes from a region, but for ``return``, ``break`` and ``continue``."""
+        found = self._ways_from(start, scope)
         jumps = {context.leaves, context.repeats} - {context.following}
         plain = [one for one in found if one not in jumps and not self.returns(one)]
         if context.following in found and (context.following in plain or not plain):
@@ -81,19 +85,21 @@ class Protected(StructureBase):
         body = self._inner(body_at, following, region, context)
         around = self.graph.flow.handler(region)
         last = self._inner(handler, FINALLY_END - region, around, context) or [ast.Pass()]
-        if len(body) == 1 and isinstance(body[0], ast.Try) and not body[0].finalbody:
+        if len(body) == 1 and isinstance(body[0], ast.Try | ast.TryStar) and not body[0].finalbody:
             inner = body[0]
-            found.append(ast.Try(inner.body, inner.handlers, inner.orelse, last))
+            found.append(type(inner)(inner.body, inner.handlers, inner.orelse, last))
         else:
             found.append(ast.Try(body or [ast.Pass()], [], [], last))
         return following
 
-    def _except(self, work: Work, context: Context, found: list[ast.stmt]) -> int:
+    def _except(self, work: Work, context: Context, found: list[ast.stmt], groups: bool) -> int:
         body_at, handler = work.successors
         region = work.enters
         around = self.graph.flow.handler(region)
         exits = self._exits(body_at, region, context)
         handled = self._exits(handler, around, context)
+        if groups:  # they are only left at their end
+            handled = sorted(self._ways_from(handler, around))
         following = self._meeting(exits, handled)
         normal = following
         if exits and following not in exits:
@@ -104,9 +110,10 @@ class Protected(StructureBase):
         if normal != following:
             other = self._inner(normal, following, context.scope, context)
         inner = replace(context, following=following, scope=around)
-        handlers = self._handlers(handler, inner)
+        handlers = self._of_groups(handler, inner) if groups else self._handlers(handler, inner)
         self.expect_later([one for one in {following} if one != NOWHERE], -1)
-        found.append(ast.Try(body or [ast.Pass()], handlers, other, []))
+        kind = ast.TryStar if groups else ast.Try
+        found.append(kind(body or [ast.Pass()], handlers, other, []))
         return following
 
     def _meeting(self, exits: list[int], handled: list[int]) -> int:
@@ -116,6 +123,36 @@ class Protected(StructureBase):
         if handled:
             return handled[-1]
         return exits[-1] if exits else NOWHERE
+
+    def _of_groups(self, number: int, context: Context) -> list[ast.ExceptHandler]:
+        """The handlers of ``except*``: each is followed by the next, whether it ran or not."""
+        found: list[ast.ExceptHandler] = []
+        while number != context.following:
+            work = self.works[number]
+            self.placed.add(number)
+            if work.kind == NEXT and not work.statements:
+                number = work.successors[0]
+                continue
+            if work.kind != TEST or work.statements or not isinstance(work.test, marks.Matches):
+                raise Unstructured(f"{self.name}: a handler of groups that tests nothing")
+            body_at, number = work.successors
+            following = self._first_test(number)
+            self.expect_later([following])
+            body = self.sequence(body_at, replace(context, following=following))
+            self.expect_later([following], -1)
+            found.append(_handler(work.test.type, body))
+        return found
+
+    def _first_test(self, number: int) -> int:
+        """Past blocks that only drop what did not match."""
+        for _ in range(len(self.works)):
+            work = self.works.get(number)
+            if work is None or work.kind != NEXT or work.statements:
+                break
+            if not work.raises_again and work.before and work.before[-1][0] != VALUE:
+                break
+            number = work.successors[0]
+        return number
 
     def _handlers(self, number: int, context: Context) -> list[ast.ExceptHandler]:
         found: list[ast.ExceptHandler] = []

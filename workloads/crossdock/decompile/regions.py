@@ -135,7 +135,7 @@ class Regions:
             height = 0 if shape is None else len(shape) - 1 - slot
             if op == "CHECK_EXC_MATCH" and height == 1:
                 return EXCEPT
-            if op == "CHECK_EG_MATCH" and height == 2:
+            if op == "CHECK_EG_MATCH" and height == 3:
                 return STAR
             if op in {"RERAISE", "POP_TOP"} and height == 0:
                 return FINALLY

@@ -11,6 +11,8 @@ from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Imported, ImportedName, InPlace, Shared
 
+CO_ASYNC_GENERATOR = 512
+
 
 class Stores(MachineBase):
     """Stores and what else has an effect."""
@@ -198,7 +200,11 @@ class Stores(MachineBase):
         """The result."""
         value = self.pop()
         self.stack = [one for one in self.stack if not isinstance(one, marks.Mark)]
-        self.say(ast.Return(value))
+        is_none = isinstance(value, ast.Constant) and value.value is None
+        if is_none and self.flow.code.co_flags & CO_ASYNC_GENERATOR:
+            self.say(ast.Return(None))  # with a value it does not compile
+        else:
+            self.say(ast.Return(value))
 
     def op_setup_annotations(self, _: Instruction) -> None:
         """The dictionary of annotations: made by any annotation."""

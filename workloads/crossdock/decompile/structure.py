@@ -127,7 +127,7 @@ class StructureBase:
         if work.kind != END or len(work.statements) != 1:
             return False
         only = work.statements[0]
-        return isinstance(only, ast.Return) and isinstance(only.value, ast.Constant)
+        return isinstance(only, ast.Return) and isinstance(only.value, ast.Constant | None)
 
     def joins_after(self, work: Work, context: Context) -> list[int]:
         """The blocks that stand after the statement that begins with this one."""

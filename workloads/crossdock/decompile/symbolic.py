@@ -14,6 +14,7 @@ from crossdock.decompile.expressions import Expressions
 from crossdock.decompile.flow import KEEPS, LASTI, LOOPS, TESTS, Shape
 from crossdock.decompile.graph import Graph, Node
 from crossdock.decompile.instructions import Instruction
+from crossdock.decompile.marks import Shared
 from crossdock.decompile.names import Names
 from crossdock.decompile.regions import NAMED, WITH
 from crossdock.decompile.stores import Stores
@@ -214,18 +215,16 @@ class Execution:
         work.kind = TEST
         following, target = work.successors
         op = instruction.op
-        none = ast.Constant(None)
-        if op == "POP_JUMP_IF_NONE":
-            value = ast.Compare(value, [ast.Is()], [none])
-        elif op == "POP_JUMP_IF_NOT_NONE":
-            value = ast.Compare(value, [ast.IsNot()], [none])
+        jumps_if_true = "TRUE" in op or op == "POP_JUMP_IF_NOT_NONE"
+        if isinstance(value, marks.CaughtGroup):
+            value, jumps_if_true = marks.Matches(value.type), False
+        elif op.endswith("NONE"):
+            operator: ast.cmpop = ast.IsNot()
+            if isinstance(value, Shared):  # the end of a chain, which fails where it jumps
+                operator = ast.Is() if jumps_if_true else ast.IsNot()
+                jumps_if_true = False
+            value = ast.Compare(value, [operator], [ast.Constant(None)])
         value.lineno = index
-        jumps_if_true = op in {
-            "POP_JUMP_IF_TRUE",
-            "POP_JUMP_IF_NONE",
-            "POP_JUMP_IF_NOT_NONE",
-            "JUMP_IF_TRUE_OR_POP",
-        }
         work.test = value
         keeps = op in KEEPS
         if jumps_if_true:

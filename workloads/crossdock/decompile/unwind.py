@@ -18,6 +18,8 @@ from crossdock.decompile.regions import (
     CLEANUP,
     FINALLY,
     NAMED,
+    OUTSIDE,
+    STAR,
     WITH,
     Regions,
     holds_exception,
@@ -56,11 +58,11 @@ class Unwinding:
     def resolve(self, index: int, successor: int) -> int:
         """Where the edge from an instruction to the next one leads in the source."""
         following = successor
-        at = self.skip(successor)
+        at = self._past_star(self.skip(successor))
         for region in self.regions.chain(self.regions.at(index)):
             if region in self.regions.chain(self.regions.at(at)):
                 break
-            at = self.skip(self._leave(region, at))
+            at = self._past_star(self.skip(self._leave(region, at)))
         return self._first_of_tail(at, at == self.flow.skip(following))
 
     def skip(self, index: int) -> int:
@@ -125,9 +127,27 @@ class Unwinding:
             return self._past_copy(region, at)
         if kind == WITH:
             return self._past_exit(at)
-        if kind == CLEANUP:
+        if kind == CLEANUP and not self._is_star(region):
             return self._past_cleanup(region, at)
+        if kind == NAMED and self._is_star(self.flow.handler(region)):
+            return at if self._forgets(at) is None else self._past_name(at)
         return at
+
+    def _is_star(self, region: int) -> bool:
+        """Whether a region is around the handlers of ``except*``."""
+        owner = self.regions.of_cleanup.get(region, OUTSIDE)
+        return self.regions.kinds.get(owner) == STAR
+
+    def _past_star(self, at: int) -> int:
+        """Past what raises again, after all ``except*``, the exceptions that are left."""
+        found = self.flow.instructions
+        if found[at].op != "LIST_APPEND" or not self._is_star(self.regions.at(at)):
+            return at
+        if found[self.flow.skip(at + 1)].op != "PREP_RERAISE_STAR":
+            return at
+        for op in ("LIST_APPEND", "PREP_RERAISE_STAR", "COPY", "POP_JUMP_IF_NOT_NONE", "POP_TOP"):
+            at = self._expect(at, op)
+        return self.skip(self._expect(at, "POP_EXCEPT"))
 
     def _past_exit(self, at: int) -> int:
         at = self._optional_swap(at)
@@ -152,8 +172,12 @@ class Unwinding:
             if kind == NAMED and self.flow.handler(one) == region
         }
         if forgotten is not None and forgotten in names:
-            for _ in range(3):
-                at = self.flow.skip(at) + 1
+            at = self._past_name(at)
+        return at
+
+    def _past_name(self, at: int) -> int:
+        for _ in range(3):
+            at = self.flow.skip(at) + 1
         return at
 
     def _forgets(self, at: int) -> object:

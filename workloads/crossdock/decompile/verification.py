@@ -118,4 +118,4 @@ def _facts(code: CodeType, other: CodeType) -> Iterator[tuple[str, object, objec
 
 def _docstring(code: CodeType) -> str | None:
     first = code.co_consts[0] if code.co_consts and code.co_flags & 1 else None
-    return first if isinstance(first, str) else None
+    return first if type(first) is str else None

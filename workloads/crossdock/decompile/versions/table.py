@@ -20,7 +20,8 @@ class Table:
     ``same_as`` maps an opcode's name to the name that the rest of the package knows it by;
     ``dropped`` are instructions without an effect that source could express; ``backward`` are
     relative jumps whose argument counts backwards; ``binary`` and ``compare`` are the operators by
-    the instruction's argument.
+    the instruction's argument. ``caches`` says how many cache entries follow each opcode, by its
+    number; ``adaptive_caches`` says it of the specialised opcodes too.
     """
 
     same_as: Mapping[str, str]
@@ -29,6 +30,7 @@ class Table:
     binary: tuple[str, ...]
     compare: tuple[str, ...]
     caches: tuple[int, ...]
+    adaptive_caches: tuple[int, ...]
     names: tuple[str, ...]
 
 
