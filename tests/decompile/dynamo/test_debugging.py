@@ -87,7 +87,8 @@ class Derived(Base):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = super().forward(x)
         torch._dynamo.graph_break()
-        return self.__private(x)
+        result: torch.Tensor = self.__private(x)
+        return result
 
 
 def test_methods_run_from_their_files_whatever_names_are_private(tmp_path: Path) -> None:
