@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.decompile.dynamo.dumps import broken, eager, index_of, of_kind
 
+from crossdock.decompile.dynamo import prepare_debug
 from crossdock.decompile.dynamo.guards import as_function, read
 from crossdock.decompile.dynamo.index import Guard
 
@@ -90,6 +94,25 @@ def test_a_tensor_is_compared_in_all_it_was_traced_with() -> None:
     assert not holds([guard()], x=torch.nn.Parameter(torch.ones(5, 3), requires_grad=False))
     assert not holds([guard()], x=None)
     assert not holds([guard(device=0)], x=torch.ones(5, 3))
+
+
+@pytest.mark.usefixtures("fresh")
+def test_dumped_guards_say_what_dynamo_says(tmp_path: Path) -> None:
+    with prepare_debug(tmp_path):
+        compiled = eager(broken, dynamic=False)
+        compiled(torch.ones(3), 1)
+        compiled(torch.ones(4), 2)
+    guards: dict[str | None, Any] = {}
+    for artifact in of_kind(index_of(tmp_path), "guards"):
+        names: dict[str, Any] = {}
+        exec((tmp_path / artifact.file).read_text(), names)  # noqa: S102 - it is what is tested
+        guards[artifact.compile_id] = names["guard"]
+    for size, n, first, second in ((3, 1, True, False), (4, 2, False, True), (3, 2, False, False)):
+        here = {"x": torch.ones(size), "n": n}
+        assert guards["0/0"](here, broken.__globals__) is first
+        assert guards["0/1"](here, broken.__globals__) is second
+    with torch.no_grad():
+        assert not guards["0/0"]({"x": torch.ones(3), "n": 1}, broken.__globals__)
 
 
 @given(st.text())

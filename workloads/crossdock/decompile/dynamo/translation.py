@@ -12,7 +12,10 @@ from crossdock.decompile.dynamo.index import Standing
 from crossdock.decompile.dynamo.spill import spilled
 from crossdock.decompile.dynamo.store import commented
 
-_VARIABLES = "what Dynamo keeps on the stack is in the variables stack_N"
+_VARIABLES = (
+    "those of Dynamo's bytecode after its stack was moved into variables stack_N, a rewriting that "
+    "is tested but not proved"
+)
 _SAYS: dict[Standing, str] = {
     "proved": "Proved: it compiles back to the same instructions, and this file is what runs",
     "unproved": "NOT PROVED equivalent, so the original bytecode runs and not this file",
