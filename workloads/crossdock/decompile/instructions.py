@@ -63,6 +63,8 @@ def read(code: CodeType) -> list[Instruction]:
         if op in table.dropped:
             op = "NOP"
         value = _value(code, op, arg, table)
+        if op in _CONSTANTS:
+            _expect_plain(value, code.co_name)
         found.append(Instruction(op, arg, value, -1, start, None))
     for index, target in jumps:
         if target not in at_offset:
@@ -114,7 +116,7 @@ def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
 def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
     try:
         if op in _CONSTANTS:
-            return _plain(code.co_consts[arg], code.co_name)
+            return code.co_consts[arg]
         if op == "LOAD_GLOBAL":
             return code.co_names[arg >> 1]
         if op in _LOCALS or op in _CELLS:
@@ -130,14 +132,13 @@ def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
     return arg
 
 
-def _plain(value: object, name: str, depth: int = 0) -> object:
-    """The constant; DecompileError for one that no source spells, whose methods must not run."""
+def _expect_plain(value: object, name: str, depth: int = 0) -> None:
+    """DecompileError for a constant that no source spells, whose methods must not run."""
     if type(value) in _CONTAINERS and depth < CONSTANT_DEPTH_MAX:
         for one in cast("tuple[object, ...]", value):
-            _plain(one, name, depth + 1)
+            _expect_plain(one, name, depth + 1)
     elif type(value) not in _PLAIN:
         raise DecompileError(f"{name} has a constant of type {type(value).__name__}")
-    return value
 
 
 def _protect(code: CodeType, found: list[Instruction], at_offset: dict[int, int]) -> None:
