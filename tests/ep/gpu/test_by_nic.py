@@ -14,7 +14,7 @@ from tests.harness import RankContext, run_ranks
 from tests.stand_in import StandIn, stand_in
 
 from crossdock.ep.gpu.device import Device
-from crossdock.ep.gpu.platform import InterpreterPlatform
+from crossdock.ep.gpu.platform import InterpreterPlatform, Platform
 from crossdock.ep.gpu.region import Region
 
 SIZE = 2
@@ -38,8 +38,8 @@ def where_rows_go(rank: RankContext, network: str, **more: Any) -> tuple[bool, b
     torch.set_num_threads(1)
     world = on_one_node(SIZE, network, 1)
     room = (MOST_TOKENS, HIDDEN, EXPERTS)
-    more = {"peer_access": False, "device": "interpreter"} | more
-    buffer = build(rank, world, low_latency=room, **more)
+    options: dict[str, Any] = {"peer_access": False} | more
+    buffer = build(rank, world, low_latency=room, device="interpreter", **options)
     for seed in range(2):
         spec = LowLatencySpec((2, 3), MOST_TOKENS, HIDDEN, 2, 2, seed=seed, format="fp8")
         case = LowLatencyCase(spec)
@@ -93,8 +93,8 @@ def one_cannot_register(rank: RankContext, network: str) -> tuple[bool, bool, st
     if rank.rank == 1:
         build_region = Region.__init__
 
-        def beyond_what_is_mapped(self: Region, *args: Any) -> None:
-            build_region(self, *args)
+        def beyond_what_is_mapped(self: Region, platform: Platform, size: int) -> None:
+            build_region(self, platform, size)
             self.size += BEYOND
 
         Region.__init__ = beyond_what_is_mapped  # type: ignore[method-assign]

@@ -20,6 +20,7 @@ from crossdock.ep.kernels import view as table
 from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
+from crossdock.proxy.builder import DeviceMemory
 from crossdock.proxy.errors import CapacityError, DestroyedError, TransportError
 
 _MAIN_REGION, _HEAP_REGION = 0, 1

@@ -12,8 +12,8 @@ from crossdock.proxy.errors import CapacityError, TransportError
 
 HANDLE_BYTES = 64
 _LAZY_PEER_ACCESS = 1
-# cuda.h: CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING, and the least of its values with which
-# kernels of the GPU that owns the memory need no flush.
+# cuda.h: CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING, and the least of its values with
+# which kernels of the GPU that owns the memory need no flush.
 _WRITES_ORDERING, _ORDERED_FOR_OWNER = 118, 100
 
 

@@ -7,7 +7,7 @@ kernels write. *Control*: int32 in memory of the host that both sides see.
 |---|---|
 | COUNTERS | the counters, [rank][counter] |
 | CONTROL | the control table |
-| STAGED | what proxies carry of this rank's low-latency region: in memory of the host, or of the device |
+| STAGED | this rank's low-latency region for what proxies carry: DIRECT, or in memory of the host |
 | REGION | no address: the region that commands name for STAGED |
 | DIRECT | this rank's low-latency region in memory of the device; 0 without one |
 | MAIN, HEAP | this rank's main region and its heap, both memory of the host |
