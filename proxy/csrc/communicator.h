@@ -29,7 +29,7 @@ struct CommunicatorConfig {
     std::vector<int> cpus;         // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
-    RegionView device_memory;   // for NICs to read and write; the owner keeps it until shut_down
+    RegionView device_memory{};  // for NICs to read and write; the owner keeps it until shut_down
     uint32_t num_counters = 1;  // per peer
     ImmediateLayout layout;
     uint32_t ring_slots = 4096;
