@@ -30,7 +30,7 @@ struct CommunicatorConfig {
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
     RegionView device_memory{};  // for NICs to read and write; the owner keeps it until shut_down
-    uint32_t num_counters = 1;  // per peer
+    uint32_t num_counters = 1;   // per peer
     ImmediateLayout layout;
     uint32_t ring_slots = 4096;
     uint32_t epoch = 0;
@@ -50,7 +50,8 @@ class Communicator {
     const std::shared_ptr<SharedMemory>& memory(uint32_t region) const { return memory_[region]; }
     Heap& heap() { return *heap_; }
     RegionTable& regions() { return regions_; }
-    // Why NICs may not touch the memory of the device; empty where they may, or where there is none.
+    // Why NICs may not touch the memory of the device; empty where they may, or where there is
+    // none.
     const std::string& device_memory_refusal() const { return device_memory_refusal_; }
     void refuse_device_memory(std::string why) { device_memory_refusal_ = std::move(why); }
     PeerTable& peers() { return peers_; }
