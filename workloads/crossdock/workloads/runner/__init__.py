@@ -18,6 +18,7 @@ from crossdock.workloads.runner.errors import (
     KeptUnreadable,
     RunStalled,
 )
+from crossdock.workloads.runner.grid import Point, grid
 from crossdock.workloads.runner.options import RunOptions
 from crossdock.workloads.runner.record import Failed
 from crossdock.workloads.runner.run import EXIT_SOME_FAILED, Run
@@ -30,10 +31,12 @@ __all__ = [
     "Failed",
     "FolderRefused",
     "KeptUnreadable",
+    "Point",
     "Run",
     "RunOptions",
     "RunStalled",
     "Store",
     "Value",
     "command_line",
+    "grid",
 ]

@@ -1,0 +1,103 @@
+"""Points of a grid as trials of a real Ray Tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.workloads.runner import squares
+from tests.workloads.runner.squares import Options
+
+from crossdock.proxy.errors import ArgumentError
+from crossdock.workloads.runner import (
+    ClusterTooSmall,
+    Failed,
+    Point,
+    Run,
+    RunStalled,
+    Value,
+    grid,
+    record,
+)
+from crossdock.workloads.runner.grid import name_of
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def trial(point: Point, options: Options) -> Value:
+    """The square of a point's number, with its sign."""
+    value = squares.square(point["number"], options)
+    return {**value, "square": point["sign"] * value["square"]}
+
+
+def numbers_of(*numbers: int) -> list[Point]:
+    return grid({"sign": (1, -1), "number": numbers})
+
+
+def test_grid_is_the_product_with_names() -> None:
+    points = grid({"noise": (0.1, 0.3), "seed": (0, 1)})
+    assert points[1] == {"noise": 0.1, "seed": 1}
+    assert [name_of(point) for point in points] == [
+        "noise=0.1 seed=0",
+        "noise=0.1 seed=1",
+        "noise=0.3 seed=0",
+        "noise=0.3 seed=1",
+    ]
+
+
+def test_trials_come_in_order_and_the_failed_are_named(tmp_path: Path) -> None:
+    options = Options(output=tmp_path / "run")
+    with Run.start("squares", options) as run:
+        found = run.study(trial, numbers_of(3, 13, 2), shared=(options,))
+    assert [isinstance(one, Failed) or one["square"] for one in found] == [9, True, 4, -9, True, -4]
+    read = record.load(tmp_path / "run")
+    assert {one.key: one.reason for one in read.failed} == {
+        "sign=1 number=13": "ValueError: 13 is unlucky",
+        "sign=-1 number=13": "ValueError: 13 is unlucky",
+    }
+
+
+def test_interrupted_study_goes_on_to_the_bit(tmp_path: Path) -> None:
+    counted = tmp_path / "counted"
+    counted.mkdir()
+    options = Options(output=tmp_path / "run", counted=counted, deadline_s=3.0)
+    stuck = numbers_of(2, 17, 5)
+    with (
+        pytest.raises(RunStalled, match=r"waited for, among them sign=1 number=17"),
+        Run.start("squares", options) as run,
+    ):
+        run.study(trial, stuck, shared=(options,))
+    assert len(list((tmp_path / "run" / "kept").iterdir())) < len(stuck)
+    before = len(list(counted.iterdir()))
+    on = Options(output=tmp_path / "run", counted=counted, resume=True)
+    points = numbers_of(2, 5)
+    with Run.start("squares", on) as run:
+        resumed = run.study(trial, points, shared=(on,))
+        kept = run.record.resumed
+    assert kept > 0
+    assert len(list(counted.iterdir())) == before + len(points) - kept
+    fresh = Options(output=tmp_path / "fresh")
+    with Run.start("squares", fresh) as run:
+        whole = run.study(trial, points, shared=(fresh,))
+    for one, other in zip(resumed, whole, strict=True):
+        assert isinstance(one, dict)
+        assert isinstance(other, dict)
+        assert one["square"] == other["square"]
+        assert one["noise"].tobytes() == other["noise"].tobytes()
+
+
+def test_trial_whose_worker_is_killed_is_repeated(tmp_path: Path) -> None:
+    options = Options(output=tmp_path / "run", killed=tmp_path / "killed")
+    with Run.start("squares", options) as run:
+        found = run.study(trial, numbers_of(1, 2), shared=(options,))
+    assert (tmp_path / "killed").exists()
+    assert [one["square"] for one in found if isinstance(one, dict)] == [1, 4, -1, -4]
+
+
+def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
+    with Run.start("squares", Options(output=tmp_path / "run")) as run:
+        with pytest.raises(ArgumentError, match=r"as many different keys"):
+            run.study(trial, [{"number": 1}, {"number": 1}])
+        with pytest.raises(ClusterTooSmall, match=r"asks for 99 CPUs"):
+            run.study(trial, [{"number": 1}], cpus=99)
+        assert run.study(trial, []) == []
