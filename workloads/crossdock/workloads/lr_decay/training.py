@@ -78,7 +78,7 @@ class SideBySide:
         Raises:
             ArgumentError: there are fewer samples than in a batch.
         """
-        rates = torch.tensor([one.at(epoch) for one in self.schedules])
+        rates = torch.tensor([one.at(epoch) for one in self.schedules], dtype=torch.float64)
         losses = [
             self._step(samples.inputs[rows], samples.labels[rows], rates)
             for rows in self._batches(len(samples), generator)
@@ -125,5 +125,6 @@ class SideBySide:
             speed.mul_(self.recipe.momentum).add_(gradients[name])
             if self.recipe.weight_decay:
                 speed.add_(value, alpha=self.recipe.weight_decay)
-            value.sub_(rates.view(-1, *[1] * (value.ndim - 1)) * speed)
+            rate = rates.to(value.dtype).view(-1, *[1] * (value.ndim - 1))
+            value.sub_(rate * speed)
         return losses
