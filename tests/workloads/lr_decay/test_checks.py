@@ -113,7 +113,8 @@ def test_trials_of_a_seed_count_as_one() -> None:
 
 def test_few_seeds_decide_nothing() -> None:
     clear = judge(CHECK, {seed: [0.9] for seed in range(checks.SEEDS_MIN - 1)})
-    assert (clear.verdict, clear.mean) == ("undecided", pytest.approx(0.9))
+    assert clear.verdict == "undecided"
+    assert clear.mean == pytest.approx(0.9)
     one = judge(CHECK, {0: [0.9]})
     assert (one.verdict, one.seeds, math.isnan(one.low)) == ("undecided", 1, True)
     none = judge(CHECK, {0: [math.nan], 1: []})
@@ -123,7 +124,8 @@ def test_few_seeds_decide_nothing() -> None:
 def test_what_has_diverged_is_left_out() -> None:
     by_seed = {seed: [0.5, math.nan] for seed in range(5)} | {5: [math.nan]}
     outcome = judge(CHECK, by_seed)
-    assert (outcome.verdict, outcome.seeds, outcome.mean) == ("held", 5, pytest.approx(0.5))
+    assert (outcome.verdict, outcome.seeds) == ("held", 5)
+    assert outcome.mean == pytest.approx(0.5)
 
 
 def test_interval_covers_the_mean_as_often_as_it_says() -> None:

@@ -57,25 +57,18 @@ def test_trials_come_in_order_and_the_failed_are_named(tmp_path: Path) -> None:
     }
 
 
-def test_interrupted_study_goes_on_to_the_bit(tmp_path: Path) -> None:
+def test_resumed_study_tries_only_what_is_missing_to_the_bit(tmp_path: Path) -> None:
     counted = tmp_path / "counted"
     counted.mkdir()
-    options = Options(output=tmp_path / "run", counted=counted, deadline_s=3.0)
-    stuck = numbers_of(2, 17, 5)
-    with (
-        pytest.raises(RunStalled, match=r"waited for, among them sign=1 number=17"),
-        Run.start("squares", options) as run,
-    ):
-        run.study(trial, stuck, shared=(options,))
-    assert len(list((tmp_path / "run" / "kept").iterdir())) < len(stuck)
-    before = len(list(counted.iterdir()))
-    on = Options(output=tmp_path / "run", counted=counted, resume=True)
     points = numbers_of(2, 5)
+    begun = Options(output=tmp_path / "run", counted=counted)
+    with Run.start("squares", begun) as run:
+        run.study(trial, points[:3], shared=(begun,))
+    on = Options(output=tmp_path / "run", counted=counted, resume=True)
     with Run.start("squares", on) as run:
         resumed = run.study(trial, points, shared=(on,))
-        kept = run.record.resumed
-    assert kept > 0
-    assert len(list(counted.iterdir())) == before + len(points) - kept
+        assert run.record.resumed == 3
+    assert len(list(counted.iterdir())) == len(points)
     fresh = Options(output=tmp_path / "fresh")
     with Run.start("squares", fresh) as run:
         whole = run.study(trial, points, shared=(fresh,))
@@ -84,6 +77,15 @@ def test_interrupted_study_goes_on_to_the_bit(tmp_path: Path) -> None:
         assert isinstance(other, dict)
         assert one["square"] == other["square"]
         assert one["noise"].tobytes() == other["noise"].tobytes()
+
+
+def test_study_that_stalls_says_what_it_waits_for(tmp_path: Path) -> None:
+    options = Options(output=tmp_path / "run", deadline_s=3.0)
+    with (
+        pytest.raises(RunStalled, match=r"waited for, among them sign=1 number=17"),
+        Run.start("squares", options) as run,
+    ):
+        run.study(trial, numbers_of(17)[:1], shared=(options,))
 
 
 def test_trial_whose_worker_is_killed_is_repeated(tmp_path: Path) -> None:

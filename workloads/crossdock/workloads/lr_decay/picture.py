@@ -37,7 +37,7 @@ def learning(study: Study) -> Any:
             axis.set_title(f"{measure}, {place}", fontsize="small")
             axis.set_xlabel("epoch")
             axis.grid(visible=True, alpha=0.3)
-    axes[0][0].set_ylabel("accuracy")
+    axes[0][0].set_ylabel("part of samples")
     axes[0][0].legend(fontsize="x-small")
     return figure
 
@@ -58,7 +58,8 @@ def transfer(study: Study) -> Any:
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set_xticks([0.2, 1.2], ["until the decay", "after it"])
         axis.set_title(f"{target}: gain +- standard error", fontsize="small")
-    axes[0][0].legend(fontsize="x-small")
+        if axis.patches:
+            axis.legend(fontsize="x-small")
     return figure
 
 
