@@ -13,7 +13,7 @@ from crossdock.workloads.lr_decay.errors import TrainingDiverged
 from crossdock.workloads.lr_decay.networks import Network, mlp
 from crossdock.workloads.lr_decay.patterns import Block, Patterns
 from crossdock.workloads.lr_decay.problem import SHARES_SIMPLE, Sizes, of_patterns
-from crossdock.workloads.lr_decay.schedule import schedules
+from crossdock.workloads.lr_decay.schedule import Schedule, schedules
 from crossdock.workloads.lr_decay.training import Recipe
 from crossdock.workloads.lr_decay.trial import Trial
 from crossdock.workloads.runner import Value
@@ -58,11 +58,18 @@ def test_schedules_are_the_same_until_they_differ(value: Value) -> None:
     assert value["loss"][large, 4] != value["loss"][late, 4]
 
 
-def test_features_before_the_decay_are_those_of_a_training_that_ends_there(value: Value) -> None:
-    shorter = replace(TRIAL, schedules=schedules(large=0.1, small=0.02, decays=(1,), epochs=2))
-    until = shorter.run()[f"transfer {SHARES_SIMPLE}"]
-    found = value[f"transfer {SHARES_SIMPLE}"]
-    assert found[2, 1] == until[0, 2], "decay at 2: the constant large rate for 2 epochs"
+def test_features_before_the_decay_are_those_of_a_training_that_ends_there() -> None:
+    blurred = replace(EASY, simple=replace(EASY.simple, noise=2.0))
+    blurred = replace(blurred, complex=replace(EASY.complex, noise=2.0))
+    sizes = Sizes(train=150, test=60, target_train=30, target_test=3000)
+    trial = replace(TRIAL, problem=of_patterns(blurred, sizes, seed=5))
+    found = trial.run()[f"transfer {SHARES_SIMPLE}"]
+    ends = []
+    for epochs in (1, 2, 3):
+        constant = [Schedule(name="constant", epochs=epochs, rate=0.1)]
+        ends.append(replace(trial, schedules=constant).run()[f"transfer {SHARES_SIMPLE}"][0, 2])
+    assert ends[0] != ends[1] != ends[2], "an epoch more or less would be seen"
+    assert found[2, 1] == ends[1], "decay at 2: the constant large rate for 2 epochs"
     assert np.isnan(found[:2, 1]).all(), "constants have no decay"
     assert len(set(found[:, 0])) == 1, "all start alike"
 
