@@ -5,6 +5,7 @@ A method's command is a module with a dataclass ``Options(RunOptions)`` and ``ma
     def main(options: Options) -> int:
         with Run.start("logme", options) as run:
             values = run.map(statistics, shards, keys=names)
+            tried = run.study(trial, grid({"noise": (0.1, 0.3), "seed": range(10)}))  # Ray Tune
             ...
             run.table("scores", ["model", "score"], rows)
         return run.status
