@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,18 @@ def test_grid_is_the_product_with_names() -> None:
     ]
 
 
-def test_trials_come_in_order_and_the_failed_are_named(tmp_path: Path) -> None:
+def test_trials_come_in_order_and_the_failed_are_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     options = Options(output=tmp_path / "run")
+    before = dict(os.environ)
     with Run.start("squares", options) as run:
         found = run.study(trial, numbers_of(3, 13, 2), shared=(options,))
     assert [isinstance(one, Failed) or one["square"] for one in found] == [9, True, 4, -9, True, -4]
+    assert dict(os.environ) == before, "other studies of the process keep their loggers"
+    said = capfd.readouterr()
+    assert "Configuration for experiment" not in said.out
+    assert "Failed to fetch metrics" not in said.err
     read = record.load(tmp_path / "run")
     assert {one.key: one.reason for one in read.failed} == {
         "sign=1 number=13": "ValueError: 13 is unlucky",

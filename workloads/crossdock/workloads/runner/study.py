@@ -12,7 +12,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ray import tune
@@ -51,18 +51,12 @@ def fit(
     tasks.expect_room(cluster, cpus, gpus)
     if not points:
         return
-    # Tune would take an interrupt for the end of the study; it is the end of the run.
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # It would miss the files of these loggers.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     trainable = tune.with_resources(
         tune.with_parameters(_trial, function=function, shared=tuple(shared)),
         {"cpu": cpus, "gpu": gpus},
     )
     ears = _Ears([key for key, _ in points], told, deadline_s)
-    # Its banner comes even where it is to be silent.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, _as_we_need_it():
         tune.Tuner(
             trainable,
             param_space={_POINT: tune.grid_search([(key, dict(one)) for key, one in points])},
@@ -76,6 +70,27 @@ def fit(
                 failure_config=tune.FailureConfig(max_failures=_REPEATS),
             ),
         ).fit()
+
+
+@contextlib.contextmanager
+def _as_we_need_it() -> Iterator[None]:
+    """Tune without an ear for interrupts, which end the run, without log files and words."""
+    names = ("TUNE_DISABLE_SIGINT_HANDLER", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS")
+    before = {name: os.environ.get(name) for name in names}
+    misses_files = logging.getLogger("ray.tune.analysis.experiment_analysis")
+    level = misses_files.level
+    os.environ.update(dict.fromkeys(names, "1"))
+    misses_files.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # its banner comes whatever verbose says
+            yield
+    finally:
+        misses_files.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _trial(
