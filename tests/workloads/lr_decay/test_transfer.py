@@ -42,3 +42,14 @@ def test_scale_and_dead_features_do_not_matter() -> None:
 def test_features_that_are_not_finite_have_no_accuracy() -> None:
     broken = torch.full((200, 3), math.nan)
     assert math.isnan(transfer.accuracy(broken, broken, target()))
+
+
+def test_test_features_are_scaled_as_those_of_training_were() -> None:
+    train = target().train
+    labels = torch.tensor([3] * 190 + [0, 1, 2] * 2)
+    given = Target(train, Samples(torch.zeros(196, 1), labels, 4))
+    one_hot = torch.eye(4)
+    assert transfer.accuracy(one_hot[train.labels], one_hot[labels], given) == 1.0
+    assert transfer.accuracy(one_hot[train.labels], 0.6 * one_hot[labels], given) == 1.0
+    shifted = one_hot[labels] - one_hot[3]
+    assert transfer.accuracy(one_hot[train.labels], shifted, given) < 0.9
