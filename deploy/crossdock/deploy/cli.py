@@ -109,6 +109,7 @@ COMMANDS = Group(
                 "logme": _method("Score features by the evidence of LogME.", "logme"),
                 "b-tuning": _method("Tune a student with the best teachers.", "b_tuning"),
                 "dev": _method("Choose a model for a target without labels.", "dev"),
+                "lr-decay": _method("Compare constant learning rates with a decay.", "lr_decay"),
             },
         ),
         "doctor": Command(
