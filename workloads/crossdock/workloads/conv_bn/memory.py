@@ -61,11 +61,11 @@ def step(model: Callable[..., Any], inputs: Sequence[Any]) -> None:
     outputs = _pytree.tree_leaves(model(*inputs))
     total = sum(one.float().sum() for one in outputs if isinstance(one, Tensor))
     if isinstance(total, Tensor):
-        total.backward()
+        torch.autograd.backward(total)
 
 
 def peak_cuda(model: nn.Module, inputs: Sequence[Any]) -> int:
-    """Most bytes that PyTorch had allocated on the current GPU in a step, all that was there included."""
+    """Most bytes that PyTorch had allocated on the current GPU in a step, with what was there."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     step(model, inputs)

@@ -7,6 +7,7 @@ forward is believed only where nothing of that kind was seen.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import inspect
@@ -19,8 +20,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-_OWN_FRAMES = ("torch.fx", "torch.overrides", "torch.utils._pytree", "torch._C", __name__)
-_PARAMETER = "torch.nn.parameter"
+_OWN_FRAMES = ("torch.fx", "torch.overrides", "torch.utils._pytree", "torch.nn.parameter")
 _CHECKPOINT = "torch.utils.checkpoint"
 _CONTAINERS = (list, dict, set)
 
@@ -65,7 +65,8 @@ def _expect_plain(module: nn.Module) -> None:
 
 def _traced(module: nn.Module) -> fx.Graph:
     try:
-        return _Tracer().trace(module)
+        with _no_class_told():
+            return _Tracer().trace(module)
     except Untraceable:
         raise
     except Exception as error:  # user code can raise anything when run on symbols
@@ -74,16 +75,26 @@ def _traced(module: nn.Module) -> fx.Graph:
 
 
 class _Symbol(fx.Proxy):
-    """A value to come. Code that asks of which class it is gets no answer, which would be wrong."""
+    """A value to come."""
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_globals.get("__name__") == _PARAMETER:
-            frame = frame.f_back  # its isinstance is written in Python
-        if frame.f_globals.get("__name__", "").startswith(_OWN_FRAMES):
-            return _Symbol
-        raise Untraceable("its forward asks of which class a value is")
+
+@contextlib.contextmanager
+def _no_class_told() -> Iterator[None]:
+    """Code that asks of which class a symbol is gets no answer, which would be wrong."""
+    asked = builtins.isinstance
+
+    def guarded(one: Any, kinds: Any) -> bool:
+        if type(one) is _Symbol:
+            asker = sys._getframe(1).f_globals.get("__name__", "")
+            if not asker.startswith(_OWN_FRAMES):
+                raise Untraceable("its forward asks of which class a value is")
+        return asked(one, kinds)
+
+    builtins.isinstance = guarded
+    try:
+        yield
+    finally:
+        builtins.isinstance = asked
 
 
 class _Tracer(fx.Tracer):
