@@ -21,7 +21,8 @@ class Pair(nn.Module):
 
     def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
         super().__init__()
-        self.conv, self.norm = conv, norm
+        self.conv: Any = conv
+        self.norm: Any = norm
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.conv(x))
@@ -58,11 +59,11 @@ def stepped(model: Any, *inputs: Tensor) -> list[Tensor | None]:
         one.grad = None
     outputs = model(*inputs)
     listed: Sequence[Tensor] = outputs if isinstance(outputs, list | tuple) else [outputs]
-    total = sum(
+    terms = [
         (one * torch.linspace(-1, 1, one.numel(), dtype=one.dtype).reshape(one.shape)).sum()
         for one in listed
-    )
-    torch.autograd.backward(total)
+    ]
+    torch.autograd.backward(sum(terms[1:], terms[0]))
     gradients = [one.grad for one in (*inputs, *model.parameters())]
     return [*(one.detach() for one in listed), *gradients]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from crossdock.workloads.conv_bn import geometry as geometries
@@ -49,7 +50,14 @@ def against(conv: nn.Module, norm: nn.Module, inputs: Tensor) -> str | None:
         return "the BN is in training mode"
     if layers.hooked(conv) or layers.hooked(norm) or layers.all_hooked():
         return "hooks wait for the modules"
-    return layers.against_pair(conv, norm) or layers.against_input(conv, inputs)
+    never = layers.against_pair(conv, norm) or layers.against_input(conv, inputs)
+    if never is None and torch.is_grad_enabled() and not _differentiated(conv, inputs):
+        return "the convolution needs no gradient: its input may be written afterwards"
+    return never
+
+
+def _differentiated(conv: nn.Module, inputs: Tensor) -> bool:
+    return inputs.requires_grad or any(one.requires_grad for one in conv.parameters(recurse=False))
 
 
 def block_of(conv: nn.Module, norm: nn.Module) -> Block:

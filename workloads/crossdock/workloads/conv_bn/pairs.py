@@ -13,14 +13,10 @@ from crossdock.workloads.conv_bn import layers
 
 @dataclass(frozen=True)
 class Found:
-    """A pair of calls; names are those below the module whose graph it is."""
+    """A pair of calls."""
 
     conv: fx.Node
     norm: fx.Node
-    inputs: Any
-    """What the convolution is given."""
-    output_size: Any
-    """The same, of a transposed one; None for most."""
 
 
 def found(module: nn.Module, graph: fx.Graph) -> Iterator[Found]:
@@ -32,11 +28,10 @@ def found(module: nn.Module, graph: fx.Graph) -> Iterator[Found]:
         if not isinstance(before, fx.Node) or before.op != "call_module":
             continue
         conv, norm = called(module, before), called(module, node)
-        given = _conv_inputs(before)
-        if given is None or list(before.users) != [node]:
+        if conv_inputs(before) is None or list(before.users) != [node]:
             continue
         if layers.against_pair(conv, norm) is None and not _calls_between(module, before, node):
-            yield Found(before, node, *given)
+            yield Found(before, node)
 
 
 def reason(module: nn.Module, node: fx.Node) -> tuple[str, bool]:
@@ -83,8 +78,11 @@ def _single_input(node: fx.Node) -> Any:
     return given[0] if len(given) == 1 and named else None
 
 
-def _conv_inputs(node: fx.Node) -> tuple[Any, Any] | None:
-    """What a convolution is called with: its input and, of a transposed one, the output's size."""
+def conv_inputs(node: fx.Node) -> tuple[Any, Any] | None:
+    """What a convolution is called with: its input, and the output's size where that is asked for.
+
+    None where it is called in no way that a convolution can be.
+    """
     given = dict(zip(("input", "output_size"), node.args, strict=False)) | node.kwargs
     if len(node.args) > 2 or not {"input"} <= set(given) <= {"input", "output_size"}:
         return None

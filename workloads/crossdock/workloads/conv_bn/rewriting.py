@@ -59,9 +59,12 @@ def _write(module: nn.Module, ways: Mapping[str, Way]) -> None:
 
 def _join(graph: fx.Graph, pair: pairs.Found, way: Way) -> None:
     """One call in the place of two, where the convolution was: what it reads may change later."""
+    given = pairs.conv_inputs(pair.conv)  # of now: the pair before it may just have been joined
+    if given is None:
+        return
     with graph.inserting_before(pair.conv):
         parts = [graph.create_node("get_attr", node.target) for node in (pair.conv, pair.norm)]
-        arguments = (*parts, pair.inputs, way, pair.output_size)
+        arguments = (*parts, given[0], way, given[1])
         joined = graph.call_function(fused.conv_bn, arguments)
     pair.norm.replace_all_uses_with(joined)
     graph.erase_node(pair.norm)

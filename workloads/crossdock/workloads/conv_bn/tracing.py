@@ -20,7 +20,10 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-_OWN_FRAMES = ("torch.fx", "torch.overrides", "torch.utils._pytree", "torch.nn.parameter")
+_OWN_FRAMES = (
+    "torch.fx", "torch.overrides", "torch.utils._pytree", "torch.nn.parameter",
+    "torch.nn.modules.module",
+)  # fmt: skip
 _CHECKPOINT = "torch.utils.checkpoint"
 _CONTAINERS = (list, dict, set)
 

@@ -69,12 +69,11 @@ def _cheapest(layer: Layer, kept: Counter[int], call: _Call | None) -> Way:
     (source, source_bytes), (out, out_bytes) = call
     weight, gamma = cast(Tensor, layer.conv.weight), layer.norm.weight
     scaled = isinstance(gamma, Tensor) and gamma.requires_grad
-    kept_by_others = kept[source] > int(weight.requires_grad)
-    own = 0 if kept_by_others else source_bytes
+    own = 0 if kept[source] > 1 else source_bytes
     output = 0 if kept[out] > 1 else out_bytes
     either = own if weight.requires_grad or scaled else 0
     costs: dict[Way, int] = {
-        "eval": output + (own if weight.requires_grad else 0),
+        "eval": output + own,
         "tune": either + weight.numel() * weight.element_size(),
         "recompute": either,
     }
