@@ -195,7 +195,7 @@ def test_buffers_parameters_and_inner_modules_are_read_at_each_call() -> None:
             self.factor = nn.Parameter(torch.tensor(2.0))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.blocks(x) * self.offset.exp() * self.factor.exp()  # type: ignore[no-any-return]
+            return self.blocks(x) * self.offset.exp() * self.factor.exp()
 
     model = Reads()
     learnt(model)

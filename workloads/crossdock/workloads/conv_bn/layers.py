@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from crossdock.workloads.conv_bn import swap
 
@@ -68,7 +68,7 @@ def against_pair(conv: nn.Module, norm: nn.Module) -> str | None:
         return f"{type(conv).__name__} is no convolution, or computes something of its own"
     if "parametrizations" in conv._modules:
         return "the convolution's weight is computed by a parametrization"
-    if is_lazy(cast(Tensor, conv.weight)) or is_lazy(cast(Tensor, norm.weight)):
+    if isinstance(conv, LazyModuleMixin) or isinstance(norm, LazyModuleMixin):
         return "one of them is lazy: convert the model after its first call"
     if CONVOLUTIONS[kind] not in NORMS[taker]:
         return f"a {taker.__name__} does not take what a {kind.__name__} gives"
