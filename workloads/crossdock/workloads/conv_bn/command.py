@@ -102,7 +102,13 @@ class _Keep(tune.Callback):
     def __init__(self, kept: Store) -> None:
         self._kept = kept
 
-    def on_trial_complete(self, *_: Any, trial: Any, **__: Any) -> None:
+    def on_trial_complete(
+        self,
+        iteration: int,  # noqa: ARG002 - as Tune calls it
+        trials: list[Any],  # noqa: ARG002
+        trial: Any,
+        **info: Any,  # noqa: ARG002
+    ) -> None:
         """Called by Tune."""
         found = trial.last_result.get("found")
         if found is not None:
