@@ -124,7 +124,10 @@ def _study(run: Run, options: Options, modes: Sequence[Contender]) -> None:
         tune.with_resources(searched, {"cpu": 1.0, "gpu": gpus}),
         param_space={"mode": tune.grid_search(list(modes))},
         tune_config=tune.TuneConfig(
-            metric="batch", mode="max", time_budget_s=options.deadline_s * len(modes)
+            metric="batch",
+            mode="max",
+            time_budget_s=options.deadline_s * len(modes),
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
