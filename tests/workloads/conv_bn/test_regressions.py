@@ -131,6 +131,22 @@ def test_data_dependent_control_flow() -> None:
     }
 
 
+def test_an_input_that_is_written_before_the_norm() -> None:
+    class Writes(Pair):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.clone()
+            out = self.conv(x)
+            x.mul_(2)
+            return self.norm(out) + x.sum()  # type: ignore[no-any-return]
+
+    model = learnt(Writes(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
+    for trace in (True, False):
+        tuned = tune_mode(model, trace=trace)
+        with torch.no_grad():
+            x = drawn(2, 3, 5, 5)
+            torch.testing.assert_close(tuned(x), model(x), rtol=1e-12, atol=1e-12)
+
+
 def test_a_norm_called_between_learns_in_the_same_order() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:

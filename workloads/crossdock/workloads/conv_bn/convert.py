@@ -73,8 +73,8 @@ def convert(
             which are new ones. All set the mode of BNs; ``model.train()`` sets it again.
         ways: of mode tune: what is kept for the backward pass, by layer.
         inputs: what the model is called with, for ``ways="auto"``.
-        trace: rewrite forwards that can be traced; otherwise all is found out at run time, which
-            leaves every call of a module as it is, as FSDP of single modules needs it.
+        trace: rewrite forwards that can be traced; otherwise all is found out at run time, and
+            every module is called as it always was.
         inplace: change `model` itself.
 
     Raises:
@@ -111,7 +111,8 @@ def _expect_norms(model: nn.Module) -> None:
 def _copied(model: Model) -> Model:
     """Modules anew, tensors shared."""
     tensors = itertools.chain(model.parameters(), model.buffers())
-    shared: dict[int, Any] = {id(one): one for one in tensors}
+    groups = (getattr(each, "process_group", None) for each in model.modules())
+    shared: dict[int, Any] = {id(one): one for one in itertools.chain(tensors, groups)}
     try:
         return copy.deepcopy(model, shared)
     except Exception as error:

@@ -114,6 +114,7 @@ def _gradients(
     of_offset_wanted = wanted.bias or wanted.gamma or wanted.beta
     mask = (wanted.inputs, of_kernel_wanted, of_offset_wanted)
     of_inputs, of_kernel, of_offset = _of_convolution(grad, inputs, kernel, geometry, mask)
+    del kernel  # as large as the weight, and so is what follows
     of_weight = of_bias = of_gamma = of_beta = None
     if of_kernel_wanted:
         of_kernel = of_kernel.to(block.weight.dtype)
