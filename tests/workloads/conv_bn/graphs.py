@@ -156,5 +156,5 @@ def networks(draw: st.DrawFn) -> Drawn:
 
 KINDS = (
     "conv-bn", "conv-bn", "keyword", "used twice", "two BNs", "pre-activation", "cat", "between",
-    "in place", "functional", "shared", "other",
+    "in place", "functional", "shared", "shared", "other",
 )  # fmt: skip

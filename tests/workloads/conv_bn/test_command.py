@@ -46,6 +46,7 @@ def plain() -> nn.Module:
     return nn.Linear(3, 4)
 
 
+@pytest.mark.timeout(300)  # each trial starts a process that imports torch
 @pytest.mark.usefixtures("local_ray")
 def test_each_mode_finds_its_batch_and_a_resumed_run_keeps_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.workloads.conv_bn.cases import Pair, assert_same, assert_trains_alike, drawn, learnt
-from torch import nn
+from torch import Tensor, nn
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.conv_bn import (
@@ -84,6 +84,14 @@ def test_copies_and_pickles_stay_tuned(trace: bool) -> None:
         with torch.no_grad():
             each.get_parameter("0.conv.weight").mul_(2)
     assert_same(tuned, model, drawn(*X))
+
+
+def test_a_pickle_of_other_code_runs_as_that_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = pickle.dumps(tune_mode(small()))
+    monkeypatch.setattr(Pair, "forward", lambda self, x, *more: self.norm(self.conv(x)))
+    loaded = pickle.loads(kept)  # noqa: S301
+    assert type(loaded.get_submodule("0")) is Pair
+    assert_same(loaded, small(), drawn(*X))
 
 
 def test_training_goes_on_with_an_optimizer_made_before() -> None:
@@ -183,6 +191,34 @@ def test_what_cannot_be_folded_stays() -> None:
     assert "hooks wait" in reasons[2]
     assert all("shares a parameter" in reason for reason in reasons[3:])
     assert_same(folded, model, drawn(*X))
+
+
+class Twice(Pair):
+    """Calls both two times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)) + self.norm(self.conv(2 * x))  # type: ignore[no-any-return]
+
+
+class Unforeseen(nn.Module):
+    """No trace sees its call of a convolution that it shares."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) if float(x.detach().sum()) < 1e9 else x  # type: ignore[no-any-return]
+
+
+def test_parts_that_are_called_elsewhere_are_not_folded() -> None:
+    twice = Twice(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    pair = Pair(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    for model in (twice, nn.Sequential(pair, Unforeseen(pair.conv))):
+        learnt(model)
+        folded = convert(model, "deploy")
+        assert set(reported(folded).counts()) == {"left"}
+        assert_same(folded, model, drawn(*X))
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "tune", "deploy"])

@@ -28,6 +28,10 @@ LAYERS: dict[str, tuple[Callable[[], Pair], tuple[int, ...]]] = {
         (2, 3, 8, 7),
     ),
     "same": (lambda: Pair(nn.Conv2d(3, 4, 3, padding="same"), nn.BatchNorm2d(4)), (2, 3, 5, 5)),
+    "same, oblong": (
+        lambda: Pair(nn.Conv2d(3, 4, (3, 5), padding="same"), nn.BatchNorm2d(4)),
+        (2, 3, 5, 6),
+    ),
     "same, uneven": (
         lambda: Pair(nn.Conv2d(3, 4, (2, 4), padding="same"), nn.BatchNorm2d(4)),
         (2, 3, 5, 6),
@@ -162,6 +166,15 @@ def test_mixed_precision_modules_keep_their_dtypes() -> None:
     assert (mine - right).norm() < 0.02 * right.norm()
     gradients = torch.autograd.grad(mine.float().sum(), list(model.parameters()))
     assert [one.dtype for one in gradients] == [one.dtype for one in model.parameters()]
+
+
+def test_the_layout_of_memory_stays() -> None:
+    model, x = layer("dilated, strided")
+    model.to(memory_format=torch.channels_last)
+    x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
+    tuned = tune_mode(model)
+    assert tuned(x).stride() == model(x).stride()
+    assert_same(tuned, model, x, near=1e-13)
 
 
 def test_zero_scale_has_a_gradient() -> None:

@@ -124,6 +124,7 @@ def test_data_dependent_control_flow() -> None:
     report = report_of(tuned)
     assert report is not None
     assert "control flow" in report.untraced[""]
+    assert type(tuned.get_submodule("stem.0")) is nn.Conv2d, "nothing waits for its output"
     assert outcomes(tuned) == {
         "stem.1": ("joined", None),
         "positive": ("at run time", "tuned"),

@@ -71,7 +71,8 @@ def convert(
         mode: train: BNs normalise by the batch; eval: by what they have learnt of batches; tune: as
             eval, in one operation with the convolution before; deploy: folded into the weights,
             which are new ones. All set the mode of BNs; ``model.train()`` sets it again.
-        ways: of mode tune: what is kept for the backward pass, by layer.
+        ways: of mode tune: what is kept for the backward pass, by layer; pairs that are only found
+            at run time know eval and recompute.
         inputs: what the model is called with, for ``ways="auto"``.
         trace: rewrite forwards that can be traced; otherwise all is found out at run time, and
             every module is called as it always was.

@@ -28,7 +28,10 @@ class Rewritten(swap.Swapped):
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        _write(self, self.__dict__.get(_WAYS, {}))
+        try:
+            _write(self, self.__dict__.get(_WAYS, {}))
+        except tracing.Untraceable:  # its code is another than it was when it was pickled
+            swap.undo(self)
 
 
 def rewrite(module: nn.Module, ways: Mapping[str, Way]) -> None:

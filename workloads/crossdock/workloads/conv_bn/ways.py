@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -15,15 +14,15 @@ from crossdock.workloads.conv_bn.fused import Way
 from crossdock.workloads.conv_bn.survey import Layer, norms
 
 Ways = Way | Literal["auto"] | Mapping[str, Way] | Callable[[Layer], Way]
-"""One for all; auto: the one that saves most for given inputs; by the BN's name (recompute for
-those that are not named); or whatever a function of the layer gives."""
+"""One for all; auto: what saves most for given inputs, see ``cheapest``; by the BN's name
+(recompute for those that are not named); or whatever a function of the layer gives."""
 
 DEFAULT: Way = "recompute"
 _KNOWN = typing.get_args(Way)
-_PREFERRED: tuple[Way, ...] = ("recompute", "tune", "eval")
-"""Among those that keep as much."""
-_Call = tuple[tuple[int, int], tuple[int, int]]
-"""Storage of the input and its bytes, and those of the output."""
+SPARE = 0.01
+"""Part of what a layer saves that auto gives for not computing s w again."""
+_VECTORS = 4
+"""By channel, that tune keeps beside s w."""
 
 
 def choose(
@@ -54,77 +53,44 @@ def elsewhere(ways: Ways, norm_name: str) -> Way:
 
 
 def cheapest(model: nn.Module, found: Sequence[Layer], inputs: Sequence[Any]) -> list[Way]:
-    """Of each layer, the way that keeps fewest bytes for the backward pass of such inputs.
+    """Of each layer, the way that saves most for inputs of these shapes, or next to most.
 
-    The model runs once in eval mode of its BNs. The input of a convolution costs nothing where
-    another operation keeps it anyway; its output, the same.
+    Nothing keeps less than recompute. Where s w is small beside the output that is no longer kept,
+    tune saves as much but for SPARE, and computes s w once. The model runs once, in eval mode.
     """
-    kept, calls = _observed(model, found, inputs)
-    return [_cheapest(layer, kept, calls[layer.conv]) for layer in found]
+    saved = _output_bytes(model, found, inputs)
+    return [
+        "tune" if _kept_by_tune(layer) <= SPARE * saved[layer.conv] else DEFAULT for layer in found
+    ]
 
 
-def _cheapest(layer: Layer, kept: Counter[int], call: _Call | None) -> Way:
-    if call is None:  # not reached by these inputs
-        return DEFAULT
-    (source, source_bytes), (out, out_bytes) = call
-    weight, gamma = cast(Tensor, layer.conv.weight), layer.norm.weight
-    scaled = isinstance(gamma, Tensor) and gamma.requires_grad
-    own = 0 if kept[source] > 1 else source_bytes
-    output = 0 if kept[out] > 1 else out_bytes
-    either = own if weight.requires_grad or scaled else 0
-    costs: dict[Way, int] = {
-        "eval": output + own,
-        "tune": either + weight.numel() * weight.element_size(),
-        "recompute": either,
-    }
-    return min(_PREFERRED, key=lambda way: costs[way])
+def _kept_by_tune(layer: Layer) -> int:
+    weight = cast(Tensor, layer.conv.weight)
+    channels = cast(int, layer.norm.num_features)
+    return (weight.numel() + _VECTORS * channels) * weight.element_size()
 
 
-def _observed(
+def _output_bytes(
     model: nn.Module, found: Sequence[Layer], inputs: Sequence[Any]
-) -> tuple[Counter[int], dict[nn.Module, _Call | None]]:
-    """How often each storage is kept, and input and output of each convolution: storage, bytes."""
-    kept: Counter[int] = Counter()
-    alive: list[Any] = []
-    calls: dict[nn.Module, Any] = {layer.conv: None for layer in found}
+) -> dict[nn.Module, int]:
+    """Of each convolution's last output; 0 where the inputs do not reach it."""
+    sizes = {layer.conv: 0 for layer in found}
 
-    def pack(tensor: Tensor) -> Tensor:
-        kept[_key(tensor)] += 1
-        alive.append(tensor)
-        return tensor
+    def note(conv: nn.Module, _: Any, out: Tensor) -> None:
+        sizes[conv] = out.numel() * out.element_size()
 
-    def note(
-        conv: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], out: Tensor
-    ) -> None:
-        source = given[0] if given else named["input"]
-        calls[conv] = tuple((_key(one), _bytes(one)) for one in (source, out))
-        alive.append((source, out))
-
-    flags = {norm: norm.training for _, norm in norms(model)}
-    hooks = [conv.register_forward_hook(note, with_kwargs=True) for conv in calls]
+    flags = {module: module.training for module in model.modules()}
+    hooks = [conv.register_forward_hook(note) for conv in sizes]
     try:
-        for norm in flags:
-            norm.training = False
-        with (
-            torch.random.fork_rng(devices=[]),
-            torch.enable_grad(),
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        ):
-            alive.append(model(*inputs))
+        model.eval()
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for norm, flag in flags.items():
-            norm.training = flag
-    return kept, calls
-
-
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.untyped_storage().nbytes()
+        for module, flag in flags.items():
+            module.training = flag
+    return sizes
 
 
 def _expect_names(model: nn.Module, ways: Mapping[str, Way]) -> None:
