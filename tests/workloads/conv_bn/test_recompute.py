@@ -170,7 +170,7 @@ def test_mixed_precision_modules_keep_their_dtypes() -> None:
 
 def test_the_layout_of_memory_stays() -> None:
     model, x = layer("dilated, strided")
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
     tuned = tune_mode(model)
     assert tuned(x).stride() == model(x).stride()
