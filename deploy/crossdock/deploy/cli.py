@@ -87,6 +87,9 @@ COMMANDS = Group(
                 "b-tuning": Command(
                     "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
                 ),
+                "conv-bn": Command(
+                    "Memory and time of ConvBN blocks, by mode.", "crossdock.bench.conv_bn"
+                ),
             },
         ),
         "serve": Group(
@@ -110,6 +113,7 @@ COMMANDS = Group(
                 "b-tuning": _method("Tune a student with the best teachers.", "b_tuning"),
                 "dev": _method("Choose a model for a target without labels.", "dev"),
                 "lr-decay": _method("Compare constant learning rates with a decay.", "lr_decay"),
+                "conv-bn": _method("Find the largest batch, by mode of ConvBN blocks.", "conv_bn"),
             },
         ),
         "doctor": Command(
