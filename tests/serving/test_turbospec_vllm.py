@@ -176,7 +176,7 @@ def test_ranks_that_did_not_join_draft_the_longest() -> None:
         total_num_scheduled_tokens=1,
         finished_req_ids=set(),
     )
-    batch, work, prefill = seen.Reader(scheduler, 4).scheduled(output)
+    batch, work, prefill = seen.Reader(scheduler, 4, 2).scheduled(output)
     assert (list(batch.requests), batch.context, batch.limits) == (["a"], 10, None)
     assert (work.requests, work.tokens, prefill) == (1, 1, 0)
     plan = part.plan(driver, batch, driver.plan(batch))
