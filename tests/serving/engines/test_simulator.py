@@ -1,6 +1,7 @@
 """The simulator's batches, step by step, against those of the real engine.
 
-Without a model for a drafter the engine has no blocks for drafts to come; nor has the simulator here.
+Without a model for a drafter the engine keeps no blocks for drafts to come; nor does the simulator
+here.
 """
 
 from __future__ import annotations
