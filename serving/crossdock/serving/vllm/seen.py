@@ -186,4 +186,4 @@ class Reader:
 
 def generated(outputs: Mapping[int, Any]) -> int:
     """Tokens that requests are given by a step, of all clients."""
-    return sum(len(output.new_token_ids) for part in outputs.values() for output in part.outputs)
+    return sum([len(one.new_token_ids) for part in outputs.values() for one in part.outputs])
