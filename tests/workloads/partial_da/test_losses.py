@@ -26,9 +26,7 @@ def labels(rows: int, classes: int, seed: int) -> Tensor:
     return torch.randint(classes, (rows,), generator=torch.Generator().manual_seed(seed + 7))
 
 
-def expect_same(
-    ours: Callable[..., Tensor], theirs: Callable[..., Tensor], *given: Tensor
-) -> None:
+def expect_same(ours: Callable[..., Tensor], theirs: Callable[..., Tensor], *given: Tensor) -> None:
     """Equal values, and equal gradients of all that is given."""
     results = []
     for function in (ours, theirs):

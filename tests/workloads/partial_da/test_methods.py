@@ -74,9 +74,7 @@ def held(own: Objective, name: str, given: Batch) -> tuple[Tensor, Tensor]:
 
 
 def source_only(own: Objective, given: Batch) -> dict[str, Tensor]:
-    return {
-        "classification": plain.cross_entropy(given.source.logits, given.labels, ones(ROWS))
-    }
+    return {"classification": plain.cross_entropy(given.source.logits, given.labels, ones(ROWS))}
 
 
 def dann(own: Objective, given: Batch) -> dict[str, Tensor]:
@@ -146,9 +144,7 @@ def san_plus_plus(own: Objective, given: Batch) -> dict[str, Tensor]:
     return {
         "classification": plain.cross_entropy(given.source.logits, given.labels, weights),
         "weigher": plain.domain(seen, unseen, ones(ROWS)),
-        "adversary": plain.conditional_domain(
-            near, far, at_label, given.class_weights * predicted
-        ),
+        "adversary": plain.conditional_domain(near, far, at_label, given.class_weights * predicted),
         "self-training": 0.5 * plain.ramp(PROGRESS) * taught,
     }
 

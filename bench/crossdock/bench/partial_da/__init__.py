@@ -107,7 +107,7 @@ def _trials(parts: list[Part], given: Options) -> Iterator[Trial]:
     found = {part.key: kept.get(part.key) for part in parts} if kept is not None else {}
     left = [part for part in parts if found.get(part.key) is None]
     with contextlib.ExitStack() as stack:
-        fresh = map(trial, left)
+        fresh: Iterator[Trial] = map(trial, left)
         if given.jobs > 1:
             context = multiprocessing.get_context("spawn")
             pool = stack.enter_context(context.Pool(given.jobs, torch.set_num_threads, (1,)))

@@ -49,10 +49,15 @@ def _styled(amount: float) -> Shift:
     return shift
 
 
+MILD = "mild"
+"""How the names of shifts begin on which weights must tell classes apart."""
 SHIFTS: Mapping[str, Shift] = {
-    "rotation": _rotated(12.0),
-    "noise": _noisy(0.3),
-    "style": _styled(0.4),
+    "mild-rotation": _rotated(8.0),
+    "mild-noise": _noisy(0.25),
+    "mild-style": _styled(0.3),
+    "strong-rotation": _rotated(16.0),
+    "strong-noise": _noisy(0.4),
+    "strong-style": _styled(0.5),
 }
 
 
