@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from crossdock.bench import plot, text
-from crossdock.bench.partial_da.trials import Trial
 from crossdock.bench.partial_da.shifts import MILD
+from crossdock.bench.partial_da.trials import Trial
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.text import Column, Value
 from crossdock.workloads.partial_da.selection import BY_DEV, LAST, ORACLE, SOURCE
