@@ -14,7 +14,7 @@ CENTRES = np.array([[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 2.0, 
 def clusters(labels: np.ndarray, shift: float, seed: int) -> np.ndarray:
     """Points (n, 4) around the centres of their classes."""
     noise = np.random.default_rng(seed).normal(size=(len(labels), 4))
-    return (CENTRES[labels] + 0.4 * noise + shift).astype(np.float32)
+    return np.asarray(CENTRES[labels] + 0.4 * noise + shift, np.float32)
 
 
 def domains(**given: Any) -> Domains:

@@ -43,8 +43,11 @@ def entropy(logits: Tensor) -> Tensor:
 
 def domain(source: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     normal = weights / (sum(weights) / len(weights))
-    near = sum(w * bce(sigmoid(z), 1) for z, w in zip(source, normal, strict=True))
-    far = sum(bce(sigmoid(z), 0) for z in target)
+    near = far = torch.zeros((), dtype=source.dtype)
+    for z, w in zip(source, normal, strict=True):
+        near = near + w * bce(sigmoid(z), 1)
+    for z in target:
+        far = far + bce(sigmoid(z), 0)
     return near / len(source) + far / len(target)
 
 

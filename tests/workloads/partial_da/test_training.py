@@ -115,7 +115,7 @@ def test_a_backbone_of_ones_own_is_left_as_it_was() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(4, 7), torch.nn.BatchNorm1d(7))
     before = {name: value.clone() for name, value in module.state_dict().items()}
     training = task(SAN(), backbone=Backbone("own", module)).training()
-    assert training.network.neck[0].in_features == 7  # type: ignore[index, union-attr]
+    assert training.network.neck[0].in_features == 7  # type: ignore[index]
     training.run(8)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 

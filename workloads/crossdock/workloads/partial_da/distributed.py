@@ -16,6 +16,7 @@ from crossdock.workloads.b_tuning import checkpoint
 from crossdock.workloads.partial_da import collective
 from crossdock.workloads.partial_da.adaptation import Adaptation, Adapted, Task
 from crossdock.workloads.partial_da.errors import AdaptationFailed, NotFiniteLoss
+from crossdock.workloads.partial_da.training import expect_enough
 from crossdock.workloads.runner import RunStalled
 
 FILE = "adaptation.pt"
@@ -73,10 +74,11 @@ def trained(task: Task, folder: Path, place: Place) -> bytes:
         NotFiniteLoss: a term of the loss is NaN or infinite.
         RunStalled: no checkpoint came within the deadline.
         AdaptationFailed: workers were lost too often, or raised.
-        ArgumentError: the folder holds another task.
+        ArgumentError: the folder holds another task, or a worker would have no example.
     """
     import ray
 
+    expect_enough(task.recipe.batch, place.workers)
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     # In a process of its own, which can be ended: `fit` itself waits without an end.
@@ -118,7 +120,7 @@ def _fit(task: Task, folder: Path, place: Place) -> tuple[str, CrossdockError | 
 
     backend = "nccl" if place.gpus else "gloo"
     trainer = TorchTrainer(
-        partial(_worker, task, place),
+        partial(_worker, task, place),  # type: ignore[arg-type]  # newer ones take the value
         torch_config=TorchConfig(backend=backend, timeout_s=max(1, int(place.deadline_s))),
         scaling_config=ScalingConfig(
             num_workers=place.workers,
@@ -136,8 +138,9 @@ def _fit(task: Task, folder: Path, place: Place) -> tuple[str, CrossdockError | 
         result = trainer.fit()
     except TrainingFailedError as error:
         return "", _cause(error)
-    if result.return_value is not None:
-        return "", result.return_value
+    refused: NotFiniteLoss | None = result.return_value  # type: ignore[attr-defined]
+    if refused is not None:
+        return "", refused
     if result.checkpoint is None:
         return "", AdaptationFailed("the workers ended without a checkpoint")
     return str(result.checkpoint.path), None

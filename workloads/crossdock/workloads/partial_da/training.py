@@ -46,11 +46,7 @@ class Training:
 
         Everything runs on the device and in the dtype of the network's head.
         """
-        if recipe.batch < collective.workers():
-            raise ArgumentError(
-                f"a batch of {recipe.batch} is too small for {collective.workers()} workers; give"
-                " each at least one example"
-            )
+        expect_enough(recipe.batch, collective.workers())
         self.method, self.network, self.domains = method, network, domains
         self.recipe, self._seed = recipe, seed
         self.step = 0
@@ -196,6 +192,14 @@ class Training:
             "seed": self._seed,
             "data": checksum(torch.from_numpy(np.require(one, requirements="W")) for one in given),
         }
+
+
+def expect_enough(batch: int, workers: int) -> None:
+    """ArgumentError unless each worker gets an example of a batch."""
+    if batch < workers:
+        raise ArgumentError(
+            f"a batch of {batch} is too small for {workers} workers; give each at least one example"
+        )
 
 
 def network_of(backbone: Backbone, domains: Domains, recipe: Recipe) -> Network:
