@@ -21,7 +21,7 @@ from crossdock.workloads.partial_da import (
     run_san,
     run_san_plus_plus,
 )
-from crossdock.workloads.runner import EXIT_SOME_FAILED, record
+from crossdock.workloads.runner import EXIT_SOME_FAILED, ClusterTooSmall, record
 
 LABELS = np.arange(60) % 3
 
@@ -79,6 +79,13 @@ def test_a_method_that_fails_is_named(place: Path) -> None:
     (failed,) = record.load(place / "run").failed
     assert failed.key == "afn"
     assert failed.reason.startswith("NotFiniteLoss: step ")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_workers_that_can_never_all_run_are_refused(place: Path) -> None:
+    given = options(command.Options, place, workers=3, worker_cpus=1.0)
+    with pytest.raises(ClusterTooSmall, match="3 workers ask for 3 CPUs and 0 GPUs at once"):
+        command.main(given)
 
 
 def test_a_target_with_other_classes_is_refused_before_anything_runs(place: Path) -> None:

@@ -23,6 +23,7 @@ WEIGHED = ("san++", "etn")
 AUROC_MIN = 0.9
 CONFIDENCE = 0.95
 _RESAMPLES = 9999
+_ROUNDING = 1e-12
 _PANEL_INCHES = (5.0, 3.8)
 
 NOTES = (
@@ -112,8 +113,8 @@ def _mean(trials: Sequence[Trial], selector: str) -> float | None:
 
 def interval(gains: np.ndarray) -> tuple[float, float]:
     """Bootstrap interval of the mean of paired differences (seeds,)."""
-    if np.ptp(gains) == 0:
-        return float(gains[0]), float(gains[0])
+    if np.ptp(gains) < _ROUNDING:  # nothing to resample
+        return float(gains.mean()), float(gains.mean())
     found = bootstrap(
         (gains,), np.mean, n_resamples=_RESAMPLES, confidence_level=CONFIDENCE, rng=0
     ).confidence_interval

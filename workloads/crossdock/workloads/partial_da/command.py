@@ -21,7 +21,7 @@ from crossdock.workloads.partial_da.distributed import Place
 from crossdock.workloads.partial_da.methods import METHODS, Method
 from crossdock.workloads.partial_da.recipe import Recipe
 from crossdock.workloads.partial_da.selection import BY_DEV, LAST, default_dev
-from crossdock.workloads.runner import Run, RunOptions, tasks
+from crossdock.workloads.runner import ClusterTooSmall, Run, RunOptions, tasks
 
 Selector = Literal["dev", "source validation", "last"]
 _PLACES = ("workers", "worker_cpus", "worker_gpus", "retries")
@@ -148,7 +148,7 @@ def main(options: Common) -> int:
     recipe = options.recipe(untrained=isinstance(backbone, str))
     dev = default_dev() if options.dev else None
     with Run.start(options.chosen, options) as run:
-        tasks.expect_room(run.cluster, options.worker_cpus, options.worker_gpus)
+        _expect_room(run, options)
         done: dict[str, Adapted] = {}
         with run.progress("methods", len(options.methods())) as advance:
             for method in options.methods():
@@ -167,6 +167,18 @@ def main(options: Common) -> int:
                 advance()
         report.write(run, done, given, (options.select, LAST))
     return run.status
+
+
+def _expect_room(run: Run, options: Common) -> None:
+    """ClusterTooSmall where the workers can never all run, as all must at once."""
+    cluster = run.cluster
+    tasks.expect_room(cluster, options.worker_cpus, options.worker_gpus)
+    cpus, gpus = (options.workers * one for one in (options.worker_cpus, options.worker_gpus))
+    if cpus > cluster.cpus or gpus > cluster.gpus:
+        raise ClusterTooSmall(
+            f"{options.workers} workers ask for {cpus:g} CPUs and {gpus:g} GPUs at once, and the"
+            f" cluster at {cluster.address} has {cluster.cpus:g} and {cluster.gpus:g}"
+        )
 
 
 def _adapted(run: Run, task: Task, place: Place) -> Adapted | None:

@@ -89,7 +89,7 @@ def check(training: Training, dev: DEV | None) -> Line:
         fitted = clone(dev).fit(near.features.cpu().numpy(), far.features.cpu().numpy())
         risk = fitted.risk(held.features.cpu().numpy(), each.cpu().numpy())
         if risk.status == "ok":
-            line["dev_risk"] = risk.risk
+            line["dev_risk"] = float(risk.risk)
     if domains.target_labels is not None:
         guessed = far.logits.argmax(1).cpu().numpy()
         line["target_error"] = float((guessed != domains.target_labels).mean())
