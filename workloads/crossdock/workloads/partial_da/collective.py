@@ -34,7 +34,8 @@ def total(values: torch.Tensor) -> torch.Tensor:
     """The sum over workers, of the same shape and dtype; gradients are summed likewise."""
     if workers() == 1:
         return values
-    return differentiable.all_reduce(values)  # type: ignore[no-any-return, no-untyped-call]
+    # Named, as the default is the group that there was when torch's module was imported.
+    return differentiable.all_reduce(values, group=dist.group.WORLD)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def mean(values: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
