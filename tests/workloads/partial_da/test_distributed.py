@@ -90,12 +90,12 @@ def write(folder: str) -> None:
     found = {
         f"{one.method.name} {key}": value for one in tasks() for key, value in measured(one).items()
     }
-    np.savez(Path(folder) / name, allow_pickle=False, **found)  # type: ignore[arg-type]
+    np.savez(Path(folder) / name, allow_pickle=False, **found)
 
 
 def test_any_number_of_workers_has_the_loss_and_gradient_of_one(tmp_path: Path) -> None:
     TorchTrainer(
-        partial(measure, str(tmp_path)),  # type: ignore[arg-type]
+        partial(measure, str(tmp_path)),
         torch_config=TorchConfig(backend="gloo", timeout_s=60),
         scaling_config=ScalingConfig(num_workers=4, resources_per_worker={"CPU": CPUS}),
         run_config=RunConfig(name="measure", storage_path=str(tmp_path)),

@@ -14,6 +14,7 @@ from crossdock.workloads.features import WrongShape
 from crossdock.workloads.partial_da import losses
 
 Tensor = torch.Tensor
+ZERO = torch.zeros(3, 2)
 SIZES = st.tuples(st.integers(2, 6), st.integers(1, 6), st.integers(0, 10_000))
 
 
@@ -166,11 +167,11 @@ def test_class_weights_are_the_mean_prediction_of_the_largest() -> None:
             "source weights",
         ),
         (
-            lambda: losses.classwise_domain(*[torch.zeros(3, 2)] * 4, torch.zeros(5)),
+            lambda: losses.classwise_domain(ZERO, ZERO, ZERO, ZERO, torch.zeros(5)),
             r"source logits have shape \(3, 2\), not \(any, 5\)",
         ),
         (
-            lambda: losses.conditional_domain(*[torch.zeros(3, 2)] * 3, torch.zeros(3)),
+            lambda: losses.conditional_domain(ZERO, ZERO, ZERO, torch.zeros(3)),
             "target weights",
         ),
     ],

@@ -120,10 +120,10 @@ def each_alone(own: Objective, features: Tensor) -> Tensor:
 
 
 def san(own: Objective, given: Batch) -> dict[str, Tensor]:
-    parts = [each_alone(own, one.features) for one in (given.source, given.target)]
-    predictions = [chances(one.logits) for one in (given.source, given.target)]
+    near, far = (each_alone(own, one.features) for one in (given.source, given.target))
+    sure, unsure = (chances(one.logits) for one in (given.source, given.target))
     return source_only(own, given) | {
-        "adversary": plain.classwise_domain(*parts, *predictions, given.class_weights),
+        "adversary": plain.classwise_domain(near, far, sure, unsure, given.class_weights),
         "entropy": 0.1 * plain.entropy(given.target.logits),
     }
 
@@ -212,7 +212,7 @@ def test_weights_of_source_examples_are_those_of_the_loss(method: Method) -> Non
         weights = own.source_weights(given.source, given.labels, given.class_weights)
     assert weights is not None
     assert weights.shape == (ROWS,)
-    seen = getattr(own, "weigher", own)
+    seen = getattr(own, "weigher", getattr(own, "auxiliary", own))
     gamma = given.class_weights[given.labels]
     with torch.no_grad():
         expected = {
@@ -220,7 +220,7 @@ def test_weights_of_source_examples_are_those_of_the_loss(method: Method) -> Non
             "iwan": lambda: 1 - plain.sigmoid(seen(given.source.features)[:, 0]),
             "san": lambda: (chances(given.source.logits) * given.class_weights).sum(1),
             "san++": lambda: gamma * (1 - plain.sigmoid(seen(given.source.features)[:, 0])),
-            "etn": lambda: 1 - plain.leaky_domain_chance(own.auxiliary(given.source.features)),
+            "etn": lambda: 1 - plain.leaky_domain_chance(seen(given.source.features)),
         }[method.name]()
     torch.testing.assert_close(weights, expected)
 

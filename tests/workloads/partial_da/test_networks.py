@@ -61,7 +61,7 @@ def test_reversal_turns_and_scales_the_gradient() -> None:
     features = torch.tensor([1.0, -2.0], requires_grad=True)
     turned = reverse(features, 0.25)
     assert torch.equal(turned, features)
-    turned.square().sum().backward()
+    turned.square().sum().backward()  # type: ignore[no-untyped-call]
     assert features.grad is not None
     assert features.grad.tolist() == [-0.5, 1.0]
     assert ramp(0) == 0
