@@ -7,6 +7,11 @@ self-training on the target, and adversarial adaptation, all at once. Ours in de
 weight w_c is the mean prediction on the target, of the largest; the instance weight is what a
 discriminator that is no adversary thinks of a source example; the adversary is one discriminator
 with K outputs; pseudo-labels are the likeliest classes, weighed by class and confidence.
+
+A weakness of this reconstruction: where the domains are far apart, instance weights starve whole
+classes of source examples, these are then predicted less, and the class weights follow. On two
+draws of `crossdock bench partial-da` (mild rotation, seeds 0 and 2) the last accuracy is 0.25 and
+0.79 with them, 0.79 and 0.97 with instance weights of 1.
 """
 
 from __future__ import annotations
