@@ -75,7 +75,7 @@ Bytes array_over(std::byte* data, uint64_t bytes, const std::shared_ptr<Keeper>&
 }
 
 Bytes region_array(Communicator& c, uint32_t region) {
-    const auto& memory = c.memory(index_below(kExposedRegions, region, "region"));
+    const auto& memory = c.memory(index_below(kHostRegions, region, "region"));
     return array_over(memory->data(), memory->bytes(), memory);
 }
 
@@ -103,13 +103,15 @@ void bind_gpu_view(nb::class_<Communicator>& type) {
         .def(
             "region_stretch",
             [](const Communicator& c, uint32_t region) {
-                return stretch(*c.memory(index_below(kExposedRegions, region, "region")));
+                return stretch(*c.memory(index_below(kHostRegions, region, "region")));
             },
             "region"_a);
     type.attr("RING_RESERVED_AT") = offsetof(Ring, reserved);
     type.attr("RING_POPPED_AT") = offsetof(Ring, popped);
     type.attr("RING_COMPLETED_AT") = offsetof(Ring, completed);
     type.attr("RING_SLOTS_AT") = sizeof(Ring);
+    type.attr("DEVICE_REGION") = kDeviceRegion;
+    type.attr("FIRST_WINDOW") = kFirstWindow;
 }
 
 std::vector<Command> unpacked(const std::vector<nb::bytes>& packed) {
@@ -162,7 +164,7 @@ void open_window(Communicator& c, uint32_t region, uintptr_t address, uint64_t b
 
 void set_peer_region(Communicator& c, uint32_t peer, uint32_t region, uint64_t bytes) {
     auto& sizes = c.peers()[peer_of(c, peer)].region_bytes;
-    sizes[index_below(kExposedRegions, region, "region")] = bytes;
+    sizes[index_below(kHostRegions, region, "region")] = bytes;
 }
 
 std::tuple<PeerState, Loss, int32_t> peer_state(Communicator& c, uint32_t peer) {
@@ -260,6 +262,16 @@ void bind_facts(nb::class_<Communicator>& type) {
             [](Communicator& c, uint32_t peer) { return c.peers()[peer_of(c, peer)].failure; },
             "peer"_a)
         .def("set_peer_region", &set_peer_region, "peer"_a, "region"_a, "bytes"_a)
+        // Bytes of the device's memory that NICs reach: of this rank, and of a peer.
+        .def_prop_ro("device_memory_bytes",
+                     [](Communicator& c) { return c.regions()[kDeviceRegion].bytes; })
+        .def(
+            "peer_device_memory_bytes",
+            [](Communicator& c, uint32_t peer) {
+                return c.peers()[peer_of(c, peer)].region_bytes[kDeviceRegion];
+            },
+            "peer"_a)
+        .def_prop_ro("device_memory_refusal", &Communicator::device_memory_refusal)
         .def("fault",
              [](Communicator& c) {
                  const FaultCode code = c.fault().code();

@@ -81,6 +81,12 @@ void bind_config(nb::module_& m) {
         .def_rw("cpus", &CommunicatorConfig::cpus)
         .def_rw("main_bytes", &CommunicatorConfig::main_bytes)
         .def_rw("heap_bytes", &CommunicatorConfig::heap_bytes)
+        .def(
+            "set_device_memory",
+            [](CommunicatorConfig& config, uintptr_t address, uint64_t bytes) {
+                config.device_memory = {reinterpret_cast<std::byte*>(address), bytes};
+            },
+            "address"_a, "bytes"_a)
         .def_rw("num_counters", &CommunicatorConfig::num_counters)
         .def_rw("layout", &CommunicatorConfig::layout)
         .def_rw("ring_slots", &CommunicatorConfig::ring_slots)

@@ -38,6 +38,9 @@ const CommunicatorConfig& checked(const CommunicatorConfig& config) {
                 "a region has " + std::to_string(bytes) + " bytes, the limit is " +
                     std::to_string(schema::kMaxRegionBytes));
     }
+    require(config.device_memory.bytes <= schema::kMaxRegionBytes,
+            "memory of the device has " + std::to_string(config.device_memory.bytes) +
+                " bytes, the limit is " + std::to_string(schema::kMaxRegionBytes));
     require(2ull * config.limits.writes_per_peer <= 1ull << config.layout.sequence_bits,
             "the sequence window holds " + std::to_string(1ull << config.layout.sequence_bits) +
                 ", less than twice the writes in flight");
@@ -75,7 +78,7 @@ Communicator::Communicator(const CommunicatorConfig& config)
       owner_(getpid()) {
     for (Counter& counter : counters())
         new (&counter) Counter;
-    for (uint32_t i = 0; i < kExposedRegions; ++i) {
+    for (uint32_t i = 0; i < kHostRegions; ++i) {
         regions_.open(i, {memory_[i]->data(), memory_[i]->bytes()});
     }
     for (uint32_t i = 0; i < config_.num_proxies; ++i) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -28,7 +29,8 @@ struct CommunicatorConfig {
     std::vector<int> cpus;         // a core for each thread; empty: not pinned
     uint64_t main_bytes = 0;
     uint64_t heap_bytes = 0;
-    uint32_t num_counters = 1;  // per peer
+    RegionView device_memory{};  // for NICs to read and write; the owner keeps it until shut_down
+    uint32_t num_counters = 1;   // per peer
     ImmediateLayout layout;
     uint32_t ring_slots = 4096;
     uint32_t epoch = 0;
@@ -48,6 +50,10 @@ class Communicator {
     const std::shared_ptr<SharedMemory>& memory(uint32_t region) const { return memory_[region]; }
     Heap& heap() { return *heap_; }
     RegionTable& regions() { return regions_; }
+    // Why NICs may not touch the memory of the device; empty where they may, or where there is
+    // none.
+    const std::string& device_memory_refusal() const { return device_memory_refusal_; }
+    void refuse_device_memory(std::string why) { device_memory_refusal_ = std::move(why); }
     PeerTable& peers() { return peers_; }
     const FaultCell& fault() const { return fault_; }
     Proxy& proxy(uint32_t index) { return *proxies_[index]; }
@@ -101,9 +107,10 @@ class Communicator {
     DeviceView make_view();
 
     CommunicatorConfig config_;
-    std::array<std::shared_ptr<SharedMemory>, kExposedRegions> memory_;
+    std::array<std::shared_ptr<SharedMemory>, kHostRegions> memory_;
     std::shared_ptr<Heap> heap_;
     RegionTable regions_;
+    std::string device_memory_refusal_;
     PeerTable peers_;
     FaultCell fault_;
     WaitBoard waits_;

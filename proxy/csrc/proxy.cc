@@ -309,6 +309,7 @@ inline bool Proxy::in_bounds(Command command, const Lane& lane) const {
     const uint32_t to = command.dst_region();
     const uint64_t bytes = command.payload_bytes();
     return command.counter() < counter_limits_[static_cast<size_t>(command.op())] &&
+           (command.src_region() != kDeviceRegion || to == kDeviceRegion) &&
            command.src_offset() + bytes <= (*context_.regions)[command.src_region()].bytes &&
            to < kExposedRegions && command.dst_offset() + bytes <= lane.peer->region_bytes[to];
 }

@@ -16,7 +16,11 @@ namespace crossdock::proxy {
 inline constexpr uint32_t kMainRegion =
     0;  // of the hinted size: control slots, low-latency buffers
 inline constexpr uint32_t kHeapRegion = 1;  // results and staging
-inline constexpr uint32_t kExposedRegions = 2;
+inline constexpr uint32_t kHostRegions = 2;
+// Memory of the device that NICs read and write themselves; CPUs may not touch it. Open only where
+// every NIC of the rank could register it. Commands go from such a region into such a region.
+inline constexpr uint32_t kDeviceRegion = 2;
+inline constexpr uint32_t kExposedRegions = 3;
 inline constexpr uint32_t kFirstWindow = kExposedRegions;
 
 class RegionTable {
@@ -28,9 +32,9 @@ class RegionTable {
     bool contains(uint32_t id, uint64_t offset, uint64_t bytes) const {
         return id < views_.size() && fits(views_[id].bytes, offset, bytes);
     }
-    // Whether a peer may write there.
+    // Whether the CPU may write there what comes from a peer.
     bool accepts(uint32_t id, uint64_t offset, uint64_t bytes) const {
-        return id < kExposedRegions && contains(id, offset, bytes);
+        return id < kHostRegions && contains(id, offset, bytes);
     }
 
     static bool fits(uint64_t region_bytes, uint64_t offset, uint64_t bytes) {

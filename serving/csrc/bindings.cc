@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "serving/csrc/acceptance.h"
+#include "serving/csrc/bindings.h"
 #include "serving/csrc/chooser.h"
 #include "serving/csrc/correction.h"
 
@@ -35,28 +36,6 @@ View view_of(std::span<const double> values) {
     return View(values.data(), {values.size()});
 }
 
-// The elements of a list, or of whatever can be made one.
-class Items {
-  public:
-    explicit Items(nb::handle sequence)
-        : kept_(nb::steal(PySequence_Fast(sequence.ptr(), "a sequence is needed"))) {
-        if (!kept_.is_valid()) throw nb::python_error();
-        const auto size = static_cast<size_t>(PySequence_Fast_GET_SIZE(kept_.ptr()));
-        items_ = {PySequence_Fast_ITEMS(kept_.ptr()), size};
-    }
-    std::span<PyObject* const> get() const { return items_; }
-
-  private:
-    nb::object kept_;
-    std::span<PyObject* const> items_;
-};
-
-int64_t number(PyObject* object) {
-    const int64_t value = PyLong_AsLongLong(object);
-    if (value == -1 && PyErr_Occurred()) throw nb::python_error();
-    return value;
-}
-
 void read_numbers(nb::handle sequence, std::vector<int64_t>& into) {
     const Items items(sequence);
     into.clear();
@@ -64,17 +43,14 @@ void read_numbers(nb::handle sequence, std::vector<int64_t>& into) {
         into.push_back(number(item));
 }
 
-// Throws KeyError for a name without a slot.
-void read_slots(const nb::dict& slots, nb::handle names, std::vector<int64_t>& into) {
+// The slots of requests, by name; `take` gives one to a request that has none.
+void read_slots(const nb::dict& slots, const nb::callable& take, nb::handle names,
+                std::vector<int64_t>& into) {
     const Items items(names);
     into.clear();
     for (PyObject* const name : items.get()) {
-        PyObject* const slot = PyDict_GetItemWithError(slots.ptr(), name);
-        if (slot == nullptr) {
-            if (!PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, name);
-            throw nb::python_error();
-        }
-        into.push_back(number(slot));
+        PyObject* const slot = found_in(slots, name);
+        into.push_back(slot ? number(slot) : number(take(nb::handle(name)).ptr()));
     }
 }
 
@@ -83,21 +59,23 @@ class ReadingAcceptance : public Acceptance {
   public:
     using Acceptance::Acceptance;
 
-    void observe_step(const nb::dict& slots, nb::handle names, nb::handle drafts,
-                      nb::handle accepted) {
-        read_slots(slots, names, slots_);
+    void observe_step(const nb::dict& slots, const nb::callable& take, nb::handle names,
+                      nb::handle drafts, nb::handle accepted) {
+        read_slots(slots, take, names, slots_);
         read_numbers(drafts, drafts_);
         read_numbers(accepted, accepted_);
         observe(slots_, drafts_, accepted_);
     }
 
-    const Groups& groups_of(const nb::dict& slots, nb::handle names, bool alike) {
-        read_slots(slots, names, slots_);
+    const Groups& groups_of(const nb::dict& slots, const nb::callable& take, nb::handle names,
+                            bool alike) {
+        read_slots(slots, take, names, slots_);
         return groups(slots_, alike);
     }
 
-    std::vector<double> chances_of(const nb::dict& slots, nb::handle names) {
-        read_slots(slots, names, slots_);
+    std::vector<double> chances_of(const nb::dict& slots, const nb::callable& take,
+                                   nb::handle names) {
+        read_slots(slots, take, names, slots_);
         std::vector<double> chances(slots_.size());
         of_requests(slots_, chances);
         return chances;
@@ -164,20 +142,23 @@ void bind_acceptance(nb::module_& m) {
             nb::rv_policy::reference_internal);
     nb::class_<ReadingAcceptance>(m, "Acceptance")
         .def(nb::init<size_t, double, double>(), "positions"_a, "memory"_a, "request_memory"_a)
-        .def("observe", &ReadingAcceptance::observe_step, "slots"_a, "requests"_a, "drafts"_a,
-             "accepted"_a,
+        .def("observe", &ReadingAcceptance::observe_step, "slots"_a, "take"_a, "requests"_a,
+             "drafts"_a, "accepted"_a,
              nb::sig("def observe(self, slots: dict[str, int], "
+                     "take: collections.abc.Callable[[str], int], "
                      "requests: collections.abc.Sequence[str], "
                      "drafts: collections.abc.Sequence[int], "
                      "accepted: collections.abc.Sequence[int]) -> None"))
         .def("recall", &Acceptance::recall)
         .def("clear", &Acceptance::clear, "slot"_a)
-        .def("groups", &ReadingAcceptance::groups_of, "slots"_a, "requests"_a, "alike"_a,
+        .def("groups", &ReadingAcceptance::groups_of, "slots"_a, "take"_a, "requests"_a, "alike"_a,
              nb::rv_policy::reference_internal,
              nb::sig("def groups(self, slots: dict[str, int], "
+                     "take: collections.abc.Callable[[str], int], "
                      "requests: collections.abc.Sequence[str], alike: bool) -> Groups"))
-        .def("of_requests", &ReadingAcceptance::chances_of, "slots"_a, "requests"_a,
+        .def("of_requests", &ReadingAcceptance::chances_of, "slots"_a, "take"_a, "requests"_a,
              nb::sig("def of_requests(self, slots: dict[str, int], "
+                     "take: collections.abc.Callable[[str], int], "
                      "requests: collections.abc.Sequence[str]) -> list[float]"))
         .def_prop_ro("by_position",
                      [](const ReadingAcceptance& self) {
@@ -254,6 +235,7 @@ NB_MODULE(_native, m) {
                   "limits: collections.abc.Sequence[int] | None) -> list[int]"));
     bind_acceptance(m);
     bind_chooser(m);
+    bind_steps(m);
     nb::class_<Correction>(m, "Correction")
         .def(nb::init<const Correction::Parts&>(), "spread"_a)
         .def("observe", &Correction::observe, "parts"_a, "seconds"_a)

@@ -53,6 +53,8 @@ def fake_bench(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> list
             "crossdock.workloads.b_tuning.command",
             ["--seed", "1"],
         ),
+        (["run", "san++"], "crossdock.workloads.partial_da.run_san_plus_plus", []),
+        (["bench", "partial-da"], "crossdock.bench.partial_da", []),
     ],
 )
 def test_words_lead_to_a_module(arguments: list[str], module: str, rest: list[str]) -> None:

@@ -193,7 +193,7 @@ def test_epochs_keep_their_counts_apart(transport: str, threads: int) -> None:
         ({"max_value": schema.MAX_VALUE + 1}, "value of one command is 2048"),
     ],
 )
-def test_a_job_beyond_the_schema_is_refused(arguments: dict[str, int], message: str) -> None:
+def test_a_job_beyond_the_schema_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(CapacityError, match=message):
         Communicator(ThreadExchange.group(1)[0], options(), **arguments)
 

@@ -28,6 +28,8 @@ EP_CHOSEN = (
     "test_two_results_live_at_once or test_many_rounds_at_different_speeds"
     " or test_a_mask_set_by_hand"
 )
+# Programs that are compiled, kernels by themselves; the GPU's have a suite of their own.
+WITHOUT_NETWORK = ("test_protocol_mutations.py", "kernels", "gpu", "csrc")
 TEST_S_MAX = 200.0
 ALL_S_MAX = 3600.0
 
@@ -68,11 +70,18 @@ def test_chosen_tests_of_the_products_pass_over_verbs() -> None:
     assert run_inside(4, [*tests, *chosen], GUEST_S_MAX) >= 10
 
 
+# Of each product over verbs: the tests, and how many there are at least.
+SUITES = {
+    "proxy": ([*PROXY, "tests/proxy/test_life.py"], 80),
+    "ep": (["tests/ep", *(f"--ignore=tests/ep/{name}" for name in WITHOUT_NETWORK)], 500),
+    "gpu": (["tests/ep/gpu"], 80),
+}
+
+
 @pytest.mark.timeout(ALL_S_MAX + 60)
 @pytest.mark.skipif(not ALL, reason="takes half an hour: CROSSDOCK_LAB_ALL=1")
 @pytest.mark.parametrize("nics", [2, 4])
-def test_whole_suites_pass_over_verbs(nics: int) -> None:
-    # These compile programs, and no network is in them.
-    ignored = ["--ignore=tests/ep/test_protocol_mutations.py"]
-    suites = [*PROXY, "tests/proxy/test_life.py", "tests/ep"]
-    assert run_inside(nics, [*suites, *ignored], ALL_S_MAX) >= 400
+@pytest.mark.parametrize("suite", SUITES)
+def test_whole_suites_pass_over_verbs(suite: str, nics: int) -> None:
+    tests, at_least = SUITES[suite]
+    assert run_inside(nics, tests, ALL_S_MAX) >= at_least

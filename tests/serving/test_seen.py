@@ -7,10 +7,11 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossdock.serving.turbospec import Verified
+from crossdock.serving.turbospec import Plan, Verified
 from crossdock.serving.vllm import seen
 
 MOST = 4
@@ -147,7 +148,7 @@ def looked_at(scheduler: Scheduler, output: Any) -> dict[str, Any]:
 @given(st.integers(0, 1 << 32))
 def test_it_is_what_a_look_at_each_request_shows(seed: int) -> None:
     scheduler = Scheduler(Random(seed))
-    reader = seen.Reader(scheduler, MOST)
+    reader = seen.Reader(scheduler, MOST, ALIVE)
     for _ in range(60):
         output = scheduler.schedule()
         batch, work, prompt_tokens = reader.scheduled(output)
@@ -164,7 +165,7 @@ def test_it_is_what_a_look_at_each_request_shows(seed: int) -> None:
 
 def test_nothing_is_kept_of_requests_that_have_ended() -> None:
     scheduler = Scheduler(Random(1))
-    reader = seen.Reader(scheduler, MOST)
+    reader = seen.Reader(scheduler, MOST, ALIVE)
     for _ in range(200):
         output = scheduler.schedule()
         reader.scheduled(output)
@@ -189,20 +190,62 @@ def test_only_drafts_of_requests_that_go_on_are_told() -> None:
         sampled_token_ids=[[0] * 3 for _ in drafts],
         req_id_to_index={name: place for place, name in enumerate(drafts)},
     )
-    scheduler = SimpleNamespace(requests=requests)
-    told = seen.verified(scheduler, output, results, last_alive=ALIVE)
-    assert told == Verified(["a", "wrong"], [3, 1], [2, 1])
+    reader = seen.Reader(SimpleNamespace(requests=requests), 3, ALIVE)
+    assert reader.verified(output, results) == Verified(["a", "wrong"], [3, 1], [2, 1])
+    results.sampled_token_ids = [[0] * 3, *[[] for _ in requests]]
+    assert reader.verified(output, results) == Verified(["a"], [3], [2])
     results.sampled_token_ids = []
-    assert seen.verified(scheduler, output, results, last_alive=ALIVE) == Verified()
+    assert reader.verified(output, results) == Verified()
+
+
+def test_results_that_do_not_fit_are_no_read_beyond_their_end() -> None:
+    output = SimpleNamespace(
+        scheduled_spec_decode_tokens={"a": [0]},
+        scheduled_new_reqs=[],
+        scheduled_cached_reqs=SimpleNamespace(resumed_req_ids=set()),
+        num_invalid_spec_tokens=None,
+    )
+    reader = seen.Reader(SimpleNamespace(requests={"a": Request(9, 9)}), 3, ALIVE)
+    for places, problem in (({"a": 1}, IndexError), ({"a": -1}, IndexError), ({}, KeyError)):
+        results = SimpleNamespace(sampled_token_ids=[[0]], req_id_to_index=places)
+        with pytest.raises(problem):
+            reader.verified(output, results)
+
+
+def plan(length: int, verify: list[int]) -> Plan:
+    return Plan(length, verify, "", 0.0, 0.0)
 
 
 def test_drafts_are_cut_to_what_is_verified() -> None:
+    reader = seen.Reader(None, MOST, ALIVE)
     drafts = SimpleNamespace(req_ids=["a", "b", "c"], draft_token_ids=[[1, 2, 3], [4, 5, 6], [7]])
-    seen.cut(drafts, {"a": 3, "c": 2}, 3)
+    reader.cut(drafts, ["a", "c"], plan(3, [3, 2]))
     assert drafts.draft_token_ids == [[1, 2, 3], [4, 5, 6], [7]]
-    seen.cut(drafts, {"a": 0, "c": 2}, 2)
+    reader.cut(drafts, ["c", "a"], plan(2, [2, 0]))
     assert drafts.draft_token_ids == [[], [4, 5], [7]]
-    seen.cut(SimpleNamespace(req_ids=[], draft_token_ids=[]), {}, 2)
+    reader.cut(drafts, [], plan(1, []))
+    assert drafts.draft_token_ids == [[], [4], [7]]
+    reader.cut(SimpleNamespace(req_ids=[], draft_token_ids=[]), ["a"], plan(1, [1]))
+    with pytest.raises(ValueError, match="1 numbers of drafts for 2 requests"):
+        reader.cut(drafts, ["a", "b"], plan(2, [2]))
+    with pytest.raises(ValueError, match="1 drafts for 2 requests"):
+        reader.cut(SimpleNamespace(req_ids=["a", "b"], draft_token_ids=[[1]]), [], plan(1, []))
+
+
+@given(st.integers(0, 1 << 32))
+def test_a_cut_does_not_depend_on_the_order_of_the_worker(seed: int) -> None:
+    dice = Random(seed)
+    names = [f"request-{number}" for number in range(dice.randrange(1, 9))]
+    verify = [dice.randrange(MOST + 1) for _ in names]
+    others = [str(number) for number in range(dice.randrange(3))]
+    order = [*names, *others]
+    if dice.random() < 0.7:
+        dice.shuffle(order)
+    tokens = {name: [dice.random() for _ in range(dice.randrange(MOST + 2))] for name in order}
+    drafts = SimpleNamespace(req_ids=order, draft_token_ids=[tokens[name] for name in order])
+    seen.Reader(None, MOST, ALIVE).cut(drafts, names, plan(MOST, verify))
+    kept = dict(zip(names, verify, strict=True))
+    assert drafts.draft_token_ids == [tokens[name][: kept.get(name, MOST)] for name in order]
 
 
 def test_tokens_of_all_clients_are_counted() -> None:

@@ -133,6 +133,16 @@ def test_a_policy_of_ones_own(clean: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     assert "Nothing" in said(caplog)[0]
 
 
+def test_without_the_native_core_no_policy_is_asked(
+    clean: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clean.setenv(control.POLICY, "crossdock.serving.turbospec:Fixed")
+    clean.setitem(sys.modules, "crossdock.serving._native", None)
+    with caplog.at_level(logging.WARNING):
+        assert control.driver_of(config(), 4) is None
+    assert "CoreMissing" in said(caplog)[0]
+
+
 def test_a_log_that_cannot_be_written_is_a_warning(
     clean: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -176,7 +186,7 @@ def test_ranks_that_did_not_join_draft_the_longest() -> None:
         total_num_scheduled_tokens=1,
         finished_req_ids=set(),
     )
-    batch, work, prefill = seen.Reader(scheduler, 4).scheduled(output)
+    batch, work, prefill = seen.Reader(scheduler, 4, 2).scheduled(output)
     assert (list(batch.requests), batch.context, batch.limits) == (["a"], 10, None)
     assert (work.requests, work.tokens, prefill) == (1, 1, 0)
     plan = part.plan(driver, batch, driver.plan(batch))

@@ -44,8 +44,8 @@ class Group:
     children: Mapping[str, Command | Group]
 
 
-def _method(summary: str, package: str) -> Command:
-    return Command(summary, f"crossdock.workloads.{package}.command", from_file=True)
+def _method(summary: str, package: str, module: str = "command") -> Command:
+    return Command(summary, f"crossdock.workloads.{package}.{module}", from_file=True)
 
 
 COMMANDS = Group(
@@ -91,6 +91,13 @@ COMMANDS = Group(
                 "b-tuning": Command(
                     "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
                 ),
+                "conv-bn": Command(
+                    "Memory and time of ConvBN blocks, by mode.", "crossdock.bench.conv_bn"
+                ),
+                "partial-da": Command(
+                    "Adaptation to a target with fewer classes, by all methods.",
+                    "crossdock.bench.partial_da",
+                ),
             },
         ),
         "serve": Group(
@@ -113,6 +120,15 @@ COMMANDS = Group(
                 "logme": _method("Score features by the evidence of LogME.", "logme"),
                 "b-tuning": _method("Tune a student with the best teachers.", "b_tuning"),
                 "dev": _method("Choose a model for a target without labels.", "dev"),
+                "lr-decay": _method("Compare constant learning rates with a decay.", "lr_decay"),
+                "conv-bn": _method("Find the largest batch, by mode of ConvBN blocks.", "conv_bn"),
+                "san": _method(
+                    "Adapt to a target with fewer classes, by SAN.", "partial_da", "run_san"
+                ),
+                "san++": _method(
+                    "The same by SAN++, a reconstruction.", "partial_da", "run_san_plus_plus"
+                ),
+                "etn": _method("The same by ETN.", "partial_da", "run_etn"),
             },
         ),
         "doctor": Command(

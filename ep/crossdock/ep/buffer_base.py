@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 
 from crossdock.ep import _native
 from crossdock.ep.gpu.platform import Platform, platform_of
+from crossdock.ep.gpu.region import Region
 from crossdock.ep.groups import exchange_of
 from crossdock.ep.stream import CommStream
 from crossdock.ep.tensors import CPU, expect_whole
@@ -70,6 +73,7 @@ class BufferBase:
             options,
             main_bytes=max(_LEAST_REGION_BYTES, self._low_latency_at + self.num_rdma_bytes),
             num_counters=_native.NUM_COUNTERS,
+            device_memory=self._region_for_nics(platform, options),
         )
         self.rank = self.communicator.rank
         self.group_size = self.communicator.size
@@ -136,6 +140,21 @@ class BufferBase:
             self.communicator.destroy(None if rests else _FAREWELL_S)
         self._stream.close(None if rests else _FAREWELL_S)
 
+    @property
+    def _region_bytes(self) -> int:
+        """Of the low-latency region on the device."""
+        return self.num_rdma_bytes if self.low_latency_mode else 0
+
+    def _region_for_nics(
+        self, platform: Platform | None, options: Options
+    ) -> Callable[[], Region] | None:
+        """Makes the region on the device, if NICs may write into it."""
+        if platform is None or not self._region_bytes:
+            return None
+        if not (platform.nics_may_write and options.gpu_direct):
+            return None
+        return functools.partial(Region, platform, self._region_bytes)
+
     def _gpu_of(self, platform: Platform, exchange: Exchange) -> Gpu:
         from crossdock.ep.gpu.gpu import Gpu  # needs Triton
 
@@ -148,7 +167,7 @@ class BufferBase:
             exchange,
             self._engine,
             region_at=self._low_latency_at,
-            region_bytes=self.num_rdma_bytes if self.low_latency_mode else 0,
+            region_bytes=self._region_bytes,
             control_bytes=needed if by_kernels else 0,
             masking=self.enable_shrink,
         )

@@ -21,11 +21,12 @@ from crossdock.ep.outcomes import REFUSED, cut_short, raise_disagreement, settle
 from crossdock.ep.stream import CommStream, EventOverlap, expect_event
 from crossdock.ep.tensors import heap_tensor
 from crossdock.proxy import Communicator
+from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy._native import FaultCode
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 T = TypeVar("T")
-X_WINDOW = 2
+X_WINDOW = Native.FIRST_WINDOW
 """The region through which proxies read the caller's x."""
 
 Dispatched = tuple[

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from crossdock.proxy import (
     _native,
@@ -30,6 +30,13 @@ _PAGE_BYTES = 4096
 _log = logging.getLogger(__name__)
 
 
+class DeviceMemory(Protocol):
+    """Memory of a device that NICs may read and write, as long as there is such an object."""
+
+    address: int
+    size: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """What a product asks of a communicator."""
@@ -37,6 +44,7 @@ class Request:
     main_bytes: int
     num_counters: int
     max_value: int
+    device_memory: Callable[[], DeviceMemory] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Built:
     routes: tuple[str, ...]
     job: str
     """A name that the ranks of this communicator share, and no other."""
+    device_memory: DeviceMemory | None
 
 
 class Builder:
@@ -62,6 +71,7 @@ class Builder:
         self._options = options
         self._request = request
         self._native: _native.Communicator | None = None
+        self._device_memory: DeviceMemory | None = None
 
     def build(self) -> Built:
         """See ``Communicator`` for what it raises."""
@@ -93,6 +103,7 @@ class Builder:
             node_of=topology.numbered([person.node for person in people]),
             routes=routes,
             job=bootstrap.job_name(people[0].secret),
+            device_memory=self._device_memory,
         )
 
     def _agree(self, kind: type[T], make: Callable[[], T], what: str) -> list[T]:
@@ -161,6 +172,9 @@ class Builder:
         made: list[tuple[_native.Communicator, _native.ShmHost]] = []
 
         def announce() -> Announcement:
+            if self._request.device_memory is not None:
+                self._device_memory = memory = self._request.device_memory()
+                config.set_device_memory(memory.address, memory.size)
             made.append(self._make(config))
             return _announcement_of(made[0][1].announcement())
 

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from crossdock.proxy import _native, diagnosis, recording, schema
 from crossdock.proxy._native import WaitStatus
-from crossdock.proxy.builder import Builder, Built, Request
+from crossdock.proxy.builder import Builder, Built, DeviceMemory, Request
 from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
 from crossdock.proxy.exchange import Exchange
 from crossdock.proxy.options import Options
@@ -36,6 +36,8 @@ class Communicator:
         main_bytes: size of the main region of this rank.
         num_counters: counters for each peer, the barrier's among them; the same on every rank.
         max_value: largest value of one ADD or SEAL; the same on every rank.
+        device_memory: makes memory of the device which NICs shall read and write themselves; it is
+            kept until NICs no longer know of it.
 
     Raises:
         ArgumentError, CapacityError: a value is not allowed, with its limit.
@@ -53,13 +55,14 @@ class Communicator:
         main_bytes: int = 0,
         num_counters: int = FIRST_COUNTER,
         max_value: int = schema.MAX_VALUE,
+        device_memory: Callable[[], DeviceMemory] | None = None,
     ) -> None:
         self.options = Options.from_environment() if options is None else options
         self._exchange = exchange
         self._epoch = 0
         self.rank = exchange.rank
         self.size = exchange.size
-        request = Request(main_bytes, num_counters, max_value)
+        request = Request(main_bytes, num_counters, max_value, device_memory)
         built = Builder(exchange, self.options, request).build()
         self.layout = built.layout
         self.num_counters = num_counters
@@ -71,7 +74,10 @@ class Communicator:
         self._native: _native.Communicator | None = built.native
         self._others = [peer for peer in range(self.size) if peer != self.rank]
         self._unsignalled: list[int] | None = None
-        self._finalizer = weakref.finalize(self, _leave, built.native, self.recording)
+        self.device_memory = built.device_memory
+        self._finalizer = weakref.finalize(
+            self, _leave, built.native, self.recording, built.device_memory
+        )
 
     @property
     def native(self) -> _native.Communicator:
@@ -285,13 +291,16 @@ class Communicator:
         native.shut_down(diagnosis.culprit_of(self, lost) if lost else -1)
         self.recording.close()
         self._finalizer.detach()
-        self._native = None
+        self._native = self.device_memory = None
 
 
-def _leave(native: _native.Communicator, recorded: recording.Recording) -> None:
+def _leave(
+    native: _native.Communicator, recorded: recording.Recording, memory: DeviceMemory | None
+) -> None:
     """The end of a communicator that was forgotten, or that the interpreter's end overtook."""
     try:
         native.await_fence(_FAREWELL_S)
     finally:
         native.shut_down(-1)
         recorded.close()
+        del memory  # which NICs have known of until now

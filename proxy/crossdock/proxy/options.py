@@ -41,6 +41,9 @@ class Options:
     peer_access: bool = True
     """GPUs of one node write into each other's memory themselves where they can; only counters go
     through proxies then."""
+    gpu_direct: bool = True
+    """NICs read and write the memory of GPUs themselves where they can; else rows go through memory
+    of the host."""
     timeout_s: float = 30.0
     """Deadline of every wait that is given none."""
     heap_bytes: int | None = None

@@ -12,11 +12,13 @@ bool has_keys(const RemoteRegion& region) {
            (region.bytes - 1) >> region.shift < region.keys.size();
 }
 
-// Counters may be out of reach: then there are no keys.
+// Memory of the device and counters may be out of reach: then there are no keys.
 bool is_sound(const RemoteNic& nic, const RemoteNic& first) {
     for (uint32_t id = 0; id < kExposedRegions; ++id) {
         const RemoteRegion& region = nic.regions[id];
-        if (!has_keys(region) || region.bytes != first.regions[id].bytes) return false;
+        const bool absent = id == kDeviceRegion && region.bytes == 0;
+        if (!absent && !has_keys(region)) return false;
+        if (region.bytes != first.regions[id].bytes) return false;
     }
     return nic.counters.keys.empty() || has_keys(nic.counters);
 }
@@ -50,9 +52,17 @@ Contact contact_of(const Nics& nics, const NicMemory& memory) {
 }
 
 void expose_regions(Communicator& communicator, NicMemory& memory) {
-    for (uint32_t id = 0; id < kExposedRegions; ++id) {
+    for (uint32_t id = 0; id < kHostRegions; ++id) {
         const auto& region = communicator.memory(id);
         memory.expose(id, {region->data(), region->bytes()});
+    }
+    const RegionView device = communicator.config().device_memory;
+    if (device.bytes == 0) return;
+    try {
+        memory.expose(kDeviceRegion, device);
+        communicator.regions().open(kDeviceRegion, device);
+    } catch (const RdmaError& error) {
+        communicator.refuse_device_memory(error.what());
     }
 }
 

@@ -18,7 +18,8 @@ Nics open_nics(const std::vector<NicChoice>& choices, const std::string& transpo
 
 Contact contact_of(const Nics& nics, const NicMemory& memory);
 
-// Registers what peers may write into. Throws RdmaError.
+// Registers what peers may write into. Throws RdmaError, but not for memory of the device: without
+// it the communicator knows why.
 void expose_regions(Communicator& communicator, NicMemory& memory);
 
 // Takes note of how large the regions of a peer are. Throws std::invalid_argument for a contact

@@ -39,7 +39,7 @@ void NicMemory::take(uint32_t id, RegionView memory,
     const auto skip = static_cast<uint64_t>(memory.base - registered->memory.base);
     for (uint32_t nic = 0; nic < keys_.size(); ++nic) {
         keys_[nic].regions[id] = registered->of_nic[nic]->local(skip);
-        keys_[nic].on_host[id] = registered->on_host;
+        keys_[nic].on_host[id] = registered->on_host && id != kDeviceRegion;
     }
     regions_[id] = std::move(registered);
 }

@@ -162,6 +162,19 @@ TEST_F(Contacts, TellsHowLargeRegionsAre) {
     EXPECT_EQ(communicator_.peers()[1].region_bytes[kHeapRegion], 3u << 20);
 }
 
+// A rank need not expose memory of its device; if it does, by all of its NICs.
+TEST_F(Contacts, WithAndWithoutMemoryOfTheDevice) {
+    const rdma::RemoteNic with = remote_nic(1 << 20, 63, 1);
+    rdma::RemoteNic without = with;
+    without.regions[kDeviceRegion] = {};
+    refuse({with, without});
+    refuse({without, with});
+    accept({without, without});
+    EXPECT_EQ(communicator_.peers()[1].region_bytes[kDeviceRegion], 0u);
+    accept({with, with});
+    EXPECT_EQ(communicator_.peers()[1].region_bytes[kDeviceRegion], 1u << 20);
+}
+
 TEST_F(Contacts, WithoutNicOrMemoryOrKeys) {
     refuse({});
     refuse({remote_nic(0, 63, 1)});

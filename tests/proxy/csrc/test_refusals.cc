@@ -123,6 +123,28 @@ TEST_F(ProxyTest, RefusesAnOperationThatIsNone) {
     EXPECT_TRUE(scripts_[0].posted.empty());
 }
 
+TEST_F(ProxyTest, MemoryOfTheDeviceGoesIntoMemoryOfTheDeviceOnly) {
+    std::array<std::byte, 64> memory{};
+    regions_.open(kDeviceRegion, {memory.data(), memory.size()});
+    peers_[1].region_bytes = {64, 64, 64};
+    const Place host{kMainRegion, 0};
+    const Place device{kDeviceRegion, 0};
+    push(make_write(Op::kWrite, 1, device, device, 64));
+    EXPECT_EQ(scripts_[0].posted.size(), 1u);
+    EXPECT_EQ(fault_.code(), FaultCode::kNone);
+    push(make_write(Op::kWrite, 1, device, host, 64));
+    EXPECT_EQ(fault_.detail(), static_cast<uint32_t>(CommandCheck::kDestination));
+    EXPECT_EQ(scripts_[0].posted.size(), 1u) << "it may have been read by the CPU";
+}
+
+TEST_F(ProxyTest, NoPeerOverSharedMemoryIsWrittenToThere) {
+    regions_.open(kMainRegion, {reinterpret_cast<std::byte*>(rings_[0]), 64});
+    peers_[1].region_bytes = {64, 64, 0};
+    push(make_write(Op::kWrite, 1, {kMainRegion, 0}, {kDeviceRegion, 0}, 16));
+    EXPECT_EQ(fault_.detail(), static_cast<uint32_t>(CommandCheck::kDestination));
+    EXPECT_TRUE(scripts_[0].posted.empty());
+}
+
 TEST_F(ProxyTest, APeerHasLeftWhenEveryProxyHasHeardIt) {
     report(0, {.kind = EventKind::kPeerLeft, .peer = 1});
     EXPECT_TRUE(peers_[1].alive()) << "the other proxy may still hold what it sent";

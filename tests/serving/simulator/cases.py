@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
 
 from crossdock.serving.simulator import Acceptance, Lengths, Limits, Phase, Scenario
-from crossdock.serving.simulator.arrivals import Arrivals, Closed, poisson
+from crossdock.serving.simulator.arrivals import Arrivals, Closed, Gamma, poisson
 from crossdock.serving.simulator.costs import TrueCost
 from crossdock.serving.simulator.models import H100, LLAMA_8B, dense, eagle
 from crossdock.serving.turbospec.step import Batch, Plan, Step
@@ -51,3 +52,25 @@ class Whim:
     def forget(self, requests: Iterable[str]) -> None:
         """Kept."""
         self.ended += requests
+
+
+BATCHES = {
+    "roomy": Limits(requests=12, tokens=256, blocks=100, block=32),
+    "full": Limits(requests=12, tokens=256, blocks=14, block=32),
+    "budget": Limits(requests=12, tokens=64, blocks=100, block=32),
+}
+"""Engines whose batches are compared: one with room, one that must preempt, and one whose prompts
+take several steps."""
+
+
+def batches(name: str) -> Scenario:
+    """A burst of requests for one of ``BATCHES``.
+
+    Its steps have no noise and the context costs nothing, so that the same batches take the same
+    time.
+    """
+    phase = Phase(1.5, Gamma(40.0, cv=2.0), Acceptance(0.7), Lengths(60, 30))
+    cost = dataclasses.replace(COST, per_context=0.0)
+    return Scenario(
+        name, "batches", cost, [phase], BATCHES[name], draft_max=4, noise=0.0, spikes=0.0
+    )

@@ -58,6 +58,22 @@ def test_a_quiet_machine_gets_a_line_of_many_knots_for_padding() -> None:
     assert errors(model, stairs).median < 0.03
 
 
+def test_stairs_are_found_where_lengths_come_by_turns() -> None:
+    """Eight tokens fit into a padded batch, ten need the next one: what is best hangs on that."""
+    dice = random.Random(2)
+    grid = [
+        Work(b, b * (1 + k), b * context, k)
+        for b in (1, 2, 4, 8, 16, 32)
+        for context in (128, 512, 2048)
+        for k in range(5)
+    ]
+    stairs = {w: 0.008 + 0.0025 * math.ceil(w.tokens / 8) ** 0.5 for w in grid}
+    model = fit([(w, seconds * dice.gauss(1.0, 0.01)) for w, seconds in stairs.items()])
+    for tokens, k in ((8, 3), (10, 4)):
+        work = Work(2, tokens, 1024, k)
+        assert model.seconds(work) == pytest.approx(stairs[work], rel=0.02)
+
+
 def test_the_worst_sample_is_named() -> None:
     samples = [(work, COSTS.seconds(work)) for work in GRID]
     odd = Work(requests=64, tokens=256, context=64 * 64, draft_length=3)

@@ -16,8 +16,8 @@ def test_no_two_requests_share_a_slot(steps: list[tuple[bool, int]]) -> None:
         if joins:
             begins = name not in alive
             before = len(cleared)
-            slots.take([name])
-            assert alive.setdefault(name, slots.of[name]) == slots.of[name]
+            if begins:
+                alive[name] = slots.take(name)
             assert cleared[before:] == ([slots.of[name]] if begins else [])
         else:
             slots.forget([name])
@@ -28,7 +28,8 @@ def test_no_two_requests_share_a_slot(steps: list[tuple[bool, int]]) -> None:
 
 def test_a_batch_of_more_than_all_slots_has_room() -> None:
     slots = Slots(lambda slot: None)
-    slots.take(map(str, range(1000)))
+    for number in range(1000):
+        slots.take(str(number))
     assert len(set(slots.of.values())) == 1000
 
 
@@ -36,6 +37,6 @@ def test_slots_are_used_again() -> None:
     cleared: list[int] = []
     slots = Slots(cleared.append)
     for number in range(1000):
-        slots.take([str(number)])
+        slots.take(str(number))
         slots.forget([str(number), "unknown"])
     assert len(set(cleared)) == 1

@@ -63,19 +63,25 @@ def check_registrations(host: Host) -> list[Finding]:
 def check_gpu_memory(host: Host) -> Finding:
     """A NIC reaches the memory of a GPU by a DMA-BUF, or by a module of the driver.
 
-    The regions of a Buffer on a GPU are staged in memory of the host all the same, for now.
+    Else rows of the low-latency mode are staged in memory of the host on their way between nodes.
     """
     modules = [name for name in ("nvidia_peermem", "nv_peer_mem") if host.has_module(name)]
     dma_buf = probes.cuda_dma_buf()
-    driver = {"none": "no libcuda", "yes": "libcuda exports DMA-BUFs", "no": "libcuda exports none"}
+    driver = {
+        "none": "no libcuda",
+        "yes": "libcuda exports DMA-BUFs",
+        "no": "libcuda exports no DMA-BUFs",
+        "unordered": "the GPU may see what NICs write out of order",
+    }
     gpus = host.names("dev", "nvidia[0-9]*")
-    reachable = bool(modules) or dma_buf == "yes"
+    reachable = dma_buf == "yes" or (bool(modules) and dma_buf == "no")
+    way = "NICs reach it" if reachable else "rows between nodes are staged in memory of the host"
     return Finding(
         "gpu memory",
         Status.WARN if gpus and host.rdma_devices() and not reachable else Status.OK,
         observed=f"{driver.get(dma_buf, f'libcuda: {dma_buf}')}; "
         f"{', '.join(modules) or 'nvidia_peermem'} {'is' if modules else 'is not'} loaded"
-        f"{'; rows of GPUs are staged in memory of the host' if gpus else ''}",
+        f"{f'; {way}' if gpus else ''}",
         expected="DMA-BUFs or nvidia_peermem where NICs are to reach GPU memory",
         fix="use the open kernel modules of the driver on Linux 5.12 or newer, or "
         "modprobe nvidia_peermem",

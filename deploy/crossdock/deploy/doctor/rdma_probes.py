@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 # In a process of its own: a driver that is broken may hang or crash.
 _DMA_BUF_PROGRAM = """
 import ctypes
-DMA_BUF_SUPPORTED = 124  # of CUdevice_attribute
+# Of CUdevice_attribute; below 100 the owner of the memory may see a NIC's writes out of order.
+DMA_BUF_SUPPORTED, RDMA_WRITES_ORDERING = 124, 118
 try: cuda = ctypes.CDLL("libcuda.so.1")
 except OSError: print("none")
 else:
-    value = ctypes.c_int()
-    error = cuda.cuInit(0) or cuda.cuDeviceGetAttribute(ctypes.byref(value), DMA_BUF_SUPPORTED, 0)
-    print(f"error {error}" if error else "yes" if value.value else "no")
+    dma_buf, order, get = ctypes.c_int(), ctypes.c_int(), cuda.cuDeviceGetAttribute
+    error = cuda.cuInit(0)
+    error = error or get(ctypes.byref(dma_buf), DMA_BUF_SUPPORTED, 0)
+    error = error or get(ctypes.byref(order), RDMA_WRITES_ORDERING, 0)
+    known = "unordered" if order.value < 100 else "yes" if dma_buf.value else "no"
+    print(f"error {error}" if error else known)
 """
 
 
@@ -71,7 +75,11 @@ def choice_of(device: str) -> NicChoice:
 
 
 def cuda_dma_buf() -> str:
-    """``yes`` or ``no`` of the driver of the first GPU, ``none`` without libcuda, ``error N``."""
+    """What the driver says of the first GPU.
+
+    ``yes`` or ``no``; ``unordered``: what NICs write may be seen out of order; ``none`` without
+    libcuda; ``error N``.
+    """
     return run([sys.executable, "-I", "-S", "-c", _DMA_BUF_PROGRAM])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
+import logging
 import threading
 import weakref
 from collections.abc import Iterator
@@ -13,14 +15,17 @@ import numpy as np
 import torch
 
 from crossdock.ep.gpu.platform import Platform
+from crossdock.ep.gpu.region import Region
 from crossdock.ep.kernels import view as table
 from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
+from crossdock.proxy.builder import DeviceMemory
 from crossdock.proxy.errors import CapacityError, DestroyedError, TransportError
 
 _MAIN_REGION, _HEAP_REGION = 0, 1
 _PAGE_BYTES = 4096
+_log = logging.getLogger(__name__)
 _Cell = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
@@ -30,6 +35,13 @@ class Offer(msgspec.Struct, frozen=True):
     backend: str
     handle: bytes
     size: int
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Whose regions a rank can write into, by device and by NIC."""
+
+    directly: list[bool]
+    by_nic: list[bool]
 
 
 class Device:
@@ -62,15 +74,21 @@ class Device:
         self._leaving = False
         native = communicator.native
         self._finalizer = weakref.finalize(self, self._held.release)
-        self.region = self._held.allocate(region_bytes) if region_bytes else 0
-        # Without such a region ranks need not ask each other, and some may have no GPU.
-        self.peers = self._reach(exchange) if region_bytes else [0] * communicator.size
+        self._memory: DeviceMemory | None = None
+        self.region = 0
+        self.peers = [0] * communicator.size
+        self.through_nics = False
+        # Without a region ranks need not ask each other, and some may have no GPU.
+        if region_bytes:
+            self._memory = communicator.device_memory or Region(platform, region_bytes)
+            self.region = self._memory.address
+            self._reach(exchange)
         self._rings = [address for address, _ in native.ring_stretches()]
         self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
         stretches = [native.counter_stretch(), *native.ring_stretches()]
         # In one stretch: no page is pinned twice.
         address, _ = native.region_stretch(_MAIN_REGION)
-        staged = bool(region_bytes) and not all(self.peers)
+        staged = bool(region_bytes) and not all(self.peers) and not self.through_nics
         first = 0 if control_bytes else region_at
         end = region_at + region_bytes if staged else control_bytes
         if end > first:
@@ -91,8 +109,14 @@ class Device:
                 f"{self.communicator.size} ranks"
             )
 
-    def _reach(self, exchange: Exchange) -> list[int]:
-        """Address here of each rank's region, 0 where one of the two cannot write to the other."""
+    @property
+    def carried_at(self) -> int:
+        """Where what proxies carry begins in the region that their commands name."""
+        return 0 if self.through_nics else self.region_at
+
+    def _reach(self, exchange: Exchange) -> None:
+        """Find `peers`, the address here of each rank's region, 0 where one of the two cannot write
+        to the other; and `through_nics`, whether NICs reach all those regions on all ranks."""
         rank, size = exchange.rank, exchange.size
         timeout_s = self.communicator.options.timeout_s
 
@@ -113,18 +137,37 @@ class Device:
             elif theirs.handle:
                 with contextlib.suppress(TransportError):
                     peers[peer] = self._held.open(theirs.handle, theirs.size)
-        reached = agree(
-            exchange, timeout_s, list[bool], lambda: [p != 0 for p in peers], "use GPUs in a Buffer"
-        )
-        return [p if reached[peer][rank] else 0 for peer, p in enumerate(peers)]
+        native = self.communicator.native
+
+        def reach() -> Reach:
+            known = native.device_memory_bytes > 0
+            by_nic = [known and native.peer_device_memory_bytes(p) > 0 for p in range(size)]
+            return Reach([p != 0 for p in peers], by_nic)
+
+        reached = agree(exchange, timeout_s, Reach, reach, "use GPUs in a Buffer")
+        self.peers = [p if reached[peer].directly[rank] else 0 for peer, p in enumerate(peers)]
+        far = [
+            (a, b)
+            for a, b in itertools.permutations(range(size), 2)
+            if not (reached[a].directly[b] and reached[b].directly[a])
+        ]
+        self.through_nics = bool(far) and all(reached[a].by_nic[b] for a, b in far)
+        if self.through_nics:
+            self.peers[rank] = self.region  # no NIC goes from a rank to itself
+        if far and not self.through_nics:
+            why = native.device_memory_refusal or "not all ranks reach each other by NICs"
+            _log.info("rank %d: rows go through memory of the host: %s", rank, why)
 
     def _view_of(self, native: Native) -> torch.Tensor:
         view = torch.zeros(table.PEERS.value + len(self.peers), dtype=torch.int64, device="cpu")
         view[table.COUNTERS.value] = native.counter_stretch()[0]
         view[table.CONTROL.value] = self.control.data_ptr()
-        view[table.STAGED.value] = native.region_stretch(_MAIN_REGION)[0] + self.region_at
+        main_address, _ = native.region_stretch(_MAIN_REGION)
+        carried = self.region if self.through_nics else main_address + self.region_at
+        view[table.STAGED.value] = carried
+        view[table.REGION.value] = Native.DEVICE_REGION if self.through_nics else _MAIN_REGION
         view[table.DIRECT.value] = self.region
-        view[table.MAIN.value] = native.region_stretch(_MAIN_REGION)[0]
+        view[table.MAIN.value] = main_address
         view[table.HEAP.value] = self.heap_address
         for ring, address in enumerate(self._rings):
             view[table.RINGS.value + ring] = address
@@ -201,6 +244,7 @@ class Device:
         with self._turn:
             self._tickets_to_host()
             self._finalizer()
+            self._memory = None
 
 
 def _word(address: int) -> _Cell:
@@ -214,7 +258,6 @@ class _Held:
         self._platform = platform
         self._pinned: list[int] = []
         self._opened: list[int] = []
-        self._allocated: list[int] = []
         self._control: torch.Tensor | None = None
 
     def control(self, words: int) -> torch.Tensor:
@@ -235,11 +278,6 @@ class _Held:
         self._pinned.remove(address)
         self._platform.unpin(address)
 
-    def allocate(self, size: int) -> int:
-        address = self._platform.allocate(size)
-        self._allocated.append(address)
-        return address
-
     def open(self, handle: bytes, size: int) -> int:
         address = self._platform.open(handle, size)
         self._opened.append(address)
@@ -250,5 +288,3 @@ class _Held:
             self._platform.close(self._opened.pop())
         while self._pinned:
             self._platform.unpin(self._pinned.pop())
-        while self._allocated:
-            self._platform.free(self._allocated.pop())

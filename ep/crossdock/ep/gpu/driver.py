@@ -12,6 +12,9 @@ from crossdock.proxy.errors import CapacityError, TransportError
 
 HANDLE_BYTES = 64
 _LAZY_PEER_ACCESS = 1
+# cuda.h: CU_DEVICE_ATTRIBUTE_GPU_DIRECT_RDMA_WRITES_ORDERING, and the least of its values with
+# which kernels of the GPU that owns the memory need no flush.
+_WRITES_ORDERING, _ORDERED_FOR_OWNER = 118, 100
 
 
 class _Handle(ctypes.Structure):
@@ -96,6 +99,17 @@ class Driver:
     def close(self, address: int) -> None:
         """Undo `open`."""
         self._call(self._names.close, ctypes.c_void_p(address))
+
+    def orders_writes_of_nics(self, device: int) -> bool:
+        """Whether what a NIC writes into memory of the device is seen by its kernels in order.
+
+        Of AMD's GPUs this is not known.
+        """
+        if self._names.library != _NAMES["cuda"].library:
+            return False
+        value = ctypes.c_int()
+        code = self._call("cuDeviceGetAttribute", ctypes.byref(value), _WRITES_ORDERING, device)
+        return code == 0 and value.value >= _ORDERED_FOR_OWNER
 
     def _call(self, name: str, *arguments: object) -> int:
         return int(getattr(self._library, name)(*arguments))

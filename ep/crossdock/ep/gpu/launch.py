@@ -99,7 +99,7 @@ class Launcher:
             blocks = min(TILE // 128, power_of_two(-(-shape.hidden // 128)))
             low_latency_dispatch.send[(tokens,)](
                 view, state, x, topk_idx, begun.index, begun.place_of,
-                self._half_bytes, device.region_at, layout.tokens, layout.out_tokens,
+                self._half_bytes, device.carried_at, layout.tokens, layout.out_tokens,
                 layout.slot_bytes, shape.max_tokens,
                 RANK=self._rank, **self._common, **formats, K_LANES=self._k_lanes, BLOCKS=blocks,
                 **self._rings, FENCE_BY=_ATOMIC,
@@ -107,7 +107,7 @@ class Launcher:
             )  # fmt: skip
         low_latency_dispatch.seal[(device.num_rings,)](
             view, state, begun.index, begun.excused, begun.sent,
-            self._half_bytes, device.region_at, layout.headers, layout.out_headers,
+            self._half_bytes, device.carried_at, layout.headers, layout.out_headers,
             shape.max_tokens, shape.num_experts,
             RANK=self._rank, **self._common, **formats, **self._rings,
             FENCE_BY=device.platform.backend, num_warps=1,
@@ -151,7 +151,7 @@ class Launcher:
         low_latency_combine.give_back[(self._local * self._share,)](
             device.view, device.state, x, self._log2_of(x, use_logfmt), begun.index,
             begun.excused, begun.count, begun.origin,
-            self._half_bytes, device.region_at, layout.results, layout.results_per_token,
+            self._half_bytes, device.carried_at, layout.results, layout.results_per_token,
             layout.out_results, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, HIDDEN=shape.hidden,
             LOGFMT=use_logfmt, CHUNK=chunk_of(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,

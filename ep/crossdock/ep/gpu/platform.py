@@ -30,6 +30,8 @@ class Platform(Protocol):
     backend: str
     """cuda, hip or interpreter: how kernels are compiled."""
     device: torch.device
+    nics_may_write: bool
+    """Whether a kernel that learns of a NIC's write through memory of the host also sees it."""
 
     def pin(self, address: int, size: int) -> None:
         """Let kernels use memory of the host at its own address."""
@@ -76,6 +78,7 @@ class GpuPlatform:
         self.device = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.synchronize(self.device)  # the driver's context exists from here on
         self._driver = Driver(self.backend)
+        self.nics_may_write = self._driver.orders_writes_of_nics(self.device.index)
 
     def pin(self, address: int, size: int) -> None:
         """See ``Platform``."""
@@ -157,6 +160,7 @@ class InterpreterPlatform:
 
     backend = "interpreter"
     device = torch.device("cpu")
+    nics_may_write = True
 
     def __init__(self) -> None:
         if os.environ.get("TRITON_INTERPRET") != "1":

@@ -14,6 +14,7 @@ from crossdock.ep.kernels.rows import copy_row
 from crossdock.ep.kernels.view import (
     COMBINE_DONE,
     PEERS,
+    REGION,
     STAGED,
     base_from,
     direct_to,
@@ -30,12 +31,12 @@ def returned_bytes(HIDDEN, LOGFMT):
 
 
 @triton.jit
-def row_command(source, from_, to, round_, HIDDEN: tl.constexpr, LOGFMT: tl.constexpr):
+def row_command(region, source, from_, to, round_, HIDDEN: tl.constexpr, LOGFMT: tl.constexpr):
     """Both words of the command by which a proxy carries a row back, and counts it."""
     zero = tl.full((), 0, tl.int64)
     size = zero + returned_bytes(HIDDEN, LOGFMT)
     counter = RESULT_ROWS + (round_ & 1)
-    low = write_low(zero + WRITE_ADD, source, size, zero, zero, counter, zero + 1)
+    low = write_low(zero + WRITE_ADD, source, size, region, region, counter, zero + 1)
     return low, write_high(from_, to)
 
 
@@ -94,8 +95,9 @@ def give_back(
         else:
             copy_row(given, to, size // 4, CHUNK)
         if direct == 0:
+            region = tl.load(view + REGION)
             low, high = row_command(
-                source, region_at + staged, region_at + there, round_, HIDDEN, LOGFMT
+                region, source, region_at + staged, region_at + there, round_, HIDDEN, LOGFMT
             )
             one = tl.arange(0, 1)
             ring = row % RINGS

@@ -1,7 +1,7 @@
 """Low-latency dispatch, sending: `begin` plans, `send` moves tokens, `seal` closes the round.
 
 The messages are those of ``ep/csrc/low_latency_layout.h``. A token goes straight into the memory of
-a rank that this device can write into, else through a slot in memory of the host and a proxy.
+a rank that this device can write into, else by a proxy from a slot of this rank's region.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from crossdock.ep.kernels.ring import (
 from crossdock.ep.kernels.view import (
     BAD_INDEX,
     PEERS,
+    REGION,
     ROUND,
     STAGED,
     bytes_at,
@@ -250,8 +251,10 @@ def send(
         payload = head_bytes(K) + row_bytes(HIDDEN, FORMAT) + scale_bytes(HIDDEN, FORMAT)
         size = tl.full((), (payload + 15) // 16 * 16, tl.int64)
         zero = tl.full((), 0, tl.int64)
+        region = tl.load(view + REGION)
+        counter = TOKEN + (round_ & 1)
         low = write_low(
-            zero + WRITE_ADD, lane.to(tl.int64), size, zero, zero, TOKEN + (round_ & 1), zero + 1
+            zero + WRITE_ADD, lane.to(tl.int64), size, region, region, counter, zero + 1
         )
         high = write_high(region_at + staged, region_at + mine + places * slot_bytes)
         push(view, state, token % RINGS, low, high, by_proxy, CAPACITY, FENCE_BY)
@@ -302,7 +305,8 @@ def seal(
     zero = tl.full((), 0, tl.int64)
     peer = lane.to(tl.int64)
     size = tl.full((), HEADER_BYTES, tl.int64)
-    written = write_low(zero + WRITE_SEAL, peer, size, zero, zero, counter, count.to(tl.int64))
+    region = tl.load(view + REGION)
+    written = write_low(zero + WRITE_SEAL, peer, size, region, region, counter, count.to(tl.int64))
     signalled = signal_low(zero + SEAL, peer, counter, zero)
     low = tl.where(direct != 0, signalled, written)
     high = tl.where(direct != 0, zero, write_high(region_at + staged, region_at + there))

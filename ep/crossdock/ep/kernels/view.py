@@ -7,7 +7,8 @@ kernels write. *Control*: int32 in memory of the host that both sides see.
 |---|---|
 | COUNTERS | the counters, [rank][counter] |
 | CONTROL | the control table |
-| STAGED | this rank's low-latency region in memory of the host |
+| STAGED | this rank's low-latency region for what proxies carry: DIRECT, or in memory of the host |
+| REGION | no address: the region that commands name for STAGED |
 | DIRECT | this rank's low-latency region in memory of the device; 0 without one |
 | MAIN, HEAP | this rank's main region and its heap, both memory of the host |
 | RINGS.. | each ring |
@@ -29,6 +30,7 @@ STAGED = tl.constexpr(2)
 DIRECT = tl.constexpr(3)
 MAIN = tl.constexpr(4)
 HEAP = tl.constexpr(5)
+REGION = tl.constexpr(6)
 RINGS = tl.constexpr(8)
 PEERS = tl.constexpr(8 + MAX_RINGS)
 

@@ -16,8 +16,8 @@ namespace crossdock::proxy::shm {
 struct Neighbour {
     uint32_t rank = 0;
     std::shared_ptr<Segment> segment;
-    std::array<RegionView, kExposedRegions> regions{};
-    std::array<SharedMemory, kExposedRegions> mappings;  // empty for the rank itself
+    std::array<RegionView, kHostRegions> regions{};
+    std::array<SharedMemory, kHostRegions> mappings;  // empty for the rank itself
     int pidfd = -1;                                      // -1 for the rank itself
 
     Neighbour() = default;

@@ -16,14 +16,14 @@ Host::Host(Communicator& communicator, uint64_t nonce)
     auto self = std::make_shared<Neighbour>();
     self->rank = communicator.config().rank;
     self->segment = own_;
-    for (uint32_t i = 0; i < kExposedRegions; ++i)
+    for (uint32_t i = 0; i < kHostRegions; ++i)
         self->regions[i] = communicator.regions()[i];
     neighbours_.push_back(std::move(self));
 }
 
 Announcement Host::announcement() const {
     Announcement announcement{.pid = getpid(), .control_fd = own_->fd(), .nonce = nonce_};
-    for (uint32_t i = 0; i < kExposedRegions; ++i) {
+    for (uint32_t i = 0; i < kHostRegions; ++i) {
         announcement.region_fds[i] = communicator_.memory(i)->fd();
         announcement.region_bytes[i] = communicator_.memory(i)->bytes();
     }
@@ -37,7 +37,7 @@ void Host::reach(uint32_t peer, const Announcement& announcement) {
     neighbour->segment = std::make_shared<Segment>(
         Segment::open(announcement.pid, announcement.control_fd, config.num_ranks,
                       config.num_proxies, announcement.nonce));
-    for (uint32_t i = 0; i < kExposedRegions; ++i) {
+    for (uint32_t i = 0; i < kHostRegions; ++i) {
         neighbour->mappings[i] = SharedMemory::open(announcement.pid, announcement.region_fds[i],
                                                     announcement.region_bytes[i]);
         neighbour->regions[i] = {neighbour->mappings[i].data(), neighbour->mappings[i].bytes()};
@@ -58,7 +58,7 @@ void Host::attach() {
     std::vector<uint32_t> peers;
     for (const auto& neighbour : neighbours_) {
         peers.push_back(neighbour->rank);
-        for (uint32_t i = 0; i < kExposedRegions; ++i) {
+        for (uint32_t i = 0; i < kHostRegions; ++i) {
             communicator_.peers()[neighbour->rank].region_bytes[i] = neighbour->regions[i].bytes;
         }
     }

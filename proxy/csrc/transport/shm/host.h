@@ -14,8 +14,8 @@ namespace crossdock::proxy::shm {
 struct Announcement {
     int pid = 0;
     int control_fd = -1;
-    std::array<int, kExposedRegions> region_fds{};
-    std::array<uint64_t, kExposedRegions> region_bytes{};
+    std::array<int, kHostRegions> region_fds{};
+    std::array<uint64_t, kHostRegions> region_bytes{};
     uint64_t nonce = 0;
 };
 

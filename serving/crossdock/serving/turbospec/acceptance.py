@@ -69,13 +69,13 @@ class Acceptance:
         Raises:
             ValueError: a number is below zero, or is missing.
         """
-        requests = verified.requests
-        if len(requests) > 0:
-            try:
-                self._core.observe(self._slots.of, requests, verified.drafts, verified.accepted)
-            except KeyError:
-                self._slots.take(requests)
-                self.observe(verified)
+        self._core.observe(
+            self._slots.of,
+            self._slots.take,
+            verified.requests,
+            verified.drafts,
+            verified.accepted,
+        )
 
     def recall(self) -> None:
         """Go back to what held in the long run, as no more than a guess."""
@@ -87,8 +87,7 @@ class Acceptance:
 
     def of_requests(self, requests: Sequence[str]) -> list[float]:
         """Chance of each request, drawn to that of all as far as requests are alike."""
-        self._slots.take(requests)
-        return self._core.of_requests(self._slots.of, requests)
+        return self._core.of_requests(self._slots.of, self._slots.take, requests)
 
     def groups(self, requests: Sequence[str], alike: bool = False) -> _native.Groups:
         """Requests of like chances together, until the next call.
@@ -97,8 +96,4 @@ class Acceptance:
             requests: of a batch.
             alike: treat all as if they had the same chance.
         """
-        try:
-            return self._core.groups(self._slots.of, requests, alike)
-        except KeyError:  # seldom, and to look for new ones each time would take longer
-            self._slots.take(requests)
-            return self._core.groups(self._slots.of, requests, alike)
+        return self._core.groups(self._slots.of, self._slots.take, requests, alike)

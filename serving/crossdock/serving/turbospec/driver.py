@@ -243,7 +243,8 @@ def _check(plan: Plan, batch: Batch, max_draft: int) -> None:
         raise ValueError(f"it drafts {plan.draft_length} tokens of at most {max_draft}")
     if len(plan.verify) != len(batch.requests):
         raise ValueError(f"it plans {len(plan.verify)} requests of {len(batch.requests)}")
-    least, most = min(plan.verify, default=0), max(plan.verify, default=0)
+    used = set(plan.verify)  # few, of hundreds
+    least, most = min(used, default=0), max(used, default=0)
     if not 0 <= least <= most <= plan.draft_length:
         raise ValueError(f"it verifies {least} to {most} drafts of {plan.draft_length}")
     if not (math.isfinite(plan.tokens) and math.isfinite(plan.seconds)):

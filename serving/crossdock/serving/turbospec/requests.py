@@ -21,11 +21,15 @@ class Slots:
         self._size = 0
         self._free: list[int] = []
 
-    def take(self, requests: Iterable[str]) -> None:
-        """Give each request that has none a slot."""
-        for request in requests:
-            if request not in self.of:
-                self.of[request] = self._take()
+    def take(self, request: str) -> int:
+        """Give a request that has none a slot."""
+        if not self._free:
+            more = max(self._size, _FIRST_SLOTS)
+            self._free = list(range(self._size, self._size + more))
+            self._size += more
+        slot = self.of[request] = self._free.pop()
+        self._clear(slot)
+        return slot
 
     def forget(self, requests: Iterable[str]) -> None:
         """Free the slots of requests that ended; unknown ones are ignored."""
@@ -33,12 +37,3 @@ class Slots:
             slot = self.of.pop(request, None)
             if slot is not None:
                 self._free.append(slot)
-
-    def _take(self) -> int:
-        if not self._free:
-            more = max(self._size, _FIRST_SLOTS)
-            self._free = list(range(self._size, self._size + more))
-            self._size += more
-        slot = self._free.pop()
-        self._clear(slot)
-        return slot

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Share of the time that may be spent on learning; 0: never probe."""
     margin: float = 0.01
     """How much more goodput than without speculation is asked of any speculation."""
-    switch_gain: float = 0.04
+    switch_gain: float = 0.03
     """Predicted gain for which the length changes at once."""
     hold_s: float = 0.2
     """How long a smaller gain must last until the length changes."""

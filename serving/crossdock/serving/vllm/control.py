@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crossdock.proxy.errors import ArgumentError
+from crossdock.serving.turbospec import core
 from crossdock.serving.turbospec.controller import Controller
 from crossdock.serving.turbospec.driver import Driver, Observer
 from crossdock.serving.turbospec.log import DecisionLog
@@ -38,6 +39,7 @@ def driver_of(config: Any, max_draft: int) -> Driver | None:
     try:
         reason = refusal(config, max_draft)
         if reason is None:
+            core.require()
             driver = Driver(policy_of(config, max_draft), max_draft, warn)
             driver.observers.extend(
                 observers_of(driver, config.parallel_config.data_parallel_index)

@@ -6,7 +6,7 @@ and how many of those drafts each request verifies in the next one.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -36,10 +36,11 @@ class TurboSpecMixin(Scheduler):
             if self.turbospec is not None and needed(self.vllm_config)
             else None
         )
-        self._reader = seen.Reader(self, self.num_spec_tokens)
+        if self.turbospec is not None:
+            self._reader = seen.Reader(self, self.num_spec_tokens, RequestStatus.PREEMPTED)
         self._plan: Plan | None = None
-        self._allowed: dict[str, int] = {}
-        """Drafts of each request, where some may have fewer than others."""
+        self._planned: Sequence[str] = ()
+        """The requests that the plan is for."""
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         """A step, which is measured from here if the engine was idle."""
@@ -67,10 +68,9 @@ class TurboSpecMixin(Scheduler):
             plan = self.lockstep.plan(driver, batch, plan)
         self._plan = plan
         length = self.num_spec_tokens if plan is None else plan.draft_length
-        self._allowed = {}
-        if plan is not None and batch is not None and min(plan.verify, default=length) < length:
-            self._allowed = dict(zip(batch.requests, plan.verify, strict=True))
-        driver.scheduled(output, dataclasses.replace(work, draft_length=length), prefill, plan)
+        self._planned = () if batch is None else batch.requests
+        work = Work(work.requests, work.tokens, work.context, length)
+        driver.scheduled(output, work, prefill, plan)
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """vLLM's own, and the driver is told what became of the drafts."""
@@ -79,9 +79,7 @@ class TurboSpecMixin(Scheduler):
             return super().update_from_output(scheduler_output, model_runner_output)
         verified = Verified()
         try:
-            verified = seen.verified(
-                self, scheduler_output, model_runner_output, RequestStatus.PREEMPTED
-            )
+            verified = self._reader.verified(scheduler_output, model_runner_output)
         except Exception as error:  # noqa: BLE001
             driver.give_up(error)
         outputs = super().update_from_output(scheduler_output, model_runner_output)
@@ -96,7 +94,7 @@ class TurboSpecMixin(Scheduler):
     def update_draft_token_ids(self, draft_token_ids: Any) -> None:
         """No request keeps more drafts than it is to verify; then vLLM's own."""
         if self._plan is not None:
-            seen.cut(draft_token_ids, self._allowed, self._plan.draft_length)
+            self._reader.cut(draft_token_ids, self._planned, self._plan)
         super().update_draft_token_ids(draft_token_ids)
         if self.turbospec is not None:
             self.turbospec.end()
@@ -127,10 +125,10 @@ class TurboSpecAsyncScheduler(TurboSpecMixin, AsyncScheduler):
         super()._update_after_schedule(scheduler_output)
         if self._plan is None:
             return
-        length = self._plan.draft_length
-        for name, allowed in self._allowed.items():
+        length, requests = self._plan.draft_length, self.requests
+        for name, allowed in zip(self._planned, self._plan.verify, strict=True):
             if allowed < length:
-                self.requests[name].spec_token_ids = self._placeholders[allowed]
+                requests[name].spec_token_ids = self._placeholders[allowed]
 
     def _turbospec_results(self, driver: Driver) -> None:
         driver.end()

@@ -2,7 +2,8 @@
 
 A step holds hundreds of requests, and there is no time to look at each. So those that go on as
 before are read from the lists that vLLM makes for its workers anyway; looked at one by one are
-those that begin or come back, whose prompts are not done, or that are about to end.
+those that begin or come back, whose prompts are not done, or that are about to end. What must be
+done for every request is in ``serving/csrc/bindings_steps.cc``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from crossdock.serving.turbospec.step import Batch, Verified, Work
+from crossdock.serving.turbospec.step import Batch, Plan, Verified, Work
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,9 +34,14 @@ class Reader:
     Args:
         scheduler: vLLM's.
         max_draft: the most tokens that it can draft.
+        last_alive: the last status of requests that have not ended.
     """
 
-    def __init__(self, scheduler: Any, max_draft: int) -> None:
+    def __init__(self, scheduler: Any, max_draft: int, last_alive: int) -> None:
+        from crossdock.serving import _native
+
+        self._native = _native
+        self._last_alive = last_alive
         self._scheduler = scheduler
         self._max_draft = max_draft
         self._ends: dict[str, int] = {}
@@ -66,10 +72,10 @@ class Reader:
                 for name, count in zip(cached.req_ids, had, strict=True)
                 if name not in left_out
             ]
-        limits = self._limits(names, had)
         begun = [name for name in begun if name not in left_out]
+        limits = self._limits(names, had, begun)
         if begun:
-            names, limits = [*names, *begun], [*limits, *map(self._useful, begun)]
+            names = [*names, *begun]
         most = self._scheduler.max_num_scheduled_tokens
         room = most - len(names)
         left = room if total >= most and len(self._scheduler.waiting) > 0 else seen.left
@@ -77,7 +83,7 @@ class Reader:
             requests=names,
             context=context - sum(left_out.values()),
             prefill=max(0, min(left, room)),
-            limits=limits if min(limits, default=0) < self._max_draft else None,
+            limits=limits,
         )
         decoding = len(output.num_scheduled_tokens) - seen.prompts
         return batch, Work(decoding, total, context, 0), seen.prompt_tokens
@@ -112,19 +118,26 @@ class Reader:
                 self._unfinished.discard(name)
         return seen
 
-    def _limits(self, names: Sequence[str], had: Sequence[int]) -> list[int]:
-        """The most drafts that each request can use.
+    def _limits(
+        self, names: Sequence[str], had: Sequence[int], begun: Sequence[str]
+    ) -> list[int] | None:
+        """The most drafts that each request can use; None where all can use all.
 
         Args:
-            names: of the requests.
+            names: of requests that go on.
             had: tokens of their answers, those included that steps under way may give.
+            begun: names of those that come after them.
         """
-        ends, most = self._ends, self._max_draft
-        enough = most + 2
-        return [
-            most if ends[name] - count >= enough else self._useful(name)
-            for name, count in zip(names, had, strict=True)
-        ]
+        most = self._max_draft
+        near = self._native.near_end(names, had, self._ends, most + 2)
+        fewer = {place: self._useful(names[place]) for place in near}
+        fewer.update(enumerate(map(self._useful, begun), len(names)))
+        if min(fewer.values(), default=most) == most:
+            return None
+        limits = [most] * (len(names) + len(begun))
+        for place, useful in fewer.items():
+            limits[place] = useful
+        return limits
 
     def _useful(self, name: str) -> int:
         request = self._scheduler.requests[name]
@@ -132,58 +145,45 @@ class Reader:
         useful: int = request.max_tokens - request.num_output_tokens - 2
         return max(0, min(useful, self._max_draft))
 
+    def verified(self, output: Any, results: Any) -> Verified:
+        """What became of the drafts of a step, before the scheduler takes its results.
 
-def verified(scheduler: Any, output: Any, results: Any, last_alive: Any) -> Verified:
-    """What became of the drafts of a step, before the scheduler takes its results.
+        Args:
+            output: what it had scheduled.
+            results: of the worker.
+        """
+        drafts = output.scheduled_spec_decode_tokens
+        sampled = results.sampled_token_ids
+        if not drafts or not sampled:
+            return Verified()
+        # A request that joins is given placeholders for drafts, to fill a shape; nobody drafted
+        # them. Those that finished, or were preempted while the step ran, are left out as well.
+        joined = {request.req_id for request in output.scheduled_new_reqs}
+        joined |= output.scheduled_cached_reqs.resumed_req_ids
+        columns = self._native.verified(
+            self._scheduler.requests,
+            drafts,
+            sampled,
+            results.req_id_to_index,
+            joined,
+            output.num_invalid_spec_tokens or {},
+            self._last_alive,
+        )
+        return Verified(*columns)
 
-    Args:
-        scheduler: vLLM's.
-        output: what it had scheduled.
-        results: of the worker.
-        last_alive: the last status of requests that have not ended.
-    """
-    drafts = output.scheduled_spec_decode_tokens
-    sampled = results.sampled_token_ids
-    if not drafts or not sampled:
-        return Verified()
-    # A request that joins is given placeholders for drafts, to fill a shape; nobody drafted them.
-    joined = {request.req_id for request in output.scheduled_new_reqs}
-    joined |= output.scheduled_cached_reqs.resumed_req_ids
-    invalid = output.num_invalid_spec_tokens or {}
-    requests, places = scheduler.requests, results.req_id_to_index
-    names, counts, accepted = [], [], []
-    for name, tokens in drafts.items():
-        request = requests.get(name)
-        # Finished, or preempted while the step ran.
-        if request is None or request.num_stale_output_tokens > 0 or request.status > last_alive:
-            continue
-        right = len(sampled[places[name]]) - 1
-        count = len(tokens)
-        if invalid:
-            count -= invalid.get(name, 0)
-        if right >= 0 and count > 0 and name not in joined:
-            names.append(name)
-            counts.append(count)
-            accepted.append(right if right < count else count)
-    return Verified(names, counts, accepted)
+    def cut(self, drafts: Any, names: Sequence[str], plan: Plan) -> None:
+        """Leave no request more drafts than it is to verify, before the scheduler takes them.
+
+        Args:
+            drafts: of the worker, which has the requests in an order of its own.
+            names: of the requests that the plan is for; others keep as many as it drafts.
+            plan: what they verify.
+        """
+        drafts.draft_token_ids = self._native.cut(
+            drafts.req_ids, drafts.draft_token_ids, names, plan.verify, plan.draft_length
+        )
 
 
 def generated(outputs: Mapping[int, Any]) -> int:
     """Tokens that requests are given by a step, of all clients."""
-    return sum(len(output.new_token_ids) for part in outputs.values() for output in part.outputs)
-
-
-def cut(drafts: Any, allowed: Mapping[str, int], most: int) -> None:
-    """Leave no request more drafts than it is to verify, before the scheduler takes them.
-
-    Args:
-        drafts: of the worker.
-        allowed: by request; none where all may have the most.
-        most: of all others.
-    """
-    tokens = drafts.draft_token_ids
-    if allowed or max(map(len, tokens), default=0) > most:
-        of = allowed.get
-        drafts.draft_token_ids = [
-            own[: of(name, most)] for name, own in zip(drafts.req_ids, tokens, strict=True)
-        ]
+    return sum([len(one.new_token_ids) for part in outputs.values() for one in part.outputs])

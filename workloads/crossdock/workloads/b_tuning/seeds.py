@@ -19,6 +19,8 @@ class Use(IntEnum):
     EPOCH = 2
     VIEW = 3
     PROJECTION = 4
+    BATCH = 5
+    NOISE = 6
 
 
 def derived(seed: int, use: Use, *places: int) -> int:

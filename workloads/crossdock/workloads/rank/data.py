@@ -52,7 +52,25 @@ def load(place: str, classes: int | None = None) -> Data:
     Raises:
         ArgumentError: there is none, or what is there does not fit (``DataRefused``).
     """
-    x, y = _read(place)
+    inputs, y = read(place)
+    targets = targets_of(y, "classification")
+    if len(targets) != len(inputs):
+        raise WrongShape(f"{place}: {len(inputs)} inputs have {len(targets)} labels")
+    assert targets.codes is not None
+    found = Data(inputs, targets.codes, targets.classes)
+    return _expect_two(place, found if classes is None else _within(place, found, classes))
+
+
+def read(place: str, *, labelled: bool = True) -> tuple[npt.NDArray[np.float32], Any]:
+    """Inputs (N, ...) of a place, and their labels as they were given.
+
+    Where they need not be `labelled`, labels are None if the file has no `y`, or if the folder has
+    the samples themselves in it.
+
+    Raises:
+        ArgumentError: as ``load``.
+    """
+    x, y = _read(place, labelled)
     inputs = np.asarray(x)
     if inputs.ndim < 2 or len(inputs) == 0 or inputs.dtype.kind not in "fiub":
         raise WrongShape(
@@ -61,12 +79,7 @@ def load(place: str, classes: int | None = None) -> Data:
         )
     inputs = inputs.astype(np.float32)
     expect_finite(inputs.reshape(len(inputs), -1), f"{place}: inputs")
-    targets = targets_of(y, "classification")
-    if len(targets) != len(inputs):
-        raise WrongShape(f"{place}: {len(inputs)} inputs have {len(targets)} labels")
-    assert targets.codes is not None
-    found = Data(inputs, targets.codes, targets.classes)
-    return _expect_two(place, found if classes is None else _within(place, found, classes))
+    return inputs, y
 
 
 def _within(place: str, data: Data, classes: int) -> Data:
@@ -88,15 +101,15 @@ def _expect_two(place: str, data: Data) -> Data:
     return data
 
 
-def _read(place: str) -> tuple[Any, Any]:
+def _read(place: str, labelled: bool) -> tuple[Any, Any]:
     path = Path(place)
     if place in BUNDLED:
         x, y = BUNDLED[place](return_X_y=True)
         return x, y
     if path.suffix == ".npz":
-        return _npz(path)
+        return _npz(path, labelled)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, labelled)
     module, _, name = place.partition(":")
     if not name:
         raise ArgumentError(
@@ -110,21 +123,25 @@ def _read(place: str) -> tuple[Any, Any]:
     return x, y
 
 
-def _npz(path: Path) -> tuple[Any, Any]:
+def _npz(path: Path, labelled: bool) -> tuple[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not {"x", "y"} <= set(file.files):
-                raise ArgumentError(f"{path} holds {', '.join(file.files)}; give arrays x and y")
-            return file["x"], file["y"]
+            needed = {"x", "y"} if labelled else {"x"}
+            if not needed <= set(file.files):
+                names = " and ".join(sorted(needed))
+                raise ArgumentError(f"{path} holds {', '.join(file.files)}; give arrays {names}")
+            return file["x"], file["y"] if "y" in file.files else None
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ArgumentError):
             raise
         raise ArgumentError(f"{path} cannot be read: {error}") from error
 
 
-def _folder(folder: Path) -> tuple[Any, Any]:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    files = [(path, own.name) for own in classes for path in sorted(own.iterdir())]
+def _folder(folder: Path, labelled: bool) -> tuple[Any, Any]:
+    own_folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    files = [(path, own.name) for own in own_folders for path in sorted(own.iterdir())]
+    if not files and not labelled:
+        files = [(path, "") for path in sorted(folder.iterdir()) if path.is_file()]
     if not files:
         raise ArgumentError(f"{folder} has no folder of files for each class")
     rows = [_file(path) for path, _ in files]
@@ -132,7 +149,8 @@ def _folder(folder: Path) -> tuple[Any, Any]:
     if len(shapes) > 1:
         some = ", ".join(map(str, sorted(shapes)[:_MOST_SHOWN]))
         raise WrongShape(f"{folder}: inputs have shapes {some}; make them alike")
-    return np.stack(rows), np.array([name for _, name in files])
+    names = np.array([name for _, name in files]) if own_folders else None
+    return np.stack(rows), names
 
 
 def _file(path: Path) -> npt.NDArray[np.float32]:

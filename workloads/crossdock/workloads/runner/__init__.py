@@ -5,6 +5,7 @@ A method's command is a module with a dataclass ``Options(RunOptions)`` and ``ma
     def main(options: Options) -> int:
         with Run.start("logme", options) as run:
             values = run.map(statistics, shards, keys=names)
+            tried = run.study(trial, grid({"noise": (0.1, 0.3), "seed": range(10)}))  # Ray Tune
             ...
             run.table("scores", ["model", "score"], rows)
         return run.status
@@ -18,6 +19,7 @@ from crossdock.workloads.runner.errors import (
     KeptUnreadable,
     RunStalled,
 )
+from crossdock.workloads.runner.grid import Point, grid
 from crossdock.workloads.runner.options import RunOptions
 from crossdock.workloads.runner.record import Failed
 from crossdock.workloads.runner.run import EXIT_SOME_FAILED, Run
@@ -30,10 +32,12 @@ __all__ = [
     "Failed",
     "FolderRefused",
     "KeptUnreadable",
+    "Point",
     "Run",
     "RunOptions",
     "RunStalled",
     "Store",
     "Value",
     "command_line",
+    "grid",
 ]

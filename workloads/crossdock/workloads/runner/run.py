@@ -14,10 +14,13 @@ from rich.progress import Progress
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.runner import folder, record, report, tasks, text
 from crossdock.workloads.runner.cluster import Cluster, connected
+from crossdock.workloads.runner.grid import Point, name_of
 from crossdock.workloads.runner.options import RunOptions
 from crossdock.workloads.runner.record import Failed
 from crossdock.workloads.runner.values import Store, Value
 
+Told = Callable[[str, Value | Exception], None]
+"""Takes the value of a key, or why there is none."""
 EXIT_SOME_FAILED = 3
 """Exit status of a run in which parts failed, and the rest came out."""
 
@@ -92,14 +95,8 @@ class Run:
             ArgumentError: `keys` does not name each item once.
             ClusterTooSmall, RunStalled: see ``tasks.results``.
         """
-        if len(keys) != len(items) or len(set(keys)) != len(keys):
-            raise ArgumentError(f"{len(items)} items need as many different keys, not {keys!r}")
-        found: dict[str, Value | Failed] = {
-            key: value for key in keys if (value := self.kept.get(key)) is not None
-        }
-        self.record.resumed += len(found)
-        left = [pair for pair in zip(keys, items, strict=True) if pair[0] not in found]
-        with self.progress(what, len(keys), len(found)) as advance:
+
+        def compute(left: Sequence[tuple[str, Any]], told: Told) -> None:
             for key, given in tasks.results(
                 function,
                 left,
@@ -109,8 +106,73 @@ class Run:
                 gpus=gpus,
                 deadline_s=self.options.deadline_s,
             ):
+                told(key, given)
+
+        return self._gathered(keys, items, what, compute)
+
+    def study(
+        self,
+        function: Callable[..., Value],
+        points: Sequence[Point],
+        *,
+        shared: Sequence[Any] = (),
+        what: str = "trials",
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+    ) -> list[Value | Failed]:
+        """What ``function(point, *shared)`` gives for each point of a grid, by Ray Tune.
+
+        As ``map`` has it: values are kept under ``grid.name_of(point)`` as they arrive, a trial
+        that raises gives a ``Failed``, and one whose worker dies is repeated.
+
+        Args:
+            function: importable on every node; its value is a dictionary that can be kept.
+            points: all different; ``grid.grid`` makes those of a product.
+            shared: further arguments, sent to each node once.
+            what: the plural by which the progress bar calls the trials.
+
+        Raises:
+            ArgumentError: two points have the same name.
+            ClusterTooSmall, RunStalled: see ``study.fit``.
+        """
+        from crossdock.workloads.runner import study
+
+        def compute(left: Sequence[tuple[str, Any]], told: Told) -> None:
+            study.fit(
+                function,
+                left,
+                shared,
+                told,
+                cluster=self.cluster,
+                cpus=cpus,
+                gpus=gpus,
+                deadline_s=self.options.deadline_s,
+            )
+
+        return self._gathered([name_of(point) for point in points], points, what, compute)
+
+    def _gathered(
+        self,
+        keys: Sequence[str],
+        items: Sequence[Any],
+        what: str,
+        compute: Callable[[Sequence[tuple[str, Any]], Told], None],
+    ) -> list[Value | Failed]:
+        """What is kept, and what `compute` tells of the rest, in the order of `keys`."""
+        if len(keys) != len(items) or len(set(keys)) != len(keys):
+            raise ArgumentError(f"{len(items)} items need as many different keys, not {keys!r}")
+        found: dict[str, Value | Failed] = {
+            key: value for key in keys if (value := self.kept.get(key)) is not None
+        }
+        self.record.resumed += len(found)
+        left = [pair for pair in zip(keys, items, strict=True) if pair[0] not in found]
+        with self.progress(what, len(keys), len(found)) as advance:
+
+            def told(key: str, given: Value | Exception) -> None:
                 found[key] = self._taken(key, given)
                 advance()
+
+            compute(left, told)
         return [found[key] for key in keys]
 
     @contextlib.contextmanager

@@ -59,14 +59,20 @@ def _ended(waiting: dict[Any, str], deadline_s: float) -> list[Any]:
     begin = time.monotonic()
     ended, _ = ray.wait(list(waiting), num_returns=1, timeout=deadline_s)
     if not ended:
-        keys = list(waiting.values())
-        raise RunStalled(
-            f"nothing has ended for {time.monotonic() - begin:.0f} s; {len(keys)} parts are waited"
-            f" for, among them {', '.join(keys[:_NAMED])}; alive are"
-            f" {sum(node['Alive'] for node in ray.nodes())} nodes with"
-            f" {ray.cluster_resources().get('CPU', 0):.0f} CPUs; what is kept stays for --resume"
-        )
+        raise stalled(time.monotonic() - begin, list(waiting.values()))
     return list(ended)
+
+
+def stalled(waited_s: float, keys: Sequence[str]) -> RunStalled:
+    """The error that says which parts did not end in so many seconds."""
+    import ray
+
+    return RunStalled(
+        f"nothing has ended for {waited_s:.0f} s; {len(keys)} parts are waited"
+        f" for, among them {', '.join(keys[:_NAMED])}; alive are"
+        f" {sum(node['Alive'] for node in ray.nodes())} nodes with"
+        f" {ray.cluster_resources().get('CPU', 0):.0f} CPUs; what is kept stays for --resume"
+    )
 
 
 def expect_room(cluster: Cluster, cpus: float, gpus: float) -> None:

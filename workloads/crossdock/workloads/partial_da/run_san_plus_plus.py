@@ -1,0 +1,24 @@
+"""`crossdock run san++`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crossdock.workloads.partial_da import command
+from crossdock.workloads.partial_da.command import Common
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Common):
+    """Adapt to a target with some of the source's classes, by SAN++.
+
+    A reconstruction: the paper was out of reach.
+    """
+
+    @property
+    def chosen(self) -> str:
+        """See ``Common``."""
+        return "san++"
+
+
+main = command.main
