@@ -153,6 +153,18 @@ def test_class_weights_are_the_mean_prediction_of_the_largest() -> None:
     torch.testing.assert_close(losses.class_weights(chances), expected)
 
 
+def test_weights_within_classes_leave_each_class_as_it_is() -> None:
+    weights = torch.tensor([0.1, 0.3, 5.0, 1e-30, 0.2], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 2, 3, 0])
+    expected = torch.tensor([0.5, 1.5, 1.0, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(losses.within_classes(weights, labels, 5), expected)
+
+
+def test_weights_of_a_class_that_nobody_trusts_are_none() -> None:
+    none = losses.within_classes(torch.zeros(2), torch.tensor([0, 1]), 2)
+    assert none.tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

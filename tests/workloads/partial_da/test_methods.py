@@ -128,9 +128,16 @@ def san(own: Objective, given: Batch) -> dict[str, Tensor]:
     }
 
 
+def of_their_class(values: Tensor, labels: Tensor) -> Tensor:
+    """Each by the mean of those with the same label."""
+    means = [values[labels == label].mean() for label in labels]
+    return values / torch.stack(means)
+
+
 def san_plus_plus(own: Objective, given: Batch) -> dict[str, Tensor]:
     seen, unseen = (logits[:, 0] for logits in held(own, "weigher", given))
-    weights = given.class_weights[given.labels] * (1 - plain.sigmoid(seen.detach()))
+    trusted = of_their_class(1 - plain.sigmoid(seen.detach()), given.labels)
+    weights = given.class_weights[given.labels] * trusted
     net = own.domain
     assert isinstance(net, torch.nn.Module)
     near, far = net(given.source.features), net(given.target.features)
@@ -219,7 +226,10 @@ def test_weights_of_source_examples_are_those_of_the_loss(method: Method) -> Non
             "pada": lambda: gamma,
             "iwan": lambda: 1 - plain.sigmoid(seen(given.source.features)[:, 0]),
             "san": lambda: (chances(given.source.logits) * given.class_weights).sum(1),
-            "san++": lambda: gamma * (1 - plain.sigmoid(seen(given.source.features)[:, 0])),
+            "san++": lambda: (
+                gamma
+                * of_their_class(1 - plain.sigmoid(seen(given.source.features)[:, 0]), given.labels)
+            ),
             "etn": lambda: 1 - plain.leaky_domain_chance(seen(given.source.features)),
         }[method.name]()
     torch.testing.assert_close(weights, expected)

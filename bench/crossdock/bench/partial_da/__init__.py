@@ -45,6 +45,8 @@ class Options(Common):
     """Of the target, out of 10."""
     seeds: int = 10
     """Of pictures, classes of the target, networks and batches."""
+    first_seed: int = 0
+    """Others judge what was changed after these had been seen."""
     steps: int = STEPS
     """Of each training."""
     keep: Path | None = None
@@ -60,6 +62,7 @@ class Options(Common):
             raise ArgumentError(f"methods are {self.methods}; source-only must be among them")
         options.between("classes", self.classes, 1, CLASSES - 1)
         options.between("seeds", self.seeds, 2, SEEDS_MAX)
+        options.between("first_seed", self.first_seed, 0, SEEDS_MAX)
         options.at_least("steps", self.steps, 10)
         options.between("jobs", self.jobs, 1, 1024)
 
@@ -88,7 +91,7 @@ def measured(given: Options, console: Console) -> PartialRecord:
     )
     parts = [
         Part(drawn(shift, seed, given.classes), method, given.steps)
-        for seed in range(given.seeds)
+        for seed in range(given.first_seed, given.first_seed + given.seeds)
         for shift in given.shifts.split(",")
         for method in given.methods.split(",")
     ]

@@ -143,6 +143,21 @@ def class_weights(chances: Tensor) -> Tensor:
     return sums / sums.max()
 
 
+def within_classes(weights: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Positive weights (B,) by their mean over the examples of the same class, of all workers.
+
+    So a class as a whole weighs as many examples as it has. Labels are (B,), below `classes`.
+    """
+    _expect(weights, (None,), "weights")
+    _expect(labels, (len(weights),), "labels")
+    of_class = weights.new_zeros(2, classes).index_add(
+        1, labels, torch.stack([weights, torch.ones_like(weights)])
+    )
+    sums, counts = collective.total(of_class)
+    means = (sums / counts.clamp(min=1)).clamp(min=torch.finfo(weights.dtype).tiny)
+    return torch.div(weights, means[labels])
+
+
 def _expect(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> None:
     """WrongShape unless the shape fits; None stands for any length."""
     fits = tensor.ndim == len(shape) and all(
