@@ -134,7 +134,8 @@ $(TOOLS): pyproject.toml
 	touch $@
 
 $(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md LICENSE cmake $(PARTS) \
-              -type f -not -path '*/__pycache__/*' -not -path '*/deep_ep_dist/*' 2>/dev/null)
+              -type f -not -path '*/__pycache__/*' -not -path '*/deep_ep_dist/*' \
+              -not -path '*/depyf_dist/*' 2>/dev/null)
 	.ci/need g++ libibverbs-dev
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
 	touch $@

@@ -1,4 +1,10 @@
-"""Decompiler of Python's bytecode: source that compiles to the same instructions again."""
+"""Decompiler of Python's bytecode: source that compiles to the same instructions again.
+
+What concerns torch.compile is in ``crossdock.decompile.dynamo``; its calls are here, too, but torch is
+imported by the first use of one of them.
+"""
+
+from typing import Any
 
 from crossdock.decompile.decompilation import Decompilation, decompile
 from crossdock.decompile.errors import (
@@ -17,7 +23,22 @@ __all__ = [
     "Unstructured",
     "UnsupportedVersion",
     "Verdict",
+    "debug",
     "decompile",
+    "install",
+    "install_as_depyf",
+    "prepare_debug",
     "recompile",
+    "uninstall",
     "verify",
 ]
+
+_OF_DYNAMO = {"debug", "install", "install_as_depyf", "prepare_debug", "uninstall"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_DYNAMO:
+        from crossdock.decompile import dynamo
+
+        return getattr(dynamo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
