@@ -1,7 +1,7 @@
 """Decompiler of Python's bytecode: source that compiles to the same instructions again.
 
-What concerns torch.compile is in ``crossdock.decompile.dynamo``; its calls are here, too, but torch is
-imported by the first use of one of them.
+What concerns torch.compile is in ``crossdock.decompile.dynamo``. Its calls are here, too; torch is
+imported when one of them is first used.
 """
 
 from typing import Any
