@@ -77,7 +77,7 @@ def _device(backend: str) -> Any:
         communicator=types.SimpleNamespace(rank=1, size=8),
         num_rings=4,
         ring_slots=4096,
-        region_at=0,
+        carried_at=0,
         view=words,
         state=words,
     )
