@@ -7,6 +7,7 @@ source. Wherever a formula has log(sigmoid) or log(softmax), the logits go in: n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn.functional import cross_entropy as _cross_entropy
@@ -16,6 +17,7 @@ from crossdock.workloads.features import WrongShape
 from crossdock.workloads.partial_da import collective
 
 Tensor = torch.Tensor
+Sum = Callable[[Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -143,17 +145,20 @@ def class_weights(chances: Tensor) -> Tensor:
     return sums / sums.max()
 
 
-def within_classes(weights: Tensor, labels: Tensor, classes: int) -> Tensor:
+def within_classes(
+    weights: Tensor, labels: Tensor, classes: int, *, total: Sum = collective.total
+) -> Tensor:
     """Positive weights (B,) by their mean over the examples of the same class, of all workers.
 
     So a class as a whole weighs as many examples as it has. Labels are (B,), below `classes`.
+    `total` sums over workers; one that has all examples by itself must not ask the others.
     """
     _expect(weights, (None,), "weights")
     _expect(labels, (len(weights),), "labels")
     of_class = weights.new_zeros(2, classes).index_add(
         1, labels, torch.stack([weights, torch.ones_like(weights)])
     )
-    sums, counts = collective.total(of_class)
+    sums, counts = total(of_class)
     means = (sums / counts.clamp(min=1)).clamp(min=torch.finfo(weights.dtype).tiny)
     return torch.div(weights, means[labels])
 

@@ -56,7 +56,10 @@ class Objective(nn.Module, abc.ABC):
         labels: torch.Tensor,  # noqa: ARG002
         class_weights: torch.Tensor,  # noqa: ARG002
     ) -> torch.Tensor | None:
-        """How much the method trusts source examples, (B,), in ratio; None: all the same."""
+        """How much the method trusts source examples, (B,), in ratio; None: all the same.
+
+        One worker has all examples: the others are not asked, and would not answer.
+        """
         return None
 
 

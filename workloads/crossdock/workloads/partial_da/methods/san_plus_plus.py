@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import torch
 
-from crossdock.workloads.partial_da import losses
+from crossdock.workloads.partial_da import collective, losses
 from crossdock.workloads.partial_da.methods.base import (
     Adversarial,
     Batch,
@@ -58,7 +58,7 @@ class _Objective(Objective):
         seen = self.weigher(batch.source.features.detach()).squeeze(1)
         unseen = self.weigher(batch.target.features.detach()).squeeze(1)
         gamma, chances = batch.class_weights, batch.target.chances()
-        weights = self._weights(seen.detach(), batch.labels, gamma)
+        weights = self._weights(seen.detach(), batch.labels, gamma, collective.total)
         source, target = self._method.reversed(batch)
         near = self.domain(source)
         adversary = losses.conditional_domain(
@@ -80,11 +80,12 @@ class _Objective(Objective):
         self, source: Outputs, labels: torch.Tensor, class_weights: torch.Tensor
     ) -> torch.Tensor:
         seen = self.weigher(source.features).squeeze(1)
-        return self._weights(seen, labels, class_weights)
+        return self._weights(seen, labels, class_weights, lambda sums: sums)
 
     @staticmethod
     def _weights(
-        seen: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor
+        seen: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor, total: losses.Sum
     ) -> torch.Tensor:
-        trusted = losses.within_classes(torch.sigmoid(-seen), labels, len(class_weights))
+        trust = torch.sigmoid(-seen)
+        trusted = losses.within_classes(trust, labels, len(class_weights), total=total)
         return class_weights[labels] * trusted
