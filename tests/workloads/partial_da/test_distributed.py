@@ -34,7 +34,8 @@ from crossdock.workloads.partial_da import (
 from crossdock.workloads.partial_da.distributed import Place
 from crossdock.workloads.runner import RunStalled
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+# A lost worker is found out, and its training begun anew: a minute, and more on a busy machine.
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(300)]
 CPUS = 0.25
 DEADLINE_S = 100.0
 
