@@ -18,7 +18,7 @@ struct Neighbour {
     std::shared_ptr<Segment> segment;
     std::array<RegionView, kHostRegions> regions{};
     std::array<SharedMemory, kHostRegions> mappings;  // empty for the rank itself
-    int pidfd = -1;                                      // -1 for the rank itself
+    int pidfd = -1;                                   // -1 for the rank itself
 
     Neighbour() = default;
     Neighbour(const Neighbour&) = delete;
