@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossdock.proxy import rdma_contact
+from crossdock.proxy import _native, rdma_contact
 from crossdock.proxy.rdma_contact import NicContact, RdmaContact, RegionContact
 
 U16 = st.integers(0, 2**16 - 1)
 U32 = st.integers(0, 2**32 - 1)
 U64 = st.integers(0, 2**64 - 1)
 ANY = st.integers(-(2**70), 2**70)
+EXPOSED = _native.Communicator.FIRST_WINDOW
 
 
 def regions(
@@ -44,7 +45,7 @@ def contacts_of(
 
 
 GIDS = st.binary(min_size=16, max_size=16).map(bytes.hex)
-SOUND = contacts_of(GIDS, U16, regions(U32, U64), U32, st.just(2))
+SOUND = contacts_of(GIDS, U16, regions(U32, U64), U32, st.just(EXPOSED))
 ODD = contacts_of(
     st.one_of(GIDS, st.text(max_size=40), st.binary(max_size=40).map(bytes.hex)),
     ANY,
@@ -86,7 +87,8 @@ NOTHING = RegionContact(0, 0, 63, ())
 
 @pytest.mark.parametrize(
     ("gid", "number"),
-    [("", 2), ("00" * 15, 2), ("00" * 17, 2), ("zz" * 16, 2), ("00" * 16, 1), ("00" * 16, 3)],
+    [(gid, EXPOSED) for gid in ("", "00" * 15, "00" * 17, "zz" * 16)]
+    + [("00" * 16, EXPOSED - 1), ("00" * 16, EXPOSED + 1)],
 )
 def test_a_contact_of_another_shape_is_refused(gid: str, number: int) -> None:
     nic = NicContact(gid, 0, 4096, True, (NOTHING,) * number, NOTHING)

@@ -68,7 +68,7 @@ def _config() -> _native.CommunicatorConfig:
 
 
 def contact_of(peer: RcPeer, length: int) -> _native.RemoteNic:
-    """What a peer announces: its NIC, and its memory as both exposed regions."""
+    """What a peer announces: its NIC, and its memory as both regions of the host."""
     name, address = peer.name(), _native.NicAddress()
     address.gid = list(socket.inet_pton(socket.AF_INET6, name.gid))
     address.mtu_bytes, address.ethernet = 4096, True
@@ -76,7 +76,8 @@ def contact_of(peer: RcPeer, length: int) -> _native.RemoteNic:
     region.base, region.bytes, region.shift, region.keys = name.address, length, 63, [name.rkey]
     nothing.keys = []
     nic = _native.RemoteNic()
-    nic.address, nic.regions, nic.counters = address, [region, region], nothing
+    nic.address, nic.counters = address, nothing
+    nic.regions = [region, region, nothing]  # no memory of a device
     return nic
 
 
