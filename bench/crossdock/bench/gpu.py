@@ -71,7 +71,7 @@ class Options(Common):
     modes: str = "low-latency,normal"
     """low-latency, normal, or both."""
     ways: str = "direct,staged"
-    """Of the low-latency mode: direct, staged, or both."""
+    """direct, staged, or both."""
     tokens: int = 128
     """Of each rank in low-latency mode."""
     normal_tokens: int = 4096
@@ -168,7 +168,7 @@ def plans(given: Options) -> Iterator[gpu_rank.Plan]:
                         topk=given.topk,
                         experts=given.experts,
                     ),
-                    ways=("staged",) if is_normal else options.choices("ways", given.ways, Way),
+                    ways=options.choices("ways", given.ways, Way),
                     replays=given.replays,
                     rounds=given.rounds,
                 )

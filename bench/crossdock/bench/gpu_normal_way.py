@@ -15,23 +15,26 @@ from crossdock.ep import Buffer, Config
 from crossdock.proxy import Options
 
 COUNTED = "counted"
+_BESIDE_BYTES = 1024
+"""Room beside each row, for indices, weights and scales."""
 
 
 class GpuNormalWay:
     """Layout, dispatch and combine at one shape; what the experts return is fixed by ``answer``."""
 
-    def __init__(self, shape: Shape, rank: int, device: str) -> None:
+    def __init__(self, shape: Shape, rank: int, device: str, *, direct: bool) -> None:
         self._is_gpu = device != "interpreter"
         self._shape = shape
         self._rank = rank
         self._worst = shape.ranks * shape.tokens
-        hint = Config().get_nvl_buffer_size_hint(shape.hidden * BF16_BYTES, shape.ranks)
+        row_bytes = shape.hidden * BF16_BYTES
+        hint = Config().get_nvl_buffer_size_hint(row_bytes, shape.ranks)
         self._buffer = Buffer(
             dist.group.WORLD,
-            hint,
+            hint + self._worst * (row_bytes + _BESIDE_BYTES),
             explicitly_destroy=True,
             device=device,
-            options=Options.from_environment(),
+            options=Options.from_environment(peer_access=direct),
         )
         inputs = inputs_of(shape, rank)
         here = self._buffer.device

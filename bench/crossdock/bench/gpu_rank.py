@@ -28,8 +28,7 @@ class Plan(msgspec.Struct, frozen=True):
     device: str
     shape: Shape
     ways: tuple[str, ...]
-    """direct: peers write into each other's memory; staged: proxies carry rows, as always in the
-    normal mode."""
+    """direct: peers write into each other's memory; staged: proxies carry rows."""
     replays: int
     rounds: int
 
@@ -76,7 +75,7 @@ def body(rank: Rank, plan: Plan) -> bytes:
 
 def _way(plan: Plan, rank: Rank, name: str) -> GpuWay | GpuNormalWay:
     if plan.shape.mode == "normal":
-        return GpuNormalWay(plan.shape, rank.rank, plan.device)
+        return GpuNormalWay(plan.shape, rank.rank, plan.device, direct=name == "direct")
     return GpuWay(plan.shape, rank.rank, plan.device, direct=name == "direct")
 
 

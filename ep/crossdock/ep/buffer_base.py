@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from crossdock.ep import _native
+from crossdock.ep.gpu import peers
 from crossdock.ep.gpu.platform import Platform, platform_of
 from crossdock.ep.gpu.region import Region
 from crossdock.ep.groups import exchange_of
@@ -61,9 +62,10 @@ class BufferBase:
         if platform is not None and options.proxy_sleep_us == _DEFAULT_SLEEP_US:
             options = dataclasses.replace(options, proxy_sleep_us=0)
         self.group = group
-        self.num_nvl_bytes, self.num_rdma_bytes = _agreed_sizes(
-            exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes
+        sizes = _agreed_sizes(
+            exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes, platform is not None
         )
+        self.num_nvl_bytes, self.num_rdma_bytes = sizes.nvl, sizes.rdma
         self.low_latency_mode = low_latency_mode
         self.explicitly_destroy = explicitly_destroy
         self.enable_shrink = enable_shrink
@@ -88,7 +90,12 @@ class BufferBase:
         self._stream = CommStream(communicator.abort, lambda: communicator.native)
         self._leaving = threading.Lock()  # taken for good by the first to destroy
         self.device = CPU if platform is None else platform.device
-        self._gpu = None if platform is None else self._gpu_of(platform, exchange)
+        self._gpu: Gpu | None = None
+        inbox_bytes = self._spare_bytes if sizes.gpus > 1 else 0
+        if platform is not None:
+            self._gpu = self._gpu_of(platform, exchange, inbox_bytes)
+        elif inbox_bytes:
+            peers.meet(self.communicator, exchange, None, (0, 0), lambda *_: 0)
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -155,12 +162,21 @@ class BufferBase:
             return None
         return functools.partial(Region, platform, self._region_bytes)
 
-    def _gpu_of(self, platform: Platform, exchange: Exchange) -> Gpu:
-        from crossdock.ep.gpu.gpu import Gpu  # needs Triton
-
+    @property
+    def _control_bytes(self) -> int:
+        """For messages of the normal mode by kernels; 0 where the host runs it."""
         needed = _native.normal_bytes(self.group_size)
         # Between nodes gateways forward rows, which the host does.
-        by_kernels = self._engine.num_nodes == 1 and self.num_nvl_bytes >= needed
+        return needed if self._engine.num_nodes == 1 and self.num_nvl_bytes >= needed else 0
+
+    @property
+    def _spare_bytes(self) -> int:
+        """Of the normal mode, beyond its messages: as many rows of its a GPU's inbox may hold."""
+        return self.num_nvl_bytes - self._control_bytes if self._control_bytes else 0
+
+    def _gpu_of(self, platform: Platform, exchange: Exchange, inbox_bytes: int) -> Gpu:
+        from crossdock.ep.gpu.gpu import Gpu  # needs Triton
+
         return Gpu(
             platform,
             self.communicator,
@@ -168,7 +184,8 @@ class BufferBase:
             self._engine,
             region_at=self._low_latency_at,
             region_bytes=self._region_bytes,
-            control_bytes=needed if by_kernels else 0,
+            control_bytes=self._control_bytes,
+            inbox_bytes=inbox_bytes,
             masking=self.enable_shrink,
         )
 
@@ -180,9 +197,22 @@ class BufferBase:
         return DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """Bytes of the normal and of the low-latency mode, and how many ranks have a GPU."""
+
+    nvl: int
+    rdma: int
+    gpus: int
+
+
 def _agreed_sizes(
-    exchange: Exchange, timeout_s: float, num_nvl_bytes: object, num_rdma_bytes: object
-) -> list[int]:
+    exchange: Exchange,
+    timeout_s: float,
+    num_nvl_bytes: object,
+    num_rdma_bytes: object,
+    on_gpu: bool,
+) -> _Sizes:
     """Ranks write into each other's regions at places that follow from these sizes."""
 
     def sizes() -> list[int]:
@@ -192,14 +222,15 @@ def _agreed_sizes(
             raise ArgumentError(
                 f"num_nvl_bytes is {nvl} and num_rdma_bytes is {rdma}, but neither may be negative"
             )
-        return [nvl, rdma]
+        return [nvl, rdma, int(on_gpu)]
 
     gathered = agree(exchange, timeout_s, list[int], sizes, "build a Buffer")
-    mine = gathered[exchange.rank]
-    for peer, theirs in enumerate(gathered):
+    nvl, rdma, _ = gathered[exchange.rank]
+    mine = [nvl, rdma]
+    for peer, (*theirs, _) in enumerate(gathered):
         if theirs != mine:
             raise MismatchError(
                 f"rank {exchange.rank}: num_nvl_bytes and num_rdma_bytes are {mine} here, but "
                 f"{theirs} on rank {peer}; they must be the same on every rank"
             )
-    return mine
+    return _Sizes(nvl, rdma, sum(has_gpu for _, _, has_gpu in gathered))

@@ -17,15 +17,26 @@ from tests.ep.worlds import INTERPRETED, World, built, on_one_node
 from tests.harness import RankContext, run_ranks
 from tests.networks import NETWORK
 
-from crossdock.ep import reference
+from crossdock.ep import Config, reference
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
-WORLDS = [on_one_node(2, "shm", 0), on_one_node(3, NETWORK, 1)]
+# With room for so many bytes of rows that ranks write to each other by themselves.
+PLACES = [
+    (on_one_node(2, "shm", 0), 0),
+    (on_one_node(3, NETWORK, 1), 0),
+    (on_one_node(3, NETWORK, 1), 1 << 20),
+]
 
 
-@pytest.fixture(scope="module", params=WORLDS, ids=str)
+def _name(place: tuple[World, int]) -> str:
+    return f"{place[0]}{'-inbox' if place[1] else ''}"
+
+
+@pytest.fixture(scope="module", params=PLACES, ids=_name)
 def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
-    with RankPool(request.param, device="interpreter", ring_slots=16) as ranks:
+    world, inbox = request.param
+    room = Config().get_nvl_buffer_size_hint(1, world.size) + inbox
+    with RankPool(world, device="interpreter", num_nvl_bytes=room, ring_slots=16) as ranks:
         yield ranks
 
 

@@ -32,6 +32,11 @@ NORMAL_ROWS = (  # their dtype, and the scales of each
     (torch.float32, 0),
     (torch.float8_e4m3fn, 56),
 )
+_FAR = 1 << 33
+PLACES = (  # where rows lie: all in the heap, or some in the inbox
+    Places(_FAR, _FAR, _FAR, _FAR),
+    Places(_FAR, _FAR, _FAR, _FAR, inbox_meta=_FAR, uses_inbox=True),
+)
 TARGETS = {
     "cuda:80": GPUTarget("cuda", 80, 32),
     "cuda:90": GPUTarget("cuda", 90, 32),
@@ -54,7 +59,10 @@ def launches(target: GPUTarget, form: str) -> list[Launch]:
     """What a dispatch and its combine launch, on 8 ranks with 64 experts."""
     if form == "normal":
         return _different(
-            launch for rows in NORMAL_ROWS for launch in _recorded_normal(target.backend, *rows)
+            launch
+            for rows in NORMAL_ROWS
+            for places in PLACES
+            for launch in _recorded_normal(target.backend, *rows, places)
         )
     shape = _native.LowLatencyShape(128, 7168, 64, 8, FORMATS[form])
     return list(_recorded(target.backend, shape))
@@ -80,18 +88,19 @@ def _device(backend: str) -> Any:
         carried_at=0,
         view=words,
         state=words,
+        inbox=object(),
     )
 
 
-def _recorded_normal(backend: str, dtype: torch.dtype, num_scales: int) -> Iterator[Launch]:
+def _recorded_normal(
+    backend: str, dtype: torch.dtype, num_scales: int, places: Places
+) -> Iterator[Launch]:
     """All kernels of the normal mode, with offsets and strides that need 64 bits."""
     device, tokens, rows, hidden, topk, experts = _device(backend), 4, 6, 7168, 8, 64
     x = torch.zeros((tokens, hidden), dtype=dtype)
     scales = torch.zeros((tokens, num_scales)) if num_scales else None
     idx = torch.zeros((tokens, topk), dtype=torch.int64)
     weights = torch.zeros((tokens, topk))
-    far = 1 << 33
-    places = Places(far, far, far, far)
     rows_bytes, element = hidden * x.element_size(), x.element_size()
     ways = Ways(
         number=torch.zeros(1, dtype=torch.int64),

@@ -21,7 +21,7 @@ KERNELS = {
 MOVERS = ("send", "unpack", "give_back")
 NORMAL_KERNELS = {
     *("count_tokens", "begin", "plan", "announce", "read_headers", "grant", "read_grants"),
-    *("await_counters", "send_rows", "unpack_rows", "return_rows", "sum_rows"),
+    *("await_counters", "send_rows", "tell_near", "unpack_rows", "return_rows", "sum_rows"),
 }
 NORMAL_MOVERS = ("send_rows", "unpack_rows", "return_rows")
 TIME_S = 110

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import logging
 import threading
 import weakref
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 import torch
 
+from crossdock.ep.gpu import peers
 from crossdock.ep.gpu.platform import Platform
 from crossdock.ep.gpu.region import Region
 from crossdock.ep.kernels import view as table
@@ -21,27 +20,12 @@ from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.builder import DeviceMemory
-from crossdock.proxy.errors import CapacityError, DestroyedError, TransportError
+from crossdock.proxy.errors import CapacityError, DestroyedError
 
 _MAIN_REGION, _HEAP_REGION = 0, 1
 _PAGE_BYTES = 4096
 _log = logging.getLogger(__name__)
 _Cell = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-class Offer(msgspec.Struct, frozen=True):
-    """How the other ranks may reach the low-latency region of a rank's device."""
-
-    backend: str
-    handle: bytes
-    size: int
-
-
-class Reach(msgspec.Struct, frozen=True):
-    """Whose regions a rank can write into, by device and by NIC."""
-
-    directly: list[bool]
-    by_nic: list[bool]
 
 
 class Device:
@@ -51,6 +35,8 @@ class Device:
         exchange: how the ranks meet.
         region_at, region_bytes: the low-latency part of the main region.
         control_bytes: of the main region from its begin on, for messages of the normal mode.
+        inbox_bytes: for rows of the normal mode that ranks of the node write here by themselves;
+            all ranks must give the same, and those without a GPU must ``meet`` the others.
     """
 
     def __init__(
@@ -61,6 +47,7 @@ class Device:
         region_at: int,
         region_bytes: int,
         control_bytes: int = 0,
+        inbox_bytes: int = 0,
     ) -> None:
         self.platform = platform
         self.communicator = communicator
@@ -83,6 +70,10 @@ class Device:
             self._memory = communicator.device_memory or Region(platform, region_bytes)
             self.region = self._memory.address
             self._reach(exchange)
+        self.inbox: Region | None = None
+        self.inboxes = [0] * communicator.size
+        if inbox_bytes:
+            self._share_inbox(exchange, inbox_bytes)
         self._rings = [address for address, _ in native.ring_stretches()]
         self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
         stretches = [native.counter_stretch(), *native.ring_stretches()]
@@ -117,49 +108,45 @@ class Device:
     def _reach(self, exchange: Exchange) -> None:
         """Find `peers`, the address here of each rank's region, 0 where one of the two cannot write
         to the other; and `through_nics`, whether NICs reach all those regions on all ranks."""
-        rank, size = exchange.rank, exchange.size
-        timeout_s = self.communicator.options.timeout_s
+        rank, size, native = exchange.rank, exchange.size, self.communicator.native
+        met = self._meet(exchange, self.region, self.region_bytes)
+        self.peers = met.addresses
+        if not met.far:
+            return
 
-        def offer() -> Offer:
-            handle = self.platform.share(self.region) if self.region else b""
-            return Offer(self.platform.backend, handle, self.region_bytes)
-
-        offers = agree(exchange, timeout_s, Offer, offer, "use GPUs in a Buffer")
-        mine = offers[rank]
-        peers = [0] * size
-        nodes = self.communicator.node_of
-        for peer, theirs in enumerate(offers):
-            near = nodes[peer] == nodes[rank] and self.communicator.options.peer_access
-            if not near or not self.region or theirs.backend != mine.backend:
-                continue
-            if peer == rank:
-                peers[peer] = self.region
-            elif theirs.handle:
-                with contextlib.suppress(TransportError):
-                    peers[peer] = self._held.open(theirs.handle, theirs.size)
-        native = self.communicator.native
-
-        def reach() -> Reach:
+        def by_nic() -> list[bool]:
             known = native.device_memory_bytes > 0
-            by_nic = [known and native.peer_device_memory_bytes(p) > 0 for p in range(size)]
-            return Reach([p != 0 for p in peers], by_nic)
+            return [known and native.peer_device_memory_bytes(p) > 0 for p in range(size)]
 
-        reached = agree(exchange, timeout_s, Reach, reach, "use GPUs in a Buffer")
-        self.peers = [p if reached[peer].directly[rank] else 0 for peer, p in enumerate(peers)]
-        far = [
-            (a, b)
-            for a, b in itertools.permutations(range(size), 2)
-            if not (reached[a].directly[b] and reached[b].directly[a])
-        ]
-        self.through_nics = bool(far) and all(reached[a].by_nic[b] for a, b in far)
+        timeout_s = self.communicator.options.timeout_s
+        reached = agree(exchange, timeout_s, list[bool], by_nic, "use GPUs in a Buffer")
+        self.through_nics = all(reached[a][b] for a, b in met.far)
         if self.through_nics:
             self.peers[rank] = self.region  # no NIC goes from a rank to itself
-        if far and not self.through_nics:
-            why = native.device_memory_refusal or "not all ranks reach each other by NICs"
-            _log.info("rank %d: rows go through memory of the host: %s", rank, why)
+            return
+        why = native.device_memory_refusal or "not all ranks reach each other by NICs"
+        _log.info("rank %d: rows go through memory of the host: %s", rank, why)
+
+    def _share_inbox(self, exchange: Exchange, size: int) -> None:
+        """Make `inbox`, and find `inboxes`, those of all ranks as `peers`; without neighbours who
+        reach it there is none."""
+        rank = exchange.rank
+        try:
+            self.inbox = Region(self.platform, size)
+        except CapacityError as error:
+            _log.info("rank %d: rows of the normal mode are staged: %s", rank, error)
+        memory = (0, 0) if self.inbox is None else (self.inbox.address, self.inbox.size)
+        self.inboxes = self._meet(exchange, *memory).addresses
+        if not any(self.inboxes[:rank] + self.inboxes[rank + 1 :]):
+            self.inbox, self.inboxes[rank] = None, 0
+
+    def _meet(self, exchange: Exchange, address: int, size: int) -> peers.Peers:
+        memory = (address, size)
+        return peers.meet(self.communicator, exchange, self.platform, memory, self._held.open)
 
     def _view_of(self, native: Native) -> torch.Tensor:
-        view = torch.zeros(table.PEERS.value + len(self.peers), dtype=torch.int64, device="cpu")
+        known = [*self.peers, *self.inboxes]
+        view = torch.zeros(table.PEERS.value + len(known), dtype=torch.int64, device="cpu")
         view[table.COUNTERS.value] = native.counter_stretch()[0]
         view[table.CONTROL.value] = self.control.data_ptr()
         main_address, _ = native.region_stretch(_MAIN_REGION)
@@ -171,7 +158,7 @@ class Device:
         view[table.HEAP.value] = self.heap_address
         for ring, address in enumerate(self._rings):
             view[table.RINGS.value + ring] = address
-        view[table.PEERS.value :] = torch.tensor(self.peers, dtype=torch.int64, device="cpu")
+        view[table.PEERS.value :] = torch.tensor(known, dtype=torch.int64, device="cpu")
         return view.to(self.platform.device)
 
     @property
@@ -244,7 +231,7 @@ class Device:
         with self._turn:
             self._tickets_to_host()
             self._finalizer()
-            self._memory = None
+            self._memory = self.inbox = None
 
 
 def _word(address: int) -> _Cell:

@@ -24,6 +24,7 @@ class Gpu:
         region_at, region_bytes: the low-latency part of the main region; without bytes there is no
             low-latency mode.
         control_bytes: for messages of the normal mode; without them kernels do not run it.
+        inbox_bytes: for its rows; see ``Device``.
         masking: ranks that do not answer are masked.
     """
 
@@ -37,6 +38,7 @@ class Gpu:
         region_at: int,
         region_bytes: int,
         control_bytes: int,
+        inbox_bytes: int,
         masking: bool,
     ) -> None:
         self.platform = platform
@@ -47,7 +49,7 @@ class Gpu:
         if region_bytes == 0 and control_bytes == 0:
             return
         device = self._device = Device(
-            platform, communicator, exchange, region_at, region_bytes, control_bytes
+            platform, communicator, exchange, region_at, region_bytes, control_bytes, inbox_bytes
         )
         self._watch = Watch(device, engine, masking)
         if region_bytes:

@@ -29,7 +29,7 @@ from crossdock.proxy._native import FaultCode
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
 T = TypeVar("T")
-_NOWHERE = Places(0, 0, 0, 0)
+_NOWHERE = Places()
 _ALIGNMENT = 16
 
 
@@ -195,9 +195,20 @@ class GpuNormalMode:
         )
 
     def _places(self, agreed: Agreed, sent: int, came: int) -> Places:
-        """Where so many rows are staged; CapacityError when there is no room."""
+        """Where so many rows go: into the inbox, if it has room for them, from those who reach it.
+
+        Raises:
+            CapacityError: there is no room for the others.
+        """
         row, meta = agreed.hidden_bytes, agreed.meta_bytes
-        return Places(*self._arena.parts([sent * row, sent * meta, came * row, came * meta]))
+        inbox = self._device.inbox
+        inbox_meta = -(-came * row // _ALIGNMENT) * _ALIGNMENT
+        uses_inbox = inbox is not None and inbox_meta + came * meta <= inbox.size
+        far = 0 if uses_inbox and all(self._device.inboxes) else came
+        out_rows, out_meta, rows_at, meta_at = self._arena.parts(
+            [sent * row, sent * meta, far * row, far * meta]
+        )
+        return Places(out_rows, out_meta, rows_at, meta_at, inbox_meta, uses_inbox)
 
     def _checked(self, previous: object, check: Callable[[], T], call: Call) -> T:
         """What ``check`` returns; what it raises the other ranks learn, who wait for this one."""

@@ -84,12 +84,15 @@ class Ways:
 
 @dataclasses.dataclass
 class Places:
-    """Offsets in the heap region: of what is sent, and of what arrives."""
+    """Offsets in the heap region: of what is sent, and of what arrives;
+    and, in the inbox, of what lies behind the rows that others write there."""
 
-    out_rows: int
-    out_meta: int
-    rows: int
-    meta: int
+    out_rows: int = 0
+    out_meta: int = 0
+    rows: int = 0
+    meta: int = 0
+    inbox_meta: int = 0
+    uses_inbox: bool = False
 
 
 class NormalCall:
@@ -106,7 +109,7 @@ class NormalCall:
         self._rank = device.communicator.rank
         self._area = _native.ControlArea(ranks)
         self._course = torch.empty(COURSE_WORDS, dtype=torch.int64, device=here)
-        self._tables = torch.empty((3, ranks), dtype=torch.int64, device=here)
+        self._tables = torch.empty((4, ranks), dtype=torch.int64, device=here)
         self._waits = torch.ones((4, ranks), dtype=torch.int32, device=here)
         self._view = (device.view, device.state, self._course)
         self._lanes = {"RANKS": ranks, "RANK_LANES": power_of_two(ranks)}
@@ -161,16 +164,17 @@ class NormalCall:
         ways, agreed = self._ways, self._agreed
         slots = (self._area.grant(False, 0, 0), self._area.grant_bytes)
         ranks = {"COMBINES": agreed.combines, "RANK": self._rank, **self._lanes}
-        first_in, rows_to, meta_to = self._tables
+        first_in, rows_to, meta_to, near_to = self._tables
         normal_control.grant[(self._ranks,)](
             *self._view, ways.number, ways.first_row, ways.sent, first_in, self._waits[3],
-            *slots, places.rows, places.meta, room, *agreed.words, self._refusal or refusal,
+            *slots, places.rows, places.meta, places.inbox_meta, room, *agreed.words,
+            self._refusal or refusal, USES_INBOX=places.uses_inbox,
             PIECES=2 if agreed.meta_bytes else 1, COUNTER=_native.GRANT_COUNTER, **ranks,
             **self._rings, FENCE_BY=self._device.platform.backend, num_warps=1,
         )  # fmt: skip
         self._await(GRANTS.value, _native.GRANT_COUNTER, self._waits[0])
         normal_control.read_grants[(1,)](
-            *self._view, ways.number, self._waits[1], rows_to, meta_to, *slots,
+            *self._view, ways.number, self._waits[1], rows_to, meta_to, near_to, *slots,
             agreed.meta_bytes, *agreed.words,
             MAKES_HANDLE=agreed.makes_handle, **ranks, num_warps=4,
         )  # fmt: skip
@@ -185,16 +189,17 @@ class NormalCall:
         """Rows of a dispatch to all ranks."""
         given = x.view(torch.uint8)
         idx, weights = (given, given) if topk is None else topk
-        _, rows_to, meta_to = self._tables
+        _, *to = self._tables
         strides = (0, 0) if scales is None else scales.stride()
         if x.shape[0]:
             normal_dispatch.send_rows[(x.shape[0],)](
                 *self._view, given, idx, bits_of(weights),
                 given if scales is None else bits_of(scales), self._ways.place_of,
-                rows_to, meta_to, *strides, places.out_rows, places.out_meta,
+                *to, *strides, places.out_rows, places.out_meta,
                 COUNTER=_native.ROW_COUNTER, RANK=self._rank, **self._lanes, **self._rows,
                 **self._columns, **self._rings, FENCE_BY=_ATOMIC,
             )  # fmt: skip
+        self._tell_near()
 
     def unpack_rows(
         self,
@@ -212,24 +217,25 @@ class NormalCall:
             normal_dispatch.unpack_rows[(rows.shape[0],)](
                 self._device.view, self._course, self._ways.first_row, filled, idx,
                 bits_of(weights), filled if scales is None else bits_of(scales),
-                places.rows, places.meta,
-                FIRST_EXPERT=local * self._rank, LOCAL=local, RANKS=self._ranks, **self._rows,
-                **self._columns,
+                places.rows, places.meta, places.inbox_meta,
+                USES_INBOX=places.uses_inbox, RANK=self._rank, FIRST_EXPERT=local * self._rank,
+                LOCAL=local, **self._lanes, **self._rows, **self._columns,
             )  # fmt: skip
 
     def return_rows(
         self, x: torch.Tensor, rows: int, weights: torch.Tensor | None, places: Places
     ) -> None:
         """The first ``rows`` of a combine to their sources, as far as they came from somewhere."""
-        _, rows_to, meta_to = self._tables
+        _, *to = self._tables
         if rows:
             normal_combine.return_rows[(rows,)](
                 *self._view, x.view(torch.uint8), bits_of(x if weights is None else weights),
-                self._ways.first_row, rows_to, meta_to, places.out_rows, places.out_meta,
+                self._ways.first_row, *to, places.out_rows, places.out_meta,
                 COUNTER=_native.ROW_COUNTER, RANK=self._rank, **self._lanes, **self._rows,
                 K=self._agreed.topk, K_LANES=power_of_two(self._agreed.topk), **self._rings,
                 FENCE_BY=_ATOMIC,
             )  # fmt: skip
+        self._tell_near()
 
     def sum_rows(
         self,
@@ -252,9 +258,18 @@ class NormalCall:
             self._device.view, self._course, x.view(torch.uint8),
             out if weights is None else weights, out if is_float else out.view(torch.int16),
             out if out_weights is None else out_weights, first, second, self._ways.first_row,
-            self._tables[0], self._ways.place_of, places.rows, places.meta,
-            BIASES=len(biases), RANK=self._rank, RANKS=self._ranks, HIDDEN=hidden, FLOAT=is_float,
-            K=self._agreed.topk, K_LANES=power_of_two(self._agreed.topk), CHUNK=chunk, **_EXACT,
+            self._tables[0], self._ways.place_of, places.rows, places.meta, places.inbox_meta,
+            USES_INBOX=places.uses_inbox, BIASES=len(biases), RANK=self._rank, RANKS=self._ranks,
+            HIDDEN=hidden, FLOAT=is_float, K=self._agreed.topk,
+            K_LANES=power_of_two(self._agreed.topk), CHUNK=chunk, **_EXACT,
+        )  # fmt: skip
+
+    def _tell_near(self) -> None:
+        if self._device.inbox is None:
+            return
+        normal_dispatch.tell_near[(self._device.num_rings,)](
+            *self._view, self._tables[3], COUNTER=_native.ROW_COUNTER, RANK=self._rank,
+            **self._lanes, **self._rings, FENCE_BY=self._device.platform.backend, num_warps=1,
         )  # fmt: skip
 
     def _await(self, word: int, counter: int, expected: torch.Tensor) -> None:

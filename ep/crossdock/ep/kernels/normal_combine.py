@@ -9,17 +9,21 @@ from crossdock.ep.kernels.bf16 import bf16_bits
 from crossdock.ep.kernels.normal_control import GOING
 from crossdock.ep.kernels.normal_dispatch import meta_bytes, push_rows
 from crossdock.ep.kernels.rows import copy_row
-from crossdock.ep.kernels.view import HEAP, halves_at
+from crossdock.ep.kernels.view import HEAP, halves_at, inbox_of
 
 
 @triton.jit
 def return_rows(
-    view, state, course, x, topk_weights, first_row, rows_to, meta_to, out_rows_at, out_meta_at,
+    view, state, course, x, topk_weights, first_row, rows_to, meta_to, near_to,
+    out_rows_at, out_meta_at,
     COUNTER: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr,
     ROW_BYTES: tl.constexpr, K: tl.constexpr, K_LANES: tl.constexpr, CHUNK: tl.constexpr,
     NUM_RINGS: tl.constexpr, CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr,
 ):  # fmt: skip
-    """One program a row that came: back to its source, but for this rank's own."""
+    """One program a row that came: back to its source, but for this rank's own.
+
+    It is written into the source's inbox where `near_to` says so, else staged for proxies.
+    """
     row = tl.program_id(0)
     came = tl.load(first_row + RANKS)
     if (tl.load(course + GOING) >= 0) & (row < came):
@@ -32,23 +36,28 @@ def return_rows(
         home = known & (first <= row) & (row < end) & (lane != RANK)
         if tl.max(home.to(tl.int32), 0) != 0:
             heap = tl.load(view + HEAP)
-            staged = out_rows_at + row.to(tl.int64) * ROW_BYTES
-            source = x.to(tl.int64) + row.to(tl.int64) * ROW_BYTES
-            copy_row(source, heap + staged, ROW_BYTES // 4, CHUNK)
             place = row - first
+            near = home & (tl.load(near_to + lane, mask=known, other=0) != 0)
+            away = home & (near == 0)
+            by_itself = tl.max(near.to(tl.int32), 0) != 0
             ring = row % NUM_RINGS
             if K > 0:
+                to = tl.load(meta_to + lane, mask=known, other=0) + place * beside
                 meta = out_meta_at + row.to(tl.int64) * beside
+                address = tl.where(by_itself, tl.sum(tl.where(near, to, 0), 0), heap + meta)
                 k = tl.arange(0, K_LANES)
                 weights = tl.load(topk_weights + row.to(tl.int64) * K + k, mask=k < K, other=0)
-                tl.store(halves_at(heap + meta) + k, weights, mask=k < K)
-                to = tl.load(meta_to + lane, mask=known, other=0) + place * beside
+                tl.store(halves_at(address) + k, weights, mask=k < K)
                 push_rows(
-                    view, state, ring, lane, meta, to, home, COUNTER, beside, CAPACITY, FENCE_BY
+                    view, state, ring, lane, meta, to, away, COUNTER, beside, CAPACITY, FENCE_BY
                 )
             to = tl.load(rows_to + lane, mask=known, other=0) + place * ROW_BYTES
+            staged = out_rows_at + row.to(tl.int64) * ROW_BYTES
+            address = tl.where(by_itself, tl.sum(tl.where(near, to, 0), 0), heap + staged)
+            source = x.to(tl.int64) + row.to(tl.int64) * ROW_BYTES
+            copy_row(source, address, ROW_BYTES // 4, CHUNK)
             push_rows(
-                view, state, ring, lane, staged, to, home, COUNTER, ROW_BYTES, CAPACITY, FENCE_BY
+                view, state, ring, lane, staged, to, away, COUNTER, ROW_BYTES, CAPACITY, FENCE_BY
             )
 
 
@@ -65,14 +74,16 @@ def load_channels(address, channel, HIDDEN: tl.constexpr, FLOAT: tl.constexpr):
 @triton.jit
 def sum_rows(
     view, course, x, topk_weights, out, weights_out, bias, second_bias, first_row, first_in,
-    place_of, rows_at, meta_at,
-    BIASES: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, HIDDEN: tl.constexpr,
-    FLOAT: tl.constexpr, K: tl.constexpr, K_LANES: tl.constexpr, CHUNK: tl.constexpr,
+    place_of, rows_at, meta_at, inbox_meta_at,
+    USES_INBOX: tl.constexpr, BIASES: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr,
+    HIDDEN: tl.constexpr, FLOAT: tl.constexpr, K: tl.constexpr, K_LANES: tl.constexpr,
+    CHUNK: tl.constexpr,
 ):  # fmt: skip
     """One program a token and chunk of channels: the sum in float32, in the order of ranks.
 
     Then biases are added. `out` [tokens, hidden] is float32, or bf16 as int16; `weights_out`
-    [tokens, k] is float32. Rows of other ranks lie in the heap as `first_in` [ranks] says.
+    [tokens, k] is float32. Rows of other ranks lie in the heap, or in the inbox, as `first_in`
+    [ranks] says.
     """
     token = tl.program_id(0)
     if tl.load(course + GOING) >= 0:
@@ -89,13 +100,20 @@ def sum_rows(
                 own = place + tl.load(first_row + RANK)
                 other = place + tl.load(first_in + rank)
                 mine = rank == RANK
+                rows = heap + rows_at
+                meta = heap + meta_at
+                if USES_INBOX:
+                    inbox = inbox_of(view, RANK, True, RANKS)
+                    near = inbox_of(view, rank, True, RANKS) != 0
+                    rows = tl.where(near, inbox, rows)
+                    meta = tl.where(near, inbox + inbox_meta_at, meta)
                 address = tl.where(
-                    mine, x.to(tl.int64) + own * row_bytes, heap + rows_at + other * row_bytes
+                    mine, x.to(tl.int64) + own * row_bytes, rows + other * row_bytes
                 )
                 total += load_channels(address, channel, HIDDEN, FLOAT)
                 if K > 0:
                     given = topk_weights.to(tl.int64) + own * 4 * K
-                    meta = tl.where(mine, given, heap + meta_at + other * beside)
+                    meta = tl.where(mine, given, meta + other * beside)
                     floats = meta.to(tl.pointer_type(tl.float32))
                     weights += tl.load(floats + k, mask=k < K, other=0.0)
         at = token.to(tl.int64) * HIDDEN

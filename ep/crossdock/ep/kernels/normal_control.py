@@ -1,7 +1,10 @@
 """Messages of the normal mode: what each rank tells each before rows move.
 
-They are those of ``ep/csrc/control.h``: a header says what comes, a grant where it may go. Kernels
-of one call leave each other word in its *course*, int64 of the device:
+They are those of ``ep/csrc/control.h``: a header says what comes, a grant where it may go. To a
+rank that writes into this one's inbox by itself, a grant says `_INBOX` instead of `rows_at`: rows
+begin with the inbox, and `meta_at` is an offset in there.
+
+Kernels of one call leave each other word in its *course*, int64 of the device:
 
 | course at | holds |
 |---|---|
@@ -25,6 +28,7 @@ from crossdock.ep.kernels.view import (
     TOO_MANY,
     control_at,
     halves_at,
+    inbox_of,
     words_at,
 )
 
@@ -33,6 +37,8 @@ GRANTS = tl.constexpr(2)
 GOING = tl.constexpr(4)
 REFUSED = tl.constexpr(6)
 COURSE_WORDS = 8
+
+_INBOX = tl.constexpr(1 << 62)  # beyond all offsets
 
 _HEAD_BYTES = tl.constexpr(64)
 _ROWS_AT = tl.constexpr(32)
@@ -183,22 +189,24 @@ def read_headers(
 @triton.jit
 def grant(
     view, state, course, number, first_row, sent, first_out, expected,
-    slots_at, slot_bytes, rows_at, meta_at, room,
+    slots_at, slot_bytes, rows_at, meta_at, inbox_meta_at, room,
     call, hidden_bytes, scale_bytes, topk, num_experts, element_bytes, refusal,
-    COMBINES: tl.constexpr, PIECES: tl.constexpr, COUNTER: tl.constexpr, RANK: tl.constexpr,
-    RANKS: tl.constexpr, RANK_LANES: tl.constexpr, NUM_RINGS: tl.constexpr,
+    USES_INBOX: tl.constexpr, COMBINES: tl.constexpr, PIECES: tl.constexpr, COUNTER: tl.constexpr,
+    RANK: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr, NUM_RINGS: tl.constexpr,
     CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr,
 ):  # fmt: skip
     """One program a rank: the grant for it.
 
     Rows of a dispatch are granted where `first_row` [ranks + 1] says, if there are no more than
     `room`; those of a combine one rank after the other, without this rank's own, as `first_out`
-    [ranks] says then. Writes `expected` [ranks]: PIECES for each row that another rank sends.
+    [ranks] says then. Writes `expected` [ranks]: PIECES for each row that another rank sends, 1
+    where it writes all into the inbox and says so then.
     """
     peer = tl.program_id(0)
     round_ = tl.load(course + GRANTS)
     lane = tl.arange(0, RANK_LANES)
     known = lane < RANKS
+    near = inbox_of(view, lane, known & USES_INBOX, RANKS) != 0
     if COMBINES:
         rows = tl.load(sent + lane, mask=known & (lane != RANK), other=0).to(tl.int64)
         first = tl.cumsum(rows, 0) - rows
@@ -214,7 +222,8 @@ def grant(
             tl.store(control_at(view, TOO_MANY), total.to(tl.int32))
     if peer == 0:
         tl.store(first_out + lane, first, mask=known)
-        tl.store(expected + lane, tl.where(lane == RANK, 0, rows * PIECES).to(tl.int32), mask=known)
+        pieces = tl.where(near, 1, (rows * PIECES).to(tl.int32))
+        tl.store(expected + lane, tl.where(lane == RANK, 0, pieces), mask=known)
     if round_ >= 0:
         if peer == 0:
             tl.store(course + REFUSED, refuses.to(tl.int64))
@@ -228,6 +237,9 @@ def grant(
         tl.store(halves_at(base) + word, value)
         place = tl.arange(0, 4)
         where_to = tl.where(place == 0, rows_at, tl.where(place == 1, meta_at, 0)).to(tl.int64)
+        if tl.max((near & (lane == peer)).to(tl.int32), 0) != 0:
+            inside = tl.where(place == 1, inbox_meta_at, 0).to(tl.int64)
+            where_to = tl.where(place == 0, _INBOX, inside)
         tl.store(words_at(base + _ROWS_AT) + place, where_to)
         tl.store(halves_at(base + _HEAD_BYTES) + lane, table.to(tl.int32), mask=known)
         to = incoming(slots_at, slot_bytes, round_, RANK, RANKS)
@@ -238,13 +250,14 @@ def grant(
 
 @triton.jit
 def read_grants(
-    view, state, course, number, arrived_in, rows_to, meta_to,
+    view, state, course, number, arrived_in, rows_to, meta_to, near_to,
     slots_at, slot_bytes, meta_bytes,
     call, hidden_bytes, scale_bytes, topk, num_experts, element_bytes,
     COMBINES: tl.constexpr, MAKES_HANDLE: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr,
     RANK_LANES: tl.constexpr,
 ):  # fmt: skip
-    """One program: where rows go. Writes `rows_to` and `meta_to` [ranks], offsets of their heaps.
+    """One program: where rows go. Writes `rows_to` and `meta_to` [ranks], offsets of heaps; or
+    addresses, where this rank writes by itself, as `near_to` [ranks] says then.
 
     Rows move only when all ranks agree. Where they do not, a handle that the call was to make
     gets the number -1.
@@ -264,8 +277,12 @@ def read_grants(
         first = tl.load(halves_at(message + _HEAD_BYTES) + mine, mask=known, other=0).to(tl.int64)
         rows_at = tl.load(words_at(message + _ROWS_AT), mask=known, other=0)
         meta_at = tl.load(words_at(message + _META_AT), mask=known, other=0)
-        tl.store(rows_to + lane, rows_at + first * hidden_bytes, mask=known)
-        tl.store(meta_to + lane, meta_at + first * meta_bytes, mask=known)
+        near = known & (rows_at == _INBOX)
+        base = inbox_of(view, lane, near, RANKS)
+        begin = tl.where(near, base, rows_at)
+        tl.store(rows_to + lane, begin + first * hidden_bytes, mask=known)
+        tl.store(meta_to + lane, base + meta_at + first * meta_bytes, mask=known)
+        tl.store(near_to + lane, near.to(tl.int64), mask=lane < RANKS)
         if goes:
             tl.store(course + GOING, tl.full((), 0, tl.int64))
         elif MAKES_HANDLE:

@@ -9,9 +9,9 @@ import triton
 import triton.language as tl
 
 from crossdock.ep.kernels.normal_control import GOING
-from crossdock.ep.kernels.ring import WRITE_ADD, push, write_high, write_low
+from crossdock.ep.kernels.ring import ADD, WRITE_ADD, push, signal_low, write_high, write_low
 from crossdock.ep.kernels.rows import copy_row
-from crossdock.ep.kernels.view import HEAP, HEAP_REGION, halves_at
+from crossdock.ep.kernels.view import HEAP, HEAP_REGION, halves_at, inbox_of
 
 
 @triton.constexpr_function
@@ -35,6 +35,24 @@ def push_rows(
 
 
 @triton.jit
+def tell_near(
+    view, state, course, near_to,
+    COUNTER: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr,
+    NUM_RINGS: tl.constexpr, CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr,
+):  # fmt: skip
+    """One program a ring, behind the kernel that writes rows: those that this rank has put into
+    inboxes of others are all there."""
+    ring = tl.program_id(0)
+    if tl.load(course + GOING) >= 0:
+        lane = tl.arange(0, RANK_LANES)
+        near = tl.load(near_to + lane, mask=lane < RANKS, other=0) != 0
+        told = near & (lane != RANK) & (lane % NUM_RINGS == ring)
+        zero = lane.to(tl.int64) * 0
+        low = signal_low(zero + ADD, lane.to(tl.int64), zero + COUNTER, zero + 1)
+        push(view, state, ring, low, zero, told, CAPACITY, FENCE_BY)
+
+
+@triton.jit
 def put_meta(
     address, token, topk_idx, topk_weights, scales, row_stride, column_stride,
     K: tl.constexpr, K_LANES: tl.constexpr, SCALES: tl.constexpr, SCALE_LANES: tl.constexpr,
@@ -55,7 +73,7 @@ def put_meta(
 
 @triton.jit
 def send_rows(
-    view, state, course, x, topk_idx, topk_weights, scales, place_of, rows_to, meta_to,
+    view, state, course, x, topk_idx, topk_weights, scales, place_of, rows_to, meta_to, near_to,
     row_stride, column_stride, out_rows_at, out_meta_at,
     COUNTER: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr,
     ROW_BYTES: tl.constexpr, K: tl.constexpr, K_LANES: tl.constexpr, SCALES: tl.constexpr,
@@ -64,7 +82,8 @@ def send_rows(
 ):  # fmt: skip
     """One program a token: to each rank that `place_of` [tokens, ranks] names.
 
-    It is staged once in the heap for all other ranks; for this rank it goes where it would arrive.
+    Into inboxes it is written for each rank; it is staged once in the heap for all others; for this
+    rank it goes where it would arrive.
     """
     token = tl.program_id(0)
     if tl.load(course + GOING) >= 0:
@@ -72,22 +91,26 @@ def send_rows(
         lane = tl.arange(0, RANK_LANES)
         known = lane < RANKS
         places = tl.load(place_of + token * RANKS + lane, mask=known, other=-1)
+        near = tl.load(near_to + lane, mask=known, other=0) != 0
         to_rows = tl.load(rows_to + lane, mask=known, other=0) + places.to(tl.int64) * ROW_BYTES
         to_meta = tl.load(meta_to + lane, mask=known, other=0) + places.to(tl.int64) * beside
-        away = (places >= 0) & (lane != RANK)
-        own_place = tl.sum(tl.where(lane == RANK, places, 0), 0)
+        away = (places >= 0) & (lane != RANK) & (near == 0)
         heap = tl.load(view + HEAP)
         row = out_rows_at + token.to(tl.int64) * ROW_BYTES
         meta = out_meta_at + token.to(tl.int64) * beside
-        for turn in range(2):
-            if turn == 0:
+        for rank in range(RANKS + 1):
+            # The last turn is that of the place from which proxies send.
+            if rank < RANKS:
+                by_itself = tl.max(((lane == rank) & near).to(tl.int32), 0) != 0
+                base = tl.where(by_itself, 0, heap)
+                there = tl.max(tl.where(lane == rank, places, -1), 0) >= 0
+                goes = there & (by_itself | (rank == RANK))
+                row_address = base + tl.sum(tl.where(lane == rank, to_rows, 0), 0)
+                meta_address = base + tl.sum(tl.where(lane == rank, to_meta, 0), 0)
+            else:
                 goes = tl.max(away.to(tl.int32), 0) != 0
                 row_address = heap + row
                 meta_address = heap + meta
-            else:
-                goes = own_place >= 0
-                row_address = heap + tl.sum(tl.where(lane == RANK, to_rows, 0), 0)
-                meta_address = heap + tl.sum(tl.where(lane == RANK, to_meta, 0), 0)
             if goes:
                 source = x.to(tl.int64) + token.to(tl.int64) * ROW_BYTES
                 copy_row(source, row_address, ROW_BYTES // 4, CHUNK)
@@ -108,9 +131,10 @@ def send_rows(
 @triton.jit
 def unpack_rows(
     view, course, first_row, rows_out, idx_out, weights_out, scales_out, rows_at, meta_at,
-    FIRST_EXPERT: tl.constexpr, LOCAL: tl.constexpr, RANKS: tl.constexpr, ROW_BYTES: tl.constexpr,
-    K: tl.constexpr, K_LANES: tl.constexpr, SCALES: tl.constexpr, SCALE_LANES: tl.constexpr,
-    CHUNK: tl.constexpr,
+    inbox_meta_at,
+    USES_INBOX: tl.constexpr, RANK: tl.constexpr, FIRST_EXPERT: tl.constexpr, LOCAL: tl.constexpr,
+    RANKS: tl.constexpr, RANK_LANES: tl.constexpr, ROW_BYTES: tl.constexpr, K: tl.constexpr,
+    K_LANES: tl.constexpr, SCALES: tl.constexpr, SCALE_LANES: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """One program a row of the results; rows beyond what came are padding.
 
@@ -123,9 +147,22 @@ def unpack_rows(
         beside: tl.constexpr = meta_bytes(K, SCALES)
         real = row < came
         heap = tl.load(view + HEAP)
-        meta = heap + meta_at + row.to(tl.int64) * beside
+        rows = heap + rows_at
+        meta = heap + meta_at
+        if USES_INBOX:
+            lane = tl.arange(0, RANK_LANES)
+            known = lane < RANKS
+            first = tl.load(first_row + lane, mask=known, other=0)
+            end = tl.load(first_row + lane + 1, mask=known, other=0)
+            # Of the source; ranks without rows end where they begin.
+            near = inbox_of(view, lane, known & (first <= row) & (row < end), RANKS) != 0
+            inbox = inbox_of(view, RANK, True, RANKS)
+            by_itself = tl.max(near.to(tl.int32), 0) != 0
+            rows = tl.where(by_itself, inbox, rows)
+            meta = tl.where(by_itself, inbox + inbox_meta_at, meta)
+        meta += row.to(tl.int64) * beside
         if real:
-            source = heap + rows_at + row.to(tl.int64) * ROW_BYTES
+            source = rows + row.to(tl.int64) * ROW_BYTES
             target = rows_out.to(tl.int64) + row.to(tl.int64) * ROW_BYTES
             copy_row(source, target, ROW_BYTES // 4, CHUNK)
         if K > 0:

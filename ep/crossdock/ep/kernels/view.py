@@ -13,6 +13,7 @@ kernels write. *Control*: int32 in memory of the host that both sides see.
 | MAIN, HEAP | this rank's main region and its heap, both memory of the host |
 | RINGS.. | each ring |
 | PEERS.. | each rank's DIRECT region as this rank sees it; 0 where only proxies reach it |
+| behind them | each rank's inbox for rows of the normal mode, likewise |
 """
 
 from __future__ import annotations
@@ -100,6 +101,12 @@ def control_at(view, index):
 def direct_to(view, rank, active):
     """The region of a rank that this device can write into, or 0."""
     return tl.load(view + PEERS + rank, mask=active, other=0)
+
+
+@triton.jit
+def inbox_of(view, rank, active, RANKS: tl.constexpr):
+    """The inbox of a rank that this device can write into, or 0; that of this rank as well."""
+    return tl.load(view + PEERS + RANKS + rank, mask=active, other=0)
 
 
 @triton.jit
