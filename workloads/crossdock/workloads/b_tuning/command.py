@@ -20,7 +20,6 @@ from crossdock.workloads.b_tuning.losses import (
     Reduction,
 )
 from crossdock.workloads.b_tuning.plan import Plan, planned
-from crossdock.workloads.b_tuning.seeds import Use, reproducible
 from crossdock.workloads.b_tuning.targets import FeatureTarget, PosteriorTarget
 from crossdock.workloads.b_tuning.training import Recipe
 from crossdock.workloads.b_tuning.views import Augment
@@ -28,6 +27,7 @@ from crossdock.workloads.rank import data, models
 from crossdock.workloads.rank.job import keys_of
 from crossdock.workloads.rank.models import Model
 from crossdock.workloads.runner import Failed, Run, RunOptions
+from crossdock.workloads.runner.seeds import Use, reproducible
 
 METHOD, LONGER, SINGLE, DISTILLED = "b-tuning", "fine-tuning", "best model", "distillation"
 _PLACES = ("workers", "worker_cpus", "worker_gpus")

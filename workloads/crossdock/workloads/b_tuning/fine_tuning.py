@@ -17,10 +17,10 @@ from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.b_tuning import checkpoint
 from crossdock.workloads.b_tuning.backbone import Backbone, features_of
 from crossdock.workloads.b_tuning.losses import Penalty
-from crossdock.workloads.b_tuning.seeds import Use, reproducible
 from crossdock.workloads.b_tuning.targets import CHUNK
 from crossdock.workloads.b_tuning.training import Network, Recipe, Training
 from crossdock.workloads.b_tuning.views import Augment, Views
+from crossdock.workloads.runner.seeds import Use, reproducible
 
 Array = npt.NDArray[Any]
 Told = Callable[[Mapping[str, float]], None]

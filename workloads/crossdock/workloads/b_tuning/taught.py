@@ -19,7 +19,6 @@ from crossdock.workloads.b_tuning.losses import (
     Reduction,
     teacher_weights,
 )
-from crossdock.workloads.b_tuning.seeds import Use, reproducible
 from crossdock.workloads.b_tuning.targets import (
     FeatureTarget,
     PosteriorTarget,
@@ -30,6 +29,7 @@ from crossdock.workloads.b_tuning.targets import (
 )
 from crossdock.workloads.b_tuning.training import Recipe
 from crossdock.workloads.b_tuning.views import Augment
+from crossdock.workloads.runner.seeds import Use, reproducible
 
 Known = Mapping[str, Evidence]
 """Evidence by the names of the models."""

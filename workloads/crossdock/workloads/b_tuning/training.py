@@ -14,8 +14,8 @@ from torch import nn
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.b_tuning.backbone import Backbone
 from crossdock.workloads.b_tuning.losses import Penalty
-from crossdock.workloads.b_tuning.seeds import Use, reproducible
 from crossdock.workloads.b_tuning.views import Views
+from crossdock.workloads.runner.seeds import Use, reproducible
 
 HEAD_SCALE = 0.01
 """Standard deviation of a new head's weights."""

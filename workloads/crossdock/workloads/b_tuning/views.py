@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from crossdock.proxy.errors import ArgumentError
-from crossdock.workloads.b_tuning.seeds import Use, derived
+from crossdock.workloads.runner.seeds import Use, derived
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """One sample (...) and a generator, from which all chance must come, to one sample."""

@@ -10,12 +10,13 @@ import torch
 from sklearn.model_selection import train_test_split
 
 from crossdock.proxy.errors import ArgumentError
-from crossdock.workloads.lr_decay.chance import Use, derived, generator
 from crossdock.workloads.lr_decay.patterns import Patterns, World
 from crossdock.workloads.lr_decay.probes import blanked
 from crossdock.workloads.lr_decay.samples import Samples
 from crossdock.workloads.lr_decay.transfer import Target
+from crossdock.workloads.lr_decay.uses import Use
 from crossdock.workloads.rank.data import Data
+from crossdock.workloads.runner.seeds import derived, generator
 
 SIMPLE, COMPLEX = "simple", "complex"
 SHARES_SIMPLE, SHARES_COMPLEX = "shares simple", "shares complex"
@@ -57,7 +58,7 @@ def of_patterns(patterns: Patterns, sizes: Sizes, seed: int) -> Problem:
     The other block of a target has prototypes of its own. Each sample of a target and of a probe
     shows both blocks; a probe then blanks one.
     """
-    chance = generator(seed, Use.SAMPLES)
+    chance = generator(seed, Use.SAMPLES, 0)
     source = World(patterns, chance)
     train, test = source.draw(sizes.train, chance), source.draw(sizes.test, chance)
     whole = World(replace(patterns, simple_only=0.0, complex_only=0.0), chance)
@@ -96,9 +97,9 @@ def of_data(data: Data, source_classes: int, target_train: int, seed: int) -> Pr
         )
     inputs, labels = torch.tensor(data.inputs), torch.tensor(data.labels)
     own = labels < source_classes
-    train, test = _split(inputs[own], labels[own], 0.5, derived(seed, Use.SAMPLES))
+    train, test = _split(inputs[own], labels[own], 0.5, derived(seed, Use.SAMPLES, 0))
     first, second = _split(
-        inputs[~own], labels[~own] - source_classes, target_train, derived(seed, Use.TARGET)
+        inputs[~own], labels[~own] - source_classes, target_train, derived(seed, Use.TARGET, 0)
     )
     middle, spread = train[0].mean(), train[0].std() + 1e-12
 

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from crossdock.workloads.lr_decay import probes, transfer
-from crossdock.workloads.lr_decay.chance import Use, derived, generator
 from crossdock.workloads.lr_decay.errors import TrainingDiverged
 from crossdock.workloads.lr_decay.networks import Factory
 from crossdock.workloads.lr_decay.noise import Mislabelled, mislabelled
 from crossdock.workloads.lr_decay.problem import Problem
 from crossdock.workloads.lr_decay.schedule import Schedule
 from crossdock.workloads.lr_decay.training import Recipe, SideBySide, State
+from crossdock.workloads.lr_decay.uses import Use
 from crossdock.workloads.runner import Value
+from crossdock.workloads.runner.seeds import derived, generator
 
 STAGES = ("start", "decay", "end")
 """When features are taken for a transfer: before training, right before the decay, at the end."""
@@ -62,7 +63,7 @@ class Trial:
             TrainingDiverged: that happened to all of them.
         """
         torch.set_num_threads(1)  # the last bits of sums depend on it
-        given = mislabelled(self.problem.train, self.noise, generator(self.seed, Use.LABELS))
+        given = mislabelled(self.problem.train, self.noise, generator(self.seed, Use.LABELS, 0))
         together = self._networks()
         stages: list[State] = [together.copied(), together.copied()]
         measured = [self._measured(together, given)]
@@ -82,7 +83,7 @@ class Trial:
 
     def _networks(self) -> SideBySide:
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(derived(self.seed, Use.INITIAL))
+            torch.manual_seed(derived(self.seed, Use.INITIAL, 0))
             network = self.factory(
                 tuple(self.problem.train.inputs.shape[1:]), self.problem.train.classes
             )

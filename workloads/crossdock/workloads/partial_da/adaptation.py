@@ -13,7 +13,6 @@ import torch
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.b_tuning import checkpoint
-from crossdock.workloads.b_tuning.seeds import Use, reproducible
 from crossdock.workloads.dev import DEV
 from crossdock.workloads.partial_da import backbones, collective, selection
 from crossdock.workloads.partial_da.backbones import Source
@@ -23,6 +22,7 @@ from crossdock.workloads.partial_da.networks import Network
 from crossdock.workloads.partial_da.recipe import Recipe
 from crossdock.workloads.partial_da.selection import LAST, Line, Picks
 from crossdock.workloads.partial_da.training import Training, network_of, outputs_of
+from crossdock.workloads.runner.seeds import Use, reproducible
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,7 +17,6 @@ from torch import nn
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.b_tuning.backbone import Backbone
-from crossdock.workloads.b_tuning.seeds import Use, derived, reproducible
 from crossdock.workloads.b_tuning.training import checksum
 from crossdock.workloads.partial_da import collective, losses
 from crossdock.workloads.partial_da.batch_norm import globalise
@@ -26,6 +25,7 @@ from crossdock.workloads.partial_da.errors import NotFiniteLoss
 from crossdock.workloads.partial_da.methods.base import Batch, Method, Outputs, classified
 from crossdock.workloads.partial_da.networks import Network
 from crossdock.workloads.partial_da.recipe import Recipe
+from crossdock.workloads.runner.seeds import Use, derived, reproducible
 
 CHUNK = 512
 """Examples that a network sees at a time when nothing is learnt."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crossdock.proxy.errors import ArgumentError
-from crossdock.workloads.b_tuning.seeds import Use, derived, reproducible
+from crossdock.workloads.runner.seeds import Use, derived, generator, reproducible
 
 
 def test_no_two_uses_share_a_seed() -> None:
@@ -28,6 +28,13 @@ def test_chance_inside_is_chosen_and_outside_untouched() -> None:
     with reproducible(3, Use.EPOCH, 2):
         drawn.append(torch.rand(2))
     assert all(not torch.equal(a, b) for a, b in itertools.product(drawn[:2], drawn[2:]))
+
+
+def test_a_generator_draws_what_its_place_says() -> None:
+    first, again, other = (generator(3, Use.NOISE, place) for place in (1, 1, 2))
+    drawn = [torch.rand(4, generator=one) for one in (first, again, other)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_negative_seed_is_refused() -> None:

@@ -13,7 +13,7 @@ from crossdock.proxy.errors import ArgumentError
 
 
 class Use(IntEnum):
-    """What chance is used for."""
+    """What training uses chance for; a study may have uses of its own."""
 
     INITIAL = 1
     EPOCH = 2
@@ -23,7 +23,7 @@ class Use(IntEnum):
     NOISE = 6
 
 
-def derived(seed: int, use: Use, *places: int) -> int:
+def derived(seed: int, use: IntEnum, *places: int) -> int:
     """A seed for torch; ArgumentError for a negative seed."""
     if seed < 0:
         raise ArgumentError(f"seed is {seed}, but 0 is the least")
@@ -32,8 +32,13 @@ def derived(seed: int, use: Use, *places: int) -> int:
     return int(state.generate_state(1, np.uint64)[0]) >> 1
 
 
+def generator(seed: int, use: IntEnum, *places: int) -> torch.Generator:
+    """A generator of torch on the CPU."""
+    return torch.Generator().manual_seed(derived(seed, use, *places))
+
+
 @contextlib.contextmanager
-def reproducible(seed: int, use: Use, *places: int) -> Iterator[None]:
+def reproducible(seed: int, use: IntEnum, *places: int) -> Iterator[None]:
     """All chance of torch inside comes from the seed; the caller's generators stay as they were."""
     chosen = derived(seed, use, *places)
     devices = list(range(torch.cuda.device_count()))
