@@ -131,5 +131,3 @@ def alone_on_a_gpu(rank: RankContext) -> bool:
 
 def test_the_only_gpu_of_a_job_has_no_inbox() -> None:
     assert run_ranks(alone_on_a_gpu, SIZE, environment=INTERPRETED) == [False] * SIZE
-
-

@@ -107,9 +107,7 @@ def sum_rows(
                     near = inbox_of(view, rank, True, RANKS) != 0
                     rows = tl.where(near, inbox, rows)
                     meta = tl.where(near, inbox + inbox_meta_at, meta)
-                address = tl.where(
-                    mine, x.to(tl.int64) + own * row_bytes, rows + other * row_bytes
-                )
+                address = tl.where(mine, x.to(tl.int64) + own * row_bytes, rows + other * row_bytes)
                 total += load_channels(address, channel, HIDDEN, FLOAT)
                 if K > 0:
                     given = topk_weights.to(tl.int64) + own * 4 * K

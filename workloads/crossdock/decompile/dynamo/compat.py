@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +10,7 @@ from crossdock.decompile import DecompileError
 from crossdock.decompile import decompile as plainly
 from crossdock.decompile.dynamo.debugging import debug, install, prepare_debug, uninstall
 from crossdock.decompile.dynamo.translation import translate
-from crossdock.proxy.errors import CrossdockError
+from crossdock.proxy.standing_in import stand_in
 
 
 def decompile(code: types.CodeType | Callable[..., Any]) -> str:
@@ -46,21 +43,7 @@ def install_as_depyf() -> None:
     Raises:
         CrossdockError: a depyf is installed or imported; it is never shadowed.
     """
-    present = sys.modules.get("depyf")
-    if present is not None:
-        if getattr(present, "prepare_debug", None) is prepare_debug:
-            return
-        origin = getattr(present, "__file__", "a place that it does not say")
-        raise CrossdockError(f"depyf is imported already from {origin}")
-    found = importlib.util.find_spec("depyf")
-    if found is not None:
-        raise CrossdockError(
-            f"depyf is installed at {found.origin}; uninstall it, or do not call install_as_depyf"
-        )
-    module = types.ModuleType("depyf", "crossdock.decompile under the name that vLLM imports.")
-    module.__dict__.update(_NAMES)
-    module.__spec__ = importlib.machinery.ModuleSpec("depyf", loader=None)
-    sys.modules["depyf"] = module
+    stand_in("depyf", _NAMES, asked_by="install_as_depyf")
 
 
 def depyf_names() -> dict[str, object]:
