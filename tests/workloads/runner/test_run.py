@@ -66,7 +66,7 @@ def test_killed_worker_changes_nothing(tmp_path: Path) -> None:
 def test_resumed_run_computes_only_what_is_missing(tmp_path: Path) -> None:
     counted = tmp_path / "counted"
     counted.mkdir()
-    stuck = Options(output=tmp_path / "run", numbers=(1, 2, 17, 3), counted=counted, deadline_s=2.0)
+    stuck = Options(output=tmp_path / "run", numbers=(1, 2, 17, 3), counted=counted, deadline_s=5.0)
     with pytest.raises(RunStalled, match=r"1 parts are waited for, among them 17"):
         squares.main(stuck)
     assert "RunStalled" in str(record.load(tmp_path / "run").error)
