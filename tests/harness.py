@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import faulthandler
 import importlib.util
 import multiprocessing
 import multiprocessing.connection
@@ -170,6 +171,8 @@ class _Rank:
     ) -> None:
         self.number = context.rank
         self.result: Any = None
+        self.stacks = ""
+        self._fatal = _fatal_file(context)
         self.pending = True
         self.reader, writer = _CONTEXT.Pipe(duplex=False)
         where = (function.__module__, str(_file_of(function)), function.__qualname__)
@@ -188,6 +191,8 @@ class _Rank:
             self.process.join(5)
             code = self.process.exitcode
             self.result = Died(-code if code is not None and code < 0 else 0)
+            with contextlib.suppress(OSError):
+                self.stacks = self._fatal.read_text()
 
     def end(self) -> None:
         """See to it that the process is gone."""
@@ -213,10 +218,15 @@ def _failure_of(rank: _Rank, may_die: Collection[int], timeout: float) -> str | 
     if rank.pending:
         return f"rank {rank.number} did not end within {timeout:g} s"
     if isinstance(rank.result, Died) and rank.number not in may_die:
-        return f"rank {rank.number} died of signal {rank.result.signal}"
+        return f"rank {rank.number} died of signal {rank.result.signal}\n{rank.stacks}"
     if isinstance(rank.result, _Failure):
         return f"rank {rank.number} raised:\n{rank.result.text}"
     return None
+
+
+def _fatal_file(context: RankContext) -> pathlib.Path:
+    """Where a rank that crashes writes what it was doing."""
+    return context.folder / f"fatal-{context.rank}"
 
 
 # ---- on the rank --------------------------------------------------------------------------------
@@ -230,6 +240,7 @@ def _run(
     writer: multiprocessing.connection.Connection,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    faulthandler.enable(_fatal_file(context).open("w"))
     os.environ.update(environment)
     result: Any
     try:
