@@ -33,6 +33,8 @@ from crossdock.proxy import StoreExchange
 
 _PRELOADED = ("numpy", "msgspec", "torch", "pytest", "hypothesis")
 _POLL_S = 0.002
+PATIENCE = float(os.environ.get("CROSSDOCK_TEST_PATIENCE", "1"))
+"""How much longer than on a whole machine anything may take, where only its end is waited for."""
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([name for name in _PRELOADED if importlib.util.find_spec(name)])
 
@@ -136,7 +138,7 @@ def run_ranks(
         function: defined at the top level of a module; its results must be picklable.
         size: how many ranks.
         args: passed to every rank.
-        timeout: seconds until all ranks are killed and the call fails.
+        timeout: seconds, times PATIENCE, until all ranks are killed and the call fails.
         may_die: ranks whose death by a signal is no failure; their result is ``Died``.
         environment: variables set on every rank.
 
@@ -149,7 +151,7 @@ def run_ranks(
             for rank in range(size)
         ]
         try:
-            _collect(ranks, time.monotonic() + timeout)
+            _collect(ranks, time.monotonic() + timeout * PATIENCE)
         finally:
             for rank in ranks:
                 rank.end()

@@ -20,13 +20,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 from tests.ep.worlds import INTERPRETED, World, build
-from tests.harness import RankContext, run_ranks
+from tests.harness import PATIENCE, RankContext, run_ranks
 
 from crossdock.ep import Buffer
 
 Connection = multiprocessing.connection.Connection
 _LIFE_S = 300.0
-_CHECK_S = 40.0
+_CHECK_S = 40.0 * PATIENCE
 
 
 @dataclasses.dataclass

@@ -30,7 +30,9 @@ EP_CHOSEN = (
 )
 # Programs that are compiled, kernels by themselves; the GPU's have a suite of their own.
 WITHOUT_NETWORK = ("test_protocol_mutations.py", "kernels", "gpu", "csrc")
-TEST_S_MAX = 200.0
+TEST_S_MAX = 600.0
+PATIENCE = 4
+"""A guest has one processor, which is emulated."""
 ALL_S_MAX = 3600.0
 
 
@@ -38,7 +40,7 @@ def run_inside(nics: int, tests: Sequence[str], seconds: float) -> int:
     """Runs tests in a guest, over verbs where they run over any network; how many have passed."""
     limit = f"timeout={TEST_S_MAX:g}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", limit, *tests]
-    network = ["env", "CROSSDOCK_TEST_NETWORK=verbs"]
+    network = ["env", "CROSSDOCK_TEST_NETWORK=verbs", f"CROSSDOCK_TEST_PATIENCE={PATIENCE}"]
     done = lab("--nics", str(nics), "--", *network, *command, seconds=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
