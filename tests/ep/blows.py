@@ -19,7 +19,7 @@ from tests.ep.normal_cases import NormalCase, NormalSpec, check_combine
 from tests.ep.normal_cases import check_dispatch as check_normal_dispatch
 from tests.ep.pool import Seat
 from tests.ep.worlds import World, build, on_one_node
-from tests.harness import RankContext
+from tests.harness import PATIENCE, RankContext
 
 from crossdock.ep import Buffer
 from crossdock.ep.reference import LowLatencyDispatched
@@ -29,10 +29,10 @@ SIZE = 3
 ALL_POINTS = 50
 POINTS = int(os.environ.get("CROSSDOCK_POINTS", "2"))
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "slow": signal.SIGSTOP}
-DEADLINE_S = 0.9  # of a call, where somebody is stopped
+DEADLINE_S = 0.9 * PATIENCE  # of a call, where somebody is stopped
 # A rank that was heard of within the deadline is not masked, but given as much time again; so it
 # can take three of them until one that has stopped is masked.
-MASKING_DEADLINE_S = 0.7
+MASKING_DEADLINE_S = 0.7 * PATIENCE
 NAMED_WITHIN_S = 2.0
 DELAY_S = 0.3
 CALLS = 4
@@ -40,6 +40,7 @@ PERIOD, OFFSET = 7, 3  # every seventh point lies between two calls
 NORMAL = NormalSpec((40, 50, 60), hidden=1024)
 LOW_LATENCY = LowLatencySpec((8, 5, 8), 8, 256)
 ROOM = (8, 256, 12)
+HEAP_BYTES = 64 << 20  # so that NICs of many ranks at once can register it in a small machine
 
 
 @dataclasses.dataclass
@@ -77,7 +78,13 @@ class Blow:
         timeout_s = deadline_s if self.kind == "stop" else 20.0
         name, shrink = f"job-{self.name}", self.masked
         return build(
-            rank, self.world, name, low_latency=ROOM, enable_shrink=shrink, timeout_s=timeout_s
+            rank,
+            self.world,
+            name,
+            low_latency=ROOM,
+            enable_shrink=shrink,
+            timeout_s=timeout_s,
+            heap_bytes=HEAP_BYTES,
         )
 
 

@@ -27,7 +27,7 @@ from tests.ep.blows import (
     masks,
 )
 from tests.ep.worlds import built, on_one_node
-from tests.harness import RankContext, run_ranks
+from tests.harness import PATIENCE, RankContext, run_ranks
 from tests.networks import NETWORK
 
 from crossdock.ep import Buffer
@@ -197,7 +197,7 @@ def check_times(kind: str, named: list[float], blows: int) -> None:
     assert last < NAMED_WITHIN_S + (2 * MASKING_DEADLINE_S if kind == "stop" else 0)
 
 
-@pytest.mark.timeout(180 + 30 * POINTS)
+@pytest.mark.timeout((180 + 30 * POINTS) * PATIENCE)
 @pytest.mark.parametrize("transport", ["shm", NETWORK])
 def test_each_rank_is_struck_at_each_point(transport: str) -> None:
     before = set(Path("/dev/shm").iterdir())
