@@ -16,6 +16,7 @@ import pytest
 import torch
 from tests.ep.blows import (
     ALL_POINTS,
+    HEAP_BYTES,
     MASKING_DEADLINE_S,
     NAMED_WITHIN_S,
     POINTS,
@@ -68,7 +69,8 @@ def work_anew(rank: RankContext, blow: Blow, work: Work) -> None:
     left = [r for r in range(SIZE) if r != blow.victim]
     fewer = on_one_node(SIZE - 1, blow.transport, blow.threads)
     name = f"anew-{blow.name}"
-    with built(rank, fewer, name, ranks=left, low_latency=(8, 256, 8)) as buffer:
+    room = {"low_latency": (8, 256, 8), "heap_bytes": HEAP_BYTES}
+    with built(rank, fewer, name, ranks=left, **room) as buffer:
         work.run(rank, buffer)
 
 
