@@ -103,6 +103,9 @@ class Compile(msgspec.Struct, kw_only=True):
     user: Line
     resumes: str | None = None
     """The function whose rest it is, after a graph break."""
+    called_from: list[Line] = []
+    """The lines that called it when it was compiled, the innermost last."""
+    thread: str = "MainThread"
     attempts: int = 1
     seconds: dict[str, float] = {}
     nodes: int | None = None

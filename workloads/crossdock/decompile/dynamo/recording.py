@@ -17,6 +17,8 @@ from crossdock.decompile.dynamo.store import Store, as_python, commented
 from crossdock.decompile.dynamo.trace import Event
 
 FAULTS_MAX = 100
+CALLERS_MAX = 20
+"""Frames above a compiled function that are kept, the innermost."""
 SAVE_SECONDS_MIN = 1.0
 """Between two versions of the index while compilations go on."""
 _BEGINS = frozenset({"recompile_reasons", "dynamo_start"})
@@ -36,6 +38,9 @@ _SECONDS = {
     "before restart": "dynamo_time_before_restart_s",
 }
 _RESUME = "torch_dynamo_resume_in_"
+_OBSERVED = frozenset({"dynamo_start", "compilation_metrics"})
+Observer = Callable[[str, bool], None]
+"""Takes a compilation, and whether it has ended."""
 
 
 class Recorder:
@@ -50,6 +55,7 @@ class Recorder:
         self._entered: set[tuple[str, str, str | None]] = set()
         self._saved = 0.0
         self._inductor: dict[str, str | None] = {}
+        self._observers: list[Observer] = []
         self._handlers: dict[str, Callable[[str, Event], None]] = {
             "dynamo_start": self._started,
             "recompile_reasons": self._recompiled,
@@ -76,7 +82,14 @@ class Recorder:
                 handler(event.compile_id, event)
             elif event.kind in GRAPHS:
                 self._graph(event.compile_id, GRAPHS[event.kind], event.payload)
+            if event.kind in _OBSERVED:
+                for observer in self._observers:
+                    observer(event.compile_id, event.kind == "compilation_metrics")
         return event.kind.endswith("compilation_metrics")
+
+    def observe(self, observer: Observer) -> None:
+        """Let it know, in the thread that compiles, when a compilation begins and when it ends."""
+        self._observers.append(observer)
 
     def add(
         self,
@@ -188,15 +201,13 @@ class Recorder:
 
     def _started(self, compile_id: str, event: Event) -> None:
         frames = event.fields.get("stack") or [{}]
-        name = str(frames[-1].get("name", ""))
-        user = Line(
-            file=_file(frames[-1].get("filename")),
-            line=int(frames[-1].get("line", 0)),
-            function=name,
-        )
+        user = _line(frames[-1])
+        name = user.function
         with self._lock:
             compile_ = self._compile(compile_id)
             compile_.user = user
+            compile_.called_from = [_line(frame) for frame in frames[:-1][-CALLERS_MAX:]]
+            compile_.thread = threading.current_thread().name
             if name.startswith(_RESUME):
                 compile_.resumes = name.removeprefix(_RESUME).rpartition("_at_")[0]
 
@@ -249,6 +260,14 @@ class Recorder:
 def _seconds(fields: Mapping[str, Any]) -> dict[str, float]:
     told = {name: fields.get(field) for name, field in _SECONDS.items()}
     return {name: float(value) for name, value in told.items() if value is not None}
+
+
+def _line(frame: Mapping[str, Any]) -> Line:
+    return Line(
+        file=_file(frame.get("filename")),
+        line=int(frame.get("line", 0)),
+        function=str(frame.get("name", "")),
+    )
 
 
 def _file(number: object) -> str:
