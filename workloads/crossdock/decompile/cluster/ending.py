@@ -14,6 +14,7 @@ from crossdock.decompile.cluster import overview
 from crossdock.decompile.cluster.members import Member
 from crossdock.decompile.cluster.record import RankEnd, Record, State
 from crossdock.decompile.cluster.watching import Watch
+from crossdock.decompile.cluster.wording import listed
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Run:
 
     def _end(self, member: Member, gathered: bool) -> RankEnd:
         status = self.statuses.get(member.rank, member.status)
-        state, why = ending(member, status, member.rank in self.hung)
+        state, why = self._ending(member, status)
         step = member.last
         return RankEnd(
             rank=member.rank,
@@ -72,24 +73,27 @@ class Run:
             gathered=gathered,
         )
 
+    def _ending(self, member: Member, status: int | None) -> tuple[State, str]:
+        """How a rank ended, as a word and in words.
 
-def ending(member: Member, status: int | None, hung: bool) -> tuple[State, str]:
-    """How a rank ended, as a word and in words.
-
-    Args:
-        member: what was heard of it.
-        status: of its process, or else of its script; None if unknown.
-        hung: whether it was ended at a deadline.
-    """
-    if hung:
-        return "hung", "did not end before the deadline, and was ended"
-    if status is None:
-        return "lost", "its end is not known"
-    if status < 0:
-        return "killed", f"killed by {_signal(-status)}"
-    if status:
+        Args:
+            member: what was heard of it.
+            status: of its process, or else of its script; None if unknown.
+        """
+        if member.rank in self.hung:
+            return "hung", "did not end before the deadline, and was ended"
+        if status == 0:
+            return "ended", "ended"
+        culprits = failed(self.statuses)
+        stopped = status is None or status == -signal.SIGTERM
+        if stopped and (self.hung or culprits not in ([], [member.rank])):
+            others = [rank for rank in culprits if self.statuses[rank] != -signal.SIGTERM]
+            return "stopped", f"ended after {listed(others or sorted(self.hung) or culprits)}"
+        if status is None:
+            return "lost", "its end is not known"
+        if status < 0:
+            return "killed", f"killed by {_signal(-status)}"
         return "failed", member.reason or f"ended with status {status}"
-    return "ended", "ended"
 
 
 def failed(statuses: Mapping[int, int]) -> list[int]:

@@ -14,9 +14,9 @@ from crossdock.decompile.dynamo.index import Line
 FILE = "run.json"
 FORMAT = 1
 
-State = Literal["ended", "failed", "killed", "hung", "lost"]
+State = Literal["ended", "failed", "killed", "hung", "stopped", "lost"]
 """``failed``: its script raised, or gave a status. ``killed``: by a signal. ``hung``: it was ended
-at a deadline. ``lost``: nothing is known of its end."""
+at a deadline. ``stopped``: it was ended because another had failed. ``lost``: nothing is known."""
 
 
 class RankEnd(msgspec.Struct, frozen=True, kw_only=True):

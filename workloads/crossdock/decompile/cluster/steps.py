@@ -133,7 +133,9 @@ def step(
     index: Index, folder: Path, one: Compile, root: str, turn: int, position: int | None
 ) -> Step:
     """One of them, whose place among the others is known."""
-    files = {a.kind: a.file for a in index.artifacts if a.compile_id == one.compile_id}
+    files: dict[str, str] = {
+        a.kind: a.file for a in index.artifacts if a.compile_id == one.compile_id
+    }
     graphs = {kind: _read(folder / files[kind]) for kind in GRAPHS if kind in files}
     return Step(
         user=one.user,
@@ -157,7 +159,7 @@ def step(
 
 def _outcome(one: Compile) -> str:
     if one.failed:
-        return "failed: " + one.failed.partition("\n")[0]
+        return "failed: " + " ".join(one.failed.splitlines()[:2])
     return "given up" if one.skipped else "compiled"
 
 

@@ -17,6 +17,8 @@ from crossdock.decompile.dynamo.index import Line
 
 CONTEXT_LINES = 2
 """Of the source, before and after the line."""
+FIRST_MAX, FURTHER_MAX = 8, 3
+"""Differences shown of the first divergence, and of each other."""
 MEANINGS = {
     "flag": "a value that the compiled code is bound to",
     "shape": "sizes of tensors",
@@ -52,8 +54,12 @@ def show(console: Console, divergences: list[Divergence], folders: Mapping[int, 
             f"{title}: {divergence.function.function}, {at(divergence.function)}{again}",
             style="bold",
         )
-        for difference in divergence.differences:
+        shown = FIRST_MAX if number == 0 else FURTHER_MAX
+        for difference in divergence.differences[:shown]:
             console.print(_table(divergence, difference, folders))
+        left = len(divergence.differences) - shown
+        if left > 0:
+            line(console, f"and {left} more differences of it, which --json gives", "dim")
         console.print()
 
 

@@ -79,8 +79,8 @@ class Watch:
             return
         groups[digest] = ([rank], step)
         if len(groups) > 1:
-            left = self._most(groups, digest)
-            found = differing(left[0], left[1], [rank], step)
+            (left, ours), (right, theirs) = self._pair(groups, digest)
+            found = differing(left, ours, right, theirs)
             if found is not None:
                 self._warn(found)
 
@@ -95,16 +95,17 @@ class Watch:
             groups[step.key] = ([rank], step)
         if len(groups) > 1:
             self._parted = True
-            left = self._most(groups, step.key)
-            self._warn(parting(left[0], left[1], [rank], step, step.position))
+            (left, ours), (right, theirs) = self._pair(groups, step.key)
+            self._warn(parting(left, ours, right, theirs, step.position))
             self._begun.clear()
 
     @staticmethod
-    def _most(groups: Mapping[K, tuple[list[int], Step]], but: K) -> tuple[list[int], Step]:
-        """Of the groups that were there before: the largest, and what it has compiled."""
-        others = {min(ranks): step for key, (ranks, step) in groups.items() if key != but}
-        ranks = most_first(ranks for key, (ranks, _) in groups.items() if key != but)[0]
-        return ranks, others[ranks[0]]
+    def _pair(groups: Mapping[K, tuple[list[int], Step]], new: K) -> list[tuple[list[int], Step]]:
+        """The group that is new, and the largest of the others; as in ``most_first``."""
+        others = {min(ranks): step for key, (ranks, step) in groups.items() if key != new}
+        largest = most_first(ranks for key, (ranks, _) in groups.items() if key != new)[0]
+        steps = {min(groups[new][0]): groups[new][1]} | others
+        return [(ranks, steps[ranks[0]]) for ranks in most_first([largest, groups[new][0]])]
 
     def _warn(self, divergence: Divergence) -> None:
         self.divergences.append(divergence)

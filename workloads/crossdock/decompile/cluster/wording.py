@@ -29,8 +29,11 @@ def described(divergence: Divergence) -> str:
     again = f", compilation {divergence.turn + 1}" if divergence.turn else ""
     lines = [at(side.user) if side else "nothing" for side in (first.left, first.right)]
     where = lines[0] if lines[0] == lines[1] else " | ".join(lines)
+    left, right = divergence.left_ranks, divergence.right_ranks
+    who = f"{listed(left)} and {listed(right)} part"
+    if len(left) > len(right):
+        who = f"{listed(right)} diverge{'s' if len(right) == 1 else ''} from {listed(left)}"
     return (
-        f"{listed(divergence.right_ranks)} diverge{'s' if len(divergence.right_ranks) == 1 else ''}"
-        f" from {listed(divergence.left_ranks)}: {first.kind} at {where}: {first.text()}"
+        f"{who}: {first.kind} at {where}: {first.text()}"
         f" (in {divergence.function.function}, {at(divergence.function)}{again})"
     )

@@ -12,13 +12,12 @@ from typing import Any
 from torch._logging import structured
 
 from crossdock.decompile.dynamo import breaks, guards
+from crossdock.decompile.dynamo.callers import callers
 from crossdock.decompile.dynamo.index import Artifact, Compile, Index, Kind, Line, Standing
 from crossdock.decompile.dynamo.store import Store, as_python, commented
 from crossdock.decompile.dynamo.trace import Event
 
 FAULTS_MAX = 100
-CALLERS_MAX = 20
-"""Frames above a compiled function that are kept, the innermost."""
 SAVE_SECONDS_MIN = 1.0
 """Between two versions of the index while compilations go on."""
 _BEGINS = frozenset({"recompile_reasons", "dynamo_start"})
@@ -201,12 +200,17 @@ class Recorder:
 
     def _started(self, compile_id: str, event: Event) -> None:
         frames = event.fields.get("stack") or [{}]
-        user = _line(frames[-1])
-        name = user.function
+        name = str(frames[-1].get("name", ""))
+        user = Line(
+            file=_file(frames[-1].get("filename")),
+            line=int(frames[-1].get("line", 0)),
+            function=name,
+        )
+        called_from = callers()
         with self._lock:
             compile_ = self._compile(compile_id)
             compile_.user = user
-            compile_.called_from = [_line(frame) for frame in frames[:-1][-CALLERS_MAX:]]
+            compile_.called_from = called_from
             compile_.thread = threading.current_thread().name
             if name.startswith(_RESUME):
                 compile_.resumes = name.removeprefix(_RESUME).rpartition("_at_")[0]
@@ -260,14 +264,6 @@ class Recorder:
 def _seconds(fields: Mapping[str, Any]) -> dict[str, float]:
     told = {name: fields.get(field) for name, field in _SECONDS.items()}
     return {name: float(value) for name, value in told.items() if value is not None}
-
-
-def _line(frame: Mapping[str, Any]) -> Line:
-    return Line(
-        file=_file(frame.get("filename")),
-        line=int(frame.get("line", 0)),
-        function=str(frame.get("name", "")),
-    )
 
 
 def _file(number: object) -> str:
