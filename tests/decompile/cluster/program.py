@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -54,12 +55,17 @@ def main(words: list[str]) -> None:
             wait_for(Path(word.removeprefix("wait=")))
     if IS_LAST and "raise" in words:
         raise ValueError("as it was told")
-    for word in words:
-        if word.startswith("die="):
-            if IS_LAST:
-                wait_for(Path(word.removeprefix("die=")), "left")
-                os.kill(os.getpid(), signal.SIGKILL)
-            wait_for(Path("/nonexistent"))
+    if "die" in words:
+        if IS_LAST:
+            wait_for(own_index(), "left")
+            os.kill(os.getpid(), signal.SIGKILL)
+        wait_for(Path("/nonexistent"))
+
+
+def own_index() -> Path:
+    """Of the dump of this rank."""
+    folder = json.loads(os.environ["CROSSDOCK_DECOMPILE"])["folder"]
+    return Path(folder) / f"rank_{RANK}" / "index.json"
 
 
 def wait_for(path: Path, text: str = "") -> None:

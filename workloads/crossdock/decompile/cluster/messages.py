@@ -78,7 +78,7 @@ def decode(packed: bytes) -> Message | None:
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(packed, UNPACKED_BYTES_MAX)
         message: Message = msgspec.msgpack.decode(text, type=Message)
-    except (zlib.error, msgspec.MsgspecError):
+    except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return message
 

@@ -80,7 +80,7 @@ def load(folder: Path) -> Record | None:
         if version != FORMAT:
             raise NoDumps(f"{path} has format {version}, but this reads {FORMAT}")
         return msgspec.json.decode(text, type=Record)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NoDumps(f"{path} is no record of a run: {error}") from error
 
 

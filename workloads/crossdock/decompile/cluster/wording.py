@@ -27,7 +27,8 @@ def described(divergence: Divergence) -> str:
     """A divergence in one line."""
     first = divergence.first
     again = f", compilation {divergence.turn + 1}" if divergence.turn else ""
-    lines = [at(side.user) if side else "nothing" for side in (first.left, first.right)]
+    function = divergence.function
+    lines = [at(side.user or function) if side else "nothing" for side in (first.left, first.right)]
     where = lines[0] if lines[0] == lines[1] else " | ".join(lines)
     left, right = divergence.left_ranks, divergence.right_ranks
     who = f"{listed(left)} and {listed(right)} part"
@@ -35,5 +36,5 @@ def described(divergence: Divergence) -> str:
         who = f"{listed(right)} diverge{'s' if len(right) == 1 else ''} from {listed(left)}"
     return (
         f"{who}: {first.kind} at {where}: {first.text()}"
-        f" (in {divergence.function.function}, {at(divergence.function)}{again})"
+        f" (in {function.function}, {at(function)}{again})"
     )

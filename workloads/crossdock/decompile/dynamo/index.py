@@ -167,7 +167,7 @@ def load(folder: Path) -> Index:
         if version != FORMAT:
             raise DumpUnreadable(f"{path} has format {version}, but this reads {FORMAT}")
         return msgspec.json.decode(text, type=Index)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DumpUnreadable(f"{path} is no index of a dump: {error}") from error
 
 
