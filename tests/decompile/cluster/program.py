@@ -58,6 +58,7 @@ def main(words: list[str]) -> None:
     if "die" in words:
         if IS_LAST:
             wait_for(own_index(), "left")
+            time.sleep(2)  # for the thread that tells of it
             os.kill(os.getpid(), signal.SIGKILL)
         wait_for(Path("/nonexistent"))
 

@@ -21,6 +21,8 @@ from tests.decompile.cluster.commands import (
 from crossdock.decompile.cluster import record
 from crossdock.decompile.dynamo.index import load
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_ranks_that_differ_are_told_apart_while_they_run(tmp_path: Path) -> None:
     go, log, folder = tmp_path / "go", tmp_path / "log", tmp_path / "run"
@@ -72,7 +74,6 @@ def test_a_rank_that_dies_is_named_and_leaves_what_it_had(tmp_path: Path) -> Non
     assert (folder / "rank_1" / "full_code.py").exists()
 
 
-@pytest.mark.timeout(150)
 def test_ranks_that_agree_give_no_difference_by_inductor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
