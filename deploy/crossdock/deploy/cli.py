@@ -34,6 +34,8 @@ class Command:
     module: str
     from_file: bool = False
     """Whether options may come from a TOML file, as all methods have it."""
+    has_program: bool = False
+    """Whether a program with words of its own may follow, as ``module.separated`` finds it."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,24 @@ COMMANDS = Group(
                 "etn": _method("The same by ETN.", "partial_da", "run_etn"),
             },
         ),
+        "decompile": Group(
+            "What torch.compile makes of a program, on one rank or many.",
+            {
+                "run": Command(
+                    "Run a script on several ranks, each with a dump; warn where they part.",
+                    "crossdock.deploy.decompile.run",
+                    has_program=True,
+                ),
+                "diff": Command(
+                    "Show where ranks compiled different things, line beside line.",
+                    "crossdock.deploy.decompile.diff",
+                ),
+                "explain": Command(
+                    "Say why graphs broke and functions were compiled again.",
+                    "crossdock.deploy.decompile.explain",
+                ),
+            },
+        ),
         "doctor": Command(
             "Check this host: what was observed, what is expected, how to fix it.",
             "crossdock.deploy.doctor",
@@ -172,6 +192,8 @@ def _run(arguments: list[str]) -> int:
         from crossdock.workloads.runner import config
 
         rest = config.expand(rest)
+    if node.has_program:
+        rest = module.separated(rest)
     options = tyro.cli(module.Options, prog=prog, description=node.summary, args=rest)
     return int(module.main(options))
 

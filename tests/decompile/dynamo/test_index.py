@@ -60,6 +60,12 @@ def test_other_json_is_refused(tmp_path: Path, text: str) -> None:
         index.load(tmp_path)
 
 
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / index.FILE).write_bytes(b'{"format": 1, "process": {"host": "\xff"}}')
+    with pytest.raises(DumpUnreadable):
+        index.load(tmp_path)
+
+
 def test_a_newer_format_is_named(tmp_path: Path) -> None:
     (tmp_path / index.FILE).write_text('{"format": 99, "compiles": "otherwise"}')
     with pytest.raises(DumpUnreadable, match="format 99"):

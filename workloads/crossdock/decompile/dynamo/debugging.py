@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._dynamo import convert_frame
@@ -47,12 +47,29 @@ def prepare_debug(
     """
     if not isinstance(dump_src_dir, str | os.PathLike) or not os.fspath(dump_src_dir):
         raise ArgumentError(f"dump_src_dir is {dump_src_dir!r}; give the path of a folder")
-    entry = registry.enter(Path(dump_src_dir).absolute(), Session)
+    with (
+        dumped(Path(dump_src_dir).absolute(), clean=clean_wild_fx_code) as session,
+        _source_logged() if log_bytecode else contextlib.nullcontext(),
+    ):
+        yield session.folder
+
+
+@contextlib.contextmanager
+def dumped(folder: Path, *, clean: bool = True) -> Iterator[Session]:
+    """What ``prepare_debug`` does, for those who want to see what is dumped while it goes on.
+
+    Args:
+        folder: absolute; of all ranks of a job.
+        clean: take the code of graphs out again that torch made only in between.
+
+    Raises:
+        DumpRefused: as of ``prepare_debug``.
+    """
+    entry = registry.enter(folder, Session)
     try:
-        with _source_logged() if log_bytecode else contextlib.nullcontext():
-            yield entry[0].folder
+        yield cast(Session, entry[0])
     finally:
-        registry.leave(entry, clean=clean_wild_fx_code)
+        registry.leave(entry, clean=clean)
 
 
 @contextlib.contextmanager

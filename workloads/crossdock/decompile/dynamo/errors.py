@@ -15,3 +15,7 @@ class DumpUnreadable(CrossdockError, ValueError):
 
 class NotPrepared(CrossdockError, RuntimeError):
     """``debug`` was called where nothing has been dumped, or inside ``prepare_debug``."""
+
+
+class StoreAbsent(CrossdockError, ConnectionError):
+    """The store, through which ranks tell what they compile, does not answer."""

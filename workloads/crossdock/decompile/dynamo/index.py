@@ -103,6 +103,9 @@ class Compile(msgspec.Struct, kw_only=True):
     user: Line
     resumes: str | None = None
     """The function whose rest it is, after a graph break."""
+    called_from: list[Line] = []
+    """The lines that called it when it was compiled, the innermost last."""
+    thread: str = "MainThread"
     attempts: int = 1
     seconds: dict[str, float] = {}
     nodes: int | None = None
@@ -164,7 +167,7 @@ def load(folder: Path) -> Index:
         if version != FORMAT:
             raise DumpUnreadable(f"{path} has format {version}, but this reads {FORMAT}")
         return msgspec.json.decode(text, type=Index)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DumpUnreadable(f"{path} is no index of a dump: {error}") from error
 
 

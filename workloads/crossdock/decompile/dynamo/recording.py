@@ -12,6 +12,7 @@ from typing import Any
 from torch._logging import structured
 
 from crossdock.decompile.dynamo import breaks, guards
+from crossdock.decompile.dynamo.callers import callers
 from crossdock.decompile.dynamo.index import Artifact, Compile, Index, Kind, Line, Standing
 from crossdock.decompile.dynamo.store import Store, as_python, commented
 from crossdock.decompile.dynamo.trace import Event
@@ -36,6 +37,9 @@ _SECONDS = {
     "before restart": "dynamo_time_before_restart_s",
 }
 _RESUME = "torch_dynamo_resume_in_"
+_OBSERVED = frozenset({"dynamo_start", "compilation_metrics"})
+Observer = Callable[[str, bool], None]
+"""Takes a compilation, and whether it has ended."""
 
 
 class Recorder:
@@ -50,6 +54,7 @@ class Recorder:
         self._entered: set[tuple[str, str, str | None]] = set()
         self._saved = 0.0
         self._inductor: dict[str, str | None] = {}
+        self._observers: list[Observer] = []
         self._handlers: dict[str, Callable[[str, Event], None]] = {
             "dynamo_start": self._started,
             "recompile_reasons": self._recompiled,
@@ -76,7 +81,14 @@ class Recorder:
                 handler(event.compile_id, event)
             elif event.kind in GRAPHS:
                 self._graph(event.compile_id, GRAPHS[event.kind], event.payload)
+            if event.kind in _OBSERVED:
+                for observer in self._observers:
+                    observer(event.compile_id, event.kind == "compilation_metrics")
         return event.kind.endswith("compilation_metrics")
+
+    def observe(self, observer: Observer) -> None:
+        """Let it know, in the thread that compiles, when a compilation begins and when it ends."""
+        self._observers.append(observer)
 
     def add(
         self,
@@ -194,9 +206,12 @@ class Recorder:
             line=int(frames[-1].get("line", 0)),
             function=name,
         )
+        called_from = callers()
         with self._lock:
             compile_ = self._compile(compile_id)
             compile_.user = user
+            compile_.called_from = called_from
+            compile_.thread = threading.current_thread().name
             if name.startswith(_RESUME):
                 compile_.resumes = name.removeprefix(_RESUME).rpartition("_at_")[0]
 
