@@ -13,6 +13,7 @@ from crossdock.decompile.dispatch import Dispatch
 from crossdock.decompile.errors import DecompileError, Unstructured
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.graph import Graph
+from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.loops import Loops
 from crossdock.decompile.marks import Function, Iteration
 from crossdock.decompile.names import Names
@@ -54,6 +55,7 @@ class Body:
         plan: Plan,
         class_name: str = "",
         depth: int = 0,
+        part: Outlined | None = None,
     ) -> None:
         if depth > DEPTH_MAX:
             raise DecompileError(f"{code.co_name}: more than {DEPTH_MAX} functions in each other")
@@ -61,8 +63,8 @@ class Body:
         self.plan = plan
         self.class_name = class_name
         self.depth = depth
-        self.names = Names(code, visible)
-        self.flow = Flow(code)
+        self.names = Names(code, visible, part is not None)
+        self.flow = Flow(code, part, apart=True)
 
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
@@ -80,6 +82,7 @@ class Body:
     def _prepare(self, machine: Machine) -> None:
         machine.define, machine.express = self._define, self._express
         machine.classify, machine.comprehension = self._classify, self._comprehension
+        machine.outlined = self._outlined
 
     def _function_statements(self) -> list[ast.stmt]:
         """Structured if possible, else a dispatch loop."""
@@ -200,8 +203,19 @@ class Body:
 
     def _comprehension(self, made: Function, iterated: Iteration) -> ast.expr:
         inner = self._inner(made.code, self.class_name)
-        found = comprehension(made.code, inner.statements(), iterated)
+        awaits = bool(made.code.co_flags & CO_COROUTINE)
+        found = comprehension(made.code.co_name, inner.statements(), iterated, awaits)
         self._inherit(inner)
+        return found
+
+    def _outlined(self, part: Outlined, iterated: Iteration) -> ast.expr:
+        """A comprehension whose variables are among those of the code around it."""
+        visible = self.names.inner_visible()
+        inner = Body(self.code, visible, self.plan, self.class_name, self.depth + 1, part)
+        inner.names.imported = self.names.imported
+        found = comprehension(part.name, inner.statements(), iterated, False)
+        self._inherit(inner)
+        self.names.take_in(inner.names)
         return found
 
     def _inherit(self, inner: Body) -> None:

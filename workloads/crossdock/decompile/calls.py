@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
+from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Function, Iteration, Null, Shared
@@ -26,6 +27,7 @@ class Calls(MachineBase):
         "ASYNC_GEN_WRAP": "op_nothing_more",
     }
     comprehension: Callable[[Function, Iteration], ast.expr]
+    outlined: Callable[[Outlined, Iteration], ast.expr]
 
     def op_nothing_more(self, _: Instruction) -> None:
         """Nothing that the next instruction does not imply."""
@@ -59,6 +61,15 @@ class Calls(MachineBase):
             ast.keyword(name, value) for name, value in zip(names, arguments[split:], strict=True)
         ]
         self.push(ast.Call(function, arguments[:split], keywords))
+
+    def op_comprehension(self, instruction: Instruction) -> None:
+        """A comprehension that was inlined."""
+        iterated = self.pop()
+        if not isinstance(instruction.value, Outlined):
+            raise CorruptCode(f"{self.flow.code.co_name}: a comprehension of no instructions")
+        if not isinstance(iterated, Iteration):  # an iterator in a variable
+            iterated = Iteration(iterated)
+        self.push(self.outlined(instruction.value, iterated))
 
     def _note_import(self, function: ast.expr, count: int, has_names: bool) -> None:
         """The compiler makes no method call of an attribute of what the module imports."""

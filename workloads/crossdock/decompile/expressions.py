@@ -111,6 +111,18 @@ class Expressions(MachineBase):
             value = self._used(value)
         self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
 
+    def op_load_zero_super_attr(self, instruction: Instruction) -> None:
+        """An attribute of ``super()``, whose arguments the compiler gave."""
+        self.pop_many(2)
+        value = ast.Call(self.pop(), [], [])
+        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+
+    def op_load_super_attr(self, instruction: Instruction) -> None:
+        """An attribute of ``super(a, b)``."""
+        arguments = self.pop_many(2)
+        value = ast.Call(self.pop(), arguments, [])
+        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+
     def op_unary(self, instruction: Instruction) -> None:
         """One operand."""
         self.push(ast.UnaryOp(_UNARY[instruction.op](), self.pop()))
@@ -275,7 +287,7 @@ class Expressions(MachineBase):
 
     def _starts_comprehension(self, name: str) -> bool:
         """Whether this is the result of a comprehension, empty still; pushes it."""
-        if self.stack or self.flow.code.co_name != name:
+        if self.stack or self.flow.name != name:
             return False
         self.push(marks.Result())
         return True

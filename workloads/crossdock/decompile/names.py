@@ -13,12 +13,15 @@ class Names:
 
     ``visible`` are the names that enclosing functions bind: a name of the same spelling that the
     code takes from the globals must be declared. ``declared_global``, ``declared_nonlocal`` and
-    ``bound`` are filled while the code is read.
+    ``bound`` are filled while the code is read. ``inlined``: these are of a comprehension in the
+    code.
     """
 
-    def __init__(self, code: CodeType, visible: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, code: CodeType, visible: frozenset[str] = frozenset(), inlined: bool = False
+    ) -> None:
         self.code = code
-        self.is_function = bool(code.co_flags & CO_OPTIMIZED)
+        self.is_function = inlined or bool(code.co_flags & CO_OPTIMIZED)
         self.visible = visible
         self.free = frozenset(code.co_freevars)
         self.declared_global: set[str] = set()
@@ -57,6 +60,13 @@ class Names:
     def capture(self, code: CodeType) -> None:
         """A function is made that has names from this one."""
         self.captured.update(code.co_freevars)
+
+    def take_in(self, inner: Names) -> None:
+        """What a comprehension does whose variables are among those of this code."""
+        self.bound |= inner.bound
+        self.used |= inner.used
+        self.captured |= inner.captured
+        self.declared_nonlocal |= inner.declared_nonlocal
 
     def mentioned(self) -> frozenset[str]:
         """Names that the source reads."""

@@ -87,7 +87,7 @@ def _statement(body: Body) -> ast.stmt:
     name = code.co_name
     if name in COMPREHENSIONS:
         loop = Iteration(ast.Tuple([], ast.Load()))
-        return _assigned(comprehension(code, body.statements(), loop), body)
+        return _assigned(comprehension(name, body.statements(), loop, False), body)
     if name == "<lambda>":
         value = only_value(body.statements(), code)
         return _assigned(ast.Lambda(signatures.signature(signatures.bare(code)), value), body)

@@ -12,7 +12,7 @@ _BINARY: Any = opcode._nb_ops  # type: ignore[attr-defined]
 _TESTS = ("TRUE", "FALSE", "NONE", "NOT_NONE")
 
 
-def _adaptive_caches() -> tuple[int, ...]:
+def adaptive_caches() -> tuple[int, ...]:
     """Specialised opcodes have the numbers that no other has, in the order of their list."""
     found = list(_CACHES)
     families: Any = opcode._specializations  # type: ignore[attr-defined]
@@ -49,6 +49,7 @@ TABLE = Table(
     binary=tuple(symbol for _, symbol in _BINARY),
     compare=opcode.cmp_op,
     caches=tuple(_CACHES),
-    adaptive_caches=_adaptive_caches(),
+    adaptive_caches=adaptive_caches(),
     names=cast("tuple[str, ...]", tuple(opcode.opname)),
+    jumps=frozenset(opcode.opname[number] for number in opcode.hasjrel),
 )
