@@ -153,11 +153,12 @@ class _Comprehension:
         A slot of the stack is a name for a saved variable, 0 for the result, and less for what was
         there before.
         """
-        stack: list[object] = [*range(-_DEPTH_MAX, 0), *self.names, 0]
+        saved = self.names[-1:] + self.names[:-1]  # as SWAP leaves them
+        stack: list[object] = [*range(-_DEPTH_MAX, 0), *saved, 0]
         places, taken = list[int](), list[tuple[Instruction, object]]()
         at, waiting = self.end, set(self.names)
         while waiting:
-            at = _next(self.found, at)
+            at = self.flow.skip(at)
             one = self.found[at]
             places.append(at)
             if one.op == "SWAP" and 1 < one.arg <= len(stack):

@@ -234,3 +234,16 @@ class Added(ast.expr):
             return ast.DictComp(self.key, self.value, generators)
         kind = ast.ListComp if self.kind == "list" else ast.SetComp
         return kind(self.value, generators)
+
+
+def same(one: object, two: object) -> bool:
+    """Whether two expressions are alike."""
+    if isinstance(one, Shared) and isinstance(two, Shared):
+        return same(one.value, two.value) and same(one.targets, two.targets)
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, ast.AST):
+        return all(same(getattr(one, key, None), getattr(two, key, None)) for key in one._fields)
+    return one == two

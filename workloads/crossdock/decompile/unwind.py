@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import operator
-from types import CodeType
 
+from crossdock.decompile import tails
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
@@ -41,7 +41,7 @@ class Unwinding:
         self.regions = regions
         self._tails: dict[object, int] = {}
         self._copies: dict[tuple[int, int], int] = {}
-        self._returns: int | None = None
+        self._joined = tails.joined(flow, regions)
 
     def successors(self, index: int) -> list[int]:
         """Of a branch: the next instruction's, then the target's."""
@@ -63,6 +63,7 @@ class Unwinding:
             if region in self.regions.chain(self.regions.at(at)):
                 break
             at = self._past_star(self.skip(self._leave(region, at)))
+        at = self._joined.get(at, at)
         return self._first_of_tail(at, at == self.flow.skip(following))
 
     def skip(self, index: int) -> int:
@@ -254,7 +255,7 @@ class Unwinding:
                 return at
             if self.regions.at(index) != self.regions.at(at) and one.op not in HARMLESS:
                 return at
-            key.append((one.op, _comparable(one.value), one.arg))
+            key.append((one.op, tails.comparable(one.value), one.arg))
             if one.op in {"RETURN_VALUE", "RAISE_VARARGS"}:
                 break
         else:
@@ -285,6 +286,3 @@ class Unwinding:
             f"{self.flow.code.co_name}: {one.op} at byte {one.offset} leaves no statement"
         )
 
-
-def _comparable(value: object) -> object:
-    return id(value) if isinstance(value, CodeType) else (type(value), repr(value))
