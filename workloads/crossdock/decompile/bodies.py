@@ -15,6 +15,7 @@ from crossdock.decompile.flow import Flow
 from crossdock.decompile.graph import Graph
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.loops import Loops
+from crossdock.decompile.lowering import ATTRIBUTES, FIRST_LINE
 from crossdock.decompile.marks import Function, Iteration
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
@@ -28,6 +29,7 @@ DEPTH_MAX = 40
 """Of code objects in code objects."""
 
 _PROLOGUE = ("__module__", "__qualname__")
+_EPILOGUE = ("__classcell__", ATTRIBUTES)
 
 
 class Structure(Loops, Protected):
@@ -128,10 +130,13 @@ class Body:
             if not body or not _assigns(body[0], name):
                 raise Unstructured(f"{self.code.co_name}: a class that does not begin as one")
             body.pop(0)
+        if body and _assigns(body[0], FIRST_LINE):
+            body.pop(0)
         if body and isinstance(body[-1], ast.Return):
             body.pop()
-            if body and _assigns(body[-1], "__classcell__"):
-                body.pop()
+            for name in _EPILOGUE:
+                if body and _assigns(body[-1], name):
+                    body.pop()
         if body and _assigns(body[0], "__doc__"):
             value = body[0].value  # type: ignore[attr-defined]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):

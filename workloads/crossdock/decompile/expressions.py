@@ -278,8 +278,14 @@ class Expressions(MachineBase):
             spec = self.pop()
             if not isinstance(spec, ast.JoinedStr):
                 spec = _joined([spec])
-        conversion = _CONVERSIONS[instruction.arg & 3]
-        self.push(ast.JoinedStr([ast.FormattedValue(self.pop(), conversion, spec)]))
+        value, conversion = self.pop(), _CONVERSIONS[instruction.arg & 3]
+        if isinstance(value, marks.Converted):
+            value, conversion = value.value, value.conversion
+        self.push(ast.JoinedStr([ast.FormattedValue(value, conversion, spec)]))
+
+    def op_convert_value(self, instruction: Instruction) -> None:
+        """A value in an f-string that is converted, and formatted next."""
+        self.push(marks.Converted(self.pop(), _CONVERSIONS[instruction.arg & 3]))
 
     def op_build_string(self, instruction: Instruction) -> None:
         """An f-string."""

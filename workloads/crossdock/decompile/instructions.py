@@ -25,7 +25,12 @@ CONSTANT_DEPTH_MAX = 100
 """Of tuples in tuples."""
 
 _LOCALS = frozenset({"LOAD_FAST", "STORE_FAST", "DELETE_FAST", "LOAD_FAST_AND_CLEAR"})
-_CELLS = frozenset({"LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"})
+_CELLS = frozenset(
+    {
+        *("LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF"),
+        *("LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"),
+    }
+)
 _NAMED = frozenset(
     {
         *("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"),
@@ -80,10 +85,10 @@ def read(code: CodeType) -> list[Instruction]:
             jumps[start] = found[-1].target = after + 2 * way * arg + skipped
     _expect_targets(code, jumps, starts)
     _protect(code, found, starts)
-    if table.guards_generators:
-        lowering.unguard(code.co_name, found, bool(code.co_flags & _GENERATORS))
     handlers = {one.handler.target for one in found if one.handler is not None}
     found = lowering.lowered(found, table, {*jumps.values(), *handlers})
+    if table.guards_generators:
+        lowering.unguard(code.co_name, found, bool(code.co_flags & _GENERATORS))
     offsets = [one.offset for one in found]
     for one in found:
         if one.target >= 0:

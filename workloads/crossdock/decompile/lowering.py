@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STOP = "STOPITERATION_ERROR"
 """What begins the handler around a generator."""
+FIRST_LINE, ATTRIBUTES = "__firstlineno__", "__static_attributes__"
+"""What classes note of themselves."""
 
 _TRUTHS = frozenset({"POP_JUMP_IF_TRUE", "POP_JUMP_IF_FALSE"})
 _UNGUARDED = frozenset(
@@ -62,10 +64,13 @@ def kept_test(
 def truth(
     before: list[Instruction], one: Instruction, targets: Container[int]
 ) -> list[Instruction]:
-    """``TO_BOOL`` before what takes a truth value."""
-    if not before or before[-1].op != "TO_BOOL" or one.offset in targets:
+    """``TO_BOOL`` before what takes a truth value, which does not raise: so the compiler may leave
+    it outside of the handler of what comes before."""
+    if not before or one.offset in targets:
         return [one]
-    return [replace(one, offset=before.pop().offset)]
+    last = before[-1]
+    offset = before.pop().offset if last.op == "TO_BOOL" else one.offset
+    return [replace(one, offset=offset, handler=last.handler)]
 
 
 def class_cell(
@@ -99,8 +104,36 @@ def function_attribute(
     return []
 
 
+def first_line(
+    before: list[Instruction], one: Instruction, _: Container[int]
+) -> list[Instruction]:
+    """The line where a class begins, which it notes before all else: that is layout."""
+    names = [(other.op, other.value) for other in before[-2:]]
+    if one.value == FIRST_LINE and names[:1] == [("STORE_NAME", "__qualname__")]:
+        before[-1] = replace(before[-1], value=0)
+    return [one]
+
+
+def attributes(
+    before: list[Instruction], one: Instruction, _: Container[int]
+) -> list[Instruction]:
+    """The attributes that methods of a class set, which it notes at its end in no order."""
+    at = len(before) - 2
+    if [other.op for other in before[-2:]] == ["COPY", "STORE_NAME"]:
+        at -= 2  # __classcell__
+    if at > 0 and (before[at].op, before[at].value) == ("STORE_NAME", ATTRIBUTES):
+        names = before[at - 1].value
+        if isinstance(names, tuple) and all(isinstance(name, str) for name in names):
+            before[at - 1] = replace(before[at - 1], value=tuple(sorted(names)))
+    return [one]
+
+
 RULES: Mapping[str, Rule] = {
-    one.__name__: one for one in (kept_test, truth, class_cell, keywords, function_attribute)
+    one.__name__: one
+    for one in (
+        *(kept_test, truth, class_cell, keywords, function_attribute),
+        *(first_line, attributes),
+    )
 }
 
 

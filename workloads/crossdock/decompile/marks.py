@@ -99,6 +99,17 @@ class Matches(ast.expr):
         self.type = type_
 
 
+class Converted(ast.expr):
+    """A value in an f-string, with its conversion: ``!r`` is ``ord("r")``."""
+
+    _fields = ("value",)
+
+    def __init__(self, value: ast.expr, conversion: int) -> None:
+        super().__init__()
+        self.value = value
+        self.conversion = conversion
+
+
 class Iteration(ast.expr):
     """An iterator over ``value``; ``is_async`` for one that awaits."""
 

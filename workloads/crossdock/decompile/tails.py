@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from types import CodeType
 
-from crossdock.decompile.flow import NULL, VALUE, Flow, Shape
+from crossdock.decompile.flow import KEEPS, NULL, VALUE, Flow, Shape
+from crossdock.decompile.lockstep import HARMLESS
 from crossdock.decompile.regions import Regions
 
 _ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS"})
@@ -21,12 +22,16 @@ def joined(flow: Flow, regions: Regions) -> dict[int, int]:
     wait on the stack, in all of them the same."""
     by_key: defaultdict[object, list[int]] = defaultdict(list)
     ends: list[list[tuple[int, object]]] = []
+    found: dict[int, int] = {}
     for index, one in enumerate(flow.instructions):
-        if one.op in _ENDS and flow.shapes[index] is not None:
+        if flow.shapes[index] is None:
+            continue
+        if one.op in _ENDS:
             ends.append(_starts(flow, regions, index))
             for start, key in ends[-1]:
                 by_key[key].append(start)
-    found: dict[int, int] = {}
+        elif one.op in KEEPS:
+            found.update(_chain(flow, index))
     for starts in ends:
         for start, key in starts:
             if len(by_key[key]) > 1:
@@ -41,14 +46,31 @@ def _starts(flow: Flow, regions: Regions, end: int) -> list[tuple[int, object]]:
     code: tuple[object, ...] = ()
     for index in range(end, max(end - _TAIL_MAX, -1), -1):
         one, shape = flow.instructions[index], flow.shapes[index]
-        if shape is None or one.target >= 0 or regions.at(index) != regions.at(end):
+        if shape is None or one.target >= 0:
             break
         if one.op == "NOP":
             continue
-        code = (*code, one.op, comparable(one.value), one.arg)
+        region = None if one.op in HARMLESS else regions.at(index)
+        code = (*code, one.op, comparable(one.value), one.arg, region)
         if _waits(shape[:-1]):
-            found.insert(0, (index, (code, shape[:-1], regions.at(end))))
+            found.insert(0, (index, (code, shape[:-1])))
     return found
+
+
+def _chain(flow: Flow, test: int) -> list[tuple[int, int]]:
+    """The ``return`` of a chain of comparisons that did not fail, and that of one that did."""
+    found = flow.instructions
+    drop = flow.skip(found[test].target)
+    failed = flow.skip(min(drop + 2, len(found) - 1))
+    ops = [one.op for one in (*found[drop : drop + 2], found[failed])]
+    if ops != ["SWAP", "POP_TOP", "RETURN_VALUE"]:
+        return []
+    for index in range(test + 1, len(found)):
+        if found[index].op == "RETURN_VALUE":
+            return [(index, failed)]
+        if found[index].target >= 0 or found[index].op in _ENDS:
+            break
+    return []
 
 
 def _waits(shape: Shape) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import opcode
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
-from crossdock.decompile.versions.python311 import adaptive_caches
+from crossdock.decompile.versions import opcodes
 from crossdock.decompile.versions.table import Pieces, Table
 
-_CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
-_BINARY: Any = opcode._nb_ops  # type: ignore[attr-defined]
 _ONE: Any = getattr(opcode, "_intrinsic_1_descs", ())
 _TWO: Any = getattr(opcode, "_intrinsic_2_descs", ())
 
@@ -56,28 +54,18 @@ DROPPED = frozenset(
 BACKWARD = frozenset({"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"})
 
 
-def names() -> tuple[str, ...]:
-    """Of all opcodes by their number."""
-    return cast("tuple[str, ...]", tuple(opcode.opname))
-
-
-def jumps() -> frozenset[str]:
-    """The opcodes with a relative target."""
-    return frozenset(opcode.opname[number] for number in opcode.hasjrel)
-
-
 TABLE = Table(
     same_as=SAME_AS,
     pieces=PIECES,
     joins=JOINS,
     dropped=DROPPED,
     backward=BACKWARD,
-    jumps=jumps(),
-    binary=tuple(symbol for _, symbol in _BINARY),
+    binary=opcodes.operators(),
     compare=opcode.cmp_op,
-    caches=tuple(_CACHES),
-    adaptive_caches=adaptive_caches(),
-    names=names(),
+    caches=opcodes.caches(),
+    adaptive_caches=opcodes.adaptive_caches(),
+    names=opcodes.names(),
+    jumps=opcodes.jumps(),
     loop_end=2,
     guards_generators=True,
 )
