@@ -33,6 +33,11 @@ PACKAGES = {
         integrity="sha512-z2CHsjVlhhJi5tYBF0AYAfNEPo3zq/z+xOpFtk1tweJkRaTqU4UK/7pLvo8DBU2VDPH31vB3pSI"
         "+8fnoqrVrFg==",
     ),
+    "3.13": Package(
+        version="0.29.4",
+        integrity="sha512-tCseTsqU3kSxZIjkue5zXxTMNEwrKZwOIIEQRBA/VzHxFN1hoCxe4w41phfCdHd9it9RcCNQb5K"
+        "/Re0InqMgvA==",
+    ),
 }
 """By the version of Python."""
 

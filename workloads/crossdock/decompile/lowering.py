@@ -104,9 +104,7 @@ def function_attribute(
     return []
 
 
-def first_line(
-    before: list[Instruction], one: Instruction, _: Container[int]
-) -> list[Instruction]:
+def first_line(before: list[Instruction], one: Instruction, _: Container[int]) -> list[Instruction]:
     """The line where a class begins, which it notes before all else: that is layout."""
     names = [(other.op, other.value) for other in before[-2:]]
     if one.value == FIRST_LINE and names[:1] == [("STORE_NAME", "__qualname__")]:
@@ -114,9 +112,7 @@ def first_line(
     return [one]
 
 
-def attributes(
-    before: list[Instruction], one: Instruction, _: Container[int]
-) -> list[Instruction]:
+def attributes(before: list[Instruction], one: Instruction, _: Container[int]) -> list[Instruction]:
     """The attributes that methods of a class set, which it notes at its end in no order."""
     at = len(before) - 2
     if [other.op for other in before[-2:]] == ["COPY", "STORE_NAME"]:
@@ -138,7 +134,7 @@ RULES: Mapping[str, Rule] = {
 
 
 def unguard(name: str, found: list[Instruction], is_generator: bool) -> None:
-    """Forget the handler around the whole of a generator, which is always there.
+    """Forget the handler around the whole of a generator, which is always there but in lambdas.
 
     Unstructured if a part of the generator is outside of it.
     """
@@ -147,6 +143,7 @@ def unguard(name: str, found: list[Instruction], is_generator: bool) -> None:
         for one, two in itertools.pairwise(found)
         if (one.op, two.op) == (STOP, "RERAISE")
     }
+    is_generator = is_generator and (bool(guards) or name != "<lambda>")
     for one in found:
         if one.handler is not None and one.handler.target in guards:
             one.handler = None

@@ -1,7 +1,7 @@
 """Ends of functions that the compiler copied into each branch of an expression.
 
-``raise E(a if b else c)`` becomes ``if b: raise E(a)``, ``raise E(c)`` but for where E is loaded: the
-instructions after the value are short, and are repeated after each.
+``raise E(a if b else c)`` becomes ``if b: raise E(a)``, ``raise E(c)``, but E is loaded before b:
+what follows the value is short, and is repeated after each.
 """
 
 from __future__ import annotations

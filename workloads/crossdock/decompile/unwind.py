@@ -285,4 +285,3 @@ class Unwinding:
         return Unstructured(
             f"{self.flow.code.co_name}: {one.op} at byte {one.offset} leaves no statement"
         )
-
