@@ -65,7 +65,7 @@ class Body:
         self.plan = plan
         self.class_name = class_name
         self.depth = depth
-        self.names = Names(code, visible, part is not None)
+        self.names = Names(code, visible, class_name, inlined=part is not None)
         self.flow = Flow(code, part, apart=True)
 
     def statements(self) -> list[ast.stmt]:
@@ -95,7 +95,7 @@ class Body:
             except Unstructured as error:
                 reason = str(error)
         imported = self.names.imported
-        self.names = Names(self.code, self.names.visible)
+        self.names = Names(self.code, self.names.visible, self.class_name)
         self.names.imported = imported
         machine = SpillingMachine(self.flow, self.names, Variables(self.names))
         self._prepare(machine)

@@ -127,7 +127,8 @@ class Calls(MachineBase):
 
     def op_get_iter(self, _: Instruction) -> None:
         """A loop or a comprehension follows."""
-        self.push(Iteration(self.pop()))
+        value = self.pop()
+        self.push(value if isinstance(value, Iteration) else Iteration(value))
 
     def op_get_aiter(self, _: Instruction) -> None:
         """A loop or a comprehension follows, that awaits."""

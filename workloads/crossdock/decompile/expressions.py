@@ -99,7 +99,7 @@ class Expressions(MachineBase):
 
     def op_load_attr(self, instruction: Instruction) -> None:
         """An attribute."""
-        value = ast.Attribute(self.pop(), str(instruction.value), ast.Load())
+        value = ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Load())
         value.is_plain = True  # type: ignore[attr-defined]
         self.push(value)
 
@@ -109,19 +109,19 @@ class Expressions(MachineBase):
         value = self.stack.pop(-2) if len(self.stack) > 1 else self.pop()
         if isinstance(value, Shared):
             value = self._used(value)
-        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
 
     def op_load_zero_super_attr(self, instruction: Instruction) -> None:
         """An attribute of ``super()``, whose arguments the compiler gave."""
         self.pop_many(2)
         value = ast.Call(self.pop(), [], [])
-        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
 
     def op_load_super_attr(self, instruction: Instruction) -> None:
         """An attribute of ``super(a, b)``."""
         arguments = self.pop_many(2)
         value = ast.Call(self.pop(), arguments, [])
-        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
 
     def op_unary(self, instruction: Instruction) -> None:
         """One operand."""

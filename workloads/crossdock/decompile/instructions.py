@@ -76,8 +76,6 @@ def read(code: CodeType) -> list[Instruction]:
             value = _value(code, op, part, table)
             if op in _CONSTANTS:
                 _expect_plain(value, code.co_name)
-            if table.cells_are_fast and op == "LOAD_FAST" and _is_cell(code, part):
-                op = "LOAD_CLOSURE"
             found.append(Instruction(op, part, value, -1, start, None))
         if name in table.jumps or name in _TARGETS:
             way = -1 if name in table.backward else 1
@@ -102,12 +100,6 @@ def _pieces(name: str, arg: int, table: Table) -> Pieces:
         return ((table.same_as.get(name, name), arg),) if of is None else of(arg)
     except IndexError as error:
         raise CorruptCode(f"{name} has no meaning for {arg}") from error
-
-
-def _is_cell(code: CodeType, arg: int) -> bool:
-    """Whether a local variable is a cell, for a function that is made."""
-    name = code._varname_from_oparg(arg)  # type: ignore[attr-defined]
-    return arg >= code.co_nlocals or name in code.co_cellvars
 
 
 def _expect_targets(code: CodeType, jumps: dict[int, int], starts: set[int]) -> None:

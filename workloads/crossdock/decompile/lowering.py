@@ -22,6 +22,8 @@ STOP = "STOPITERATION_ERROR"
 """What begins the handler around a generator."""
 FIRST_LINE, ATTRIBUTES = "__firstlineno__", "__static_attributes__"
 """What classes note of themselves."""
+_CLASS_CELLS = frozenset({"__classcell__", "__classdictcell__"})
+_CLOSURE = 8
 
 _TRUTHS = frozenset({"POP_JUMP_IF_TRUE", "POP_JUMP_IF_FALSE"})
 _UNGUARDED = frozenset(
@@ -95,16 +97,45 @@ def keywords(
 def function_attribute(
     before: list[Instruction], one: Instruction, targets: Container[int]
 ) -> list[Instruction]:
-    """What a function is made with, the last of it first."""
+    """What a function is made with, the last of it first. Cells are loaded as variables are."""
     made = before[-1] if before else one
     if made.op != "MAKE_FUNCTION" or one.offset in targets or 0 < made.arg <= one.arg:
         return [one]
     arg = made.arg | one.arg
     before[-1] = replace(made, arg=arg, value=arg)
+    if one.arg == _CLOSURE and len(before) > 2 and before[-3].op == "BUILD_TUPLE":
+        _load_cells(before, len(before) - 3 - before[-3].arg, before[-3].arg)
     return []
 
 
-def first_line(before: list[Instruction], one: Instruction, _: Container[int]) -> list[Instruction]:
+def class_cells(
+    before: list[Instruction], one: Instruction, _: Container[int]
+) -> list[Instruction]:
+    """The cells that a class gives away, loaded as variables are."""
+    if one.value in _CLASS_CELLS and len(before) > 1:
+        at = len(before) - (2 if before[-1].op == "COPY" else 1)
+        _load_cells(before, at, 1)
+    return first_line(before, one)
+
+
+def _load_cells(before: list[Instruction], first: int, count: int) -> None:
+    for at in range(max(first, 0), first + count):
+        if before[at].op == "LOAD_FAST":
+            before[at] = replace(before[at], op="LOAD_CLOSURE")
+
+
+def groups(
+    before: list[Instruction], one: Instruction, targets: Container[int]
+) -> list[Instruction]:
+    """The list of what handlers of groups raise is made below a copy of the exception."""
+    last = before[-1] if before else one
+    if (last.op, last.arg, one.arg) != ("BUILD_LIST", 0, 2) or one.offset in targets:
+        return [one]
+    before[-1] = replace(one, arg=1, value=1, offset=last.offset)
+    return [last, replace(one, op="SWAP")]
+
+
+def first_line(before: list[Instruction], one: Instruction) -> list[Instruction]:
     """The line where a class begins, which it notes before all else: that is layout."""
     names = [(other.op, other.value) for other in before[-2:]]
     if one.value == FIRST_LINE and names[:1] == [("STORE_NAME", "__qualname__")]:
@@ -128,7 +159,7 @@ RULES: Mapping[str, Rule] = {
     one.__name__: one
     for one in (
         *(kept_test, truth, class_cell, keywords, function_attribute),
-        *(first_line, attributes),
+        *(class_cells, attributes, groups),
     )
 }
 

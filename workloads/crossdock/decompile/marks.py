@@ -200,17 +200,18 @@ class Shared(ast.expr):
 
 
 class Unpacking:
-    """A value that is unpacked into targets, which are known one after the other."""
+    """A value that is unpacked into targets, which are known one after the other; None stands for
+    the one that follows."""
 
     def __init__(self, value: ast.expr, count: int, star: int = -1) -> None:
         self.value = value
         self.star = star
-        self.targets: list[ast.expr] = []
+        self.targets: list[ast.expr | None] = []
         self.count = count
 
     def target(self) -> ast.expr:
         """All of them."""
-        found = self.targets
+        found = [one for one in self.targets if one is not None]
         if self.star >= 0:
             starred = ast.Starred(found[self.star], ast.Store())
             found = [*found[: self.star], starred, *found[self.star + 1 :]]

@@ -13,14 +13,20 @@ class Names:
 
     ``visible`` are the names that enclosing functions bind: a name of the same spelling that the
     code takes from the globals must be declared. ``declared_global``, ``declared_nonlocal`` and
-    ``bound`` are filled while the code is read. ``inlined``: these are of a comprehension in the
-    code.
+    ``bound`` are filled while the code is read. ``class_name`` is the class around the code,
+    for private names. ``inlined``: these are of a comprehension in the code.
     """
 
     def __init__(
-        self, code: CodeType, visible: frozenset[str] = frozenset(), inlined: bool = False
+        self,
+        code: CodeType,
+        visible: frozenset[str] = frozenset(),
+        class_name: str = "",
+        inlined: bool = False,
     ) -> None:
         self.code = code
+        stripped = class_name.lstrip("_")
+        self._private = f"_{stripped}__" if stripped else ""
         self.is_function = inlined or bool(code.co_flags & CO_OPTIMIZED)
         self.visible = visible
         self.free = frozenset(code.co_freevars)
@@ -38,6 +44,13 @@ class Names:
         if not self.is_function:
             return self.visible
         return self.visible | mine | self.free
+
+    def attribute(self, name: object) -> str:
+        """The name of an attribute as source in the class has it: without the name of the class."""
+        found = str(name)
+        if self._private and found.startswith(self._private) and not found.endswith("__"):
+            return found[len(self._private) - 2 :]
+        return found
 
     def load_global(self, name: str) -> None:
         """A global is read; ``super`` reads the cell ``__class__`` too."""

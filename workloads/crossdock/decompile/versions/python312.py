@@ -39,6 +39,7 @@ PIECES: Mapping[str, Callable[[int], Pieces]] = {
     "YIELD_VALUE": lambda _: (("YIELD_VALUE", 0),),  # the argument is a depth, or of no effect
 }
 JOINS = {
+    "COPY": "groups",
     "LOAD_FROM_DICT_OR_DEREF": "class_cell",
     "POP_TOP": "kept_test",
 }

@@ -35,11 +35,10 @@ PIECES: Mapping[str, Callable[[int], Pieces]] = {
 JOINS = {
     **python312.JOINS,
     "CALL_KW": "keywords",
-    "POP_JUMP_IF_FALSE": "truth",
-    "POP_JUMP_IF_TRUE": "truth",
+    **{f"POP_JUMP_IF_{test}": "truth" for test in ("FALSE", "TRUE", "NONE", "NOT_NONE")},
     "RETURN_VALUE": "attributes",
     "SET_FUNCTION_ATTRIBUTE": "function_attribute",
-    "STORE_NAME": "first_line",
+    "STORE_NAME": "class_cells",
     "UNARY_NOT": "truth",
 }
 
@@ -57,6 +56,5 @@ TABLE = Table(
     names=opcodes.names(),
     jumps=opcodes.jumps(),
     loop_end=_ENDS_LOOP,
-    cells_are_fast=True,
     guards_generators=True,
 )

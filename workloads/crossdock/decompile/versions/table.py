@@ -29,9 +29,8 @@ class Table:
 
     ``joins`` are the rules of ``lowering`` by the instruction that each begins to work at.
     ``loop_end`` is the length in bytes of what stands where ``FOR_ITER`` leads, and is not executed
-    but says that the iterator is dropped. ``cells_are_fast``: a cell for a function is loaded as a
-    local variable is. ``guards_generators``: a handler around the whole of a generator turns
-    StopIteration into RuntimeError.
+    but says that the iterator is dropped. ``guards_generators``: a handler around the whole of a
+    generator turns StopIteration into RuntimeError.
     """
 
     same_as: Mapping[str, str]
@@ -46,7 +45,6 @@ class Table:
     pieces: Mapping[str, Callable[[int], Pieces]] = field(default_factory=dict)
     joins: Mapping[str, str] = field(default_factory=dict)
     loop_end: int = 0
-    cells_are_fast: bool = False
     guards_generators: bool = False
 
 
