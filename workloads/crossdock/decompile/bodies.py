@@ -38,9 +38,10 @@ class Structure(Loops, Protected):
 
 @dataclass(kw_only=True)
 class Plan:
-    """``loops`` are the ids of code objects whose bodies must be dispatch loops; ``looped`` are
-    those that became loops, ``reasons`` says why."""
+    """``joined`` and ``loops`` are the ids of code objects whose ends must be joined, and whose
+    bodies must be dispatch loops; ``looped`` are those that became loops, ``reasons`` says why."""
 
+    joined: frozenset[int] = frozenset()
     loops: frozenset[int] = frozenset()
     looped: set[int] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
@@ -70,7 +71,18 @@ class Body:
 
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
-        graph = Graph(self.flow)
+        if id(self.code) in self.plan.joined:
+            return self._recovered(True)
+        names = self.names
+        try:
+            self.names = names.copy()
+            return self._recovered(False)
+        except Unstructured:
+            self.names = names
+            return self._recovered(True)
+
+    def _recovered(self, joins_all: bool) -> list[ast.stmt]:
+        graph = Graph(self.flow, joins_all)
         execution = Execution(graph, self.names)
         machine = execution.machine
         self._prepare(machine)

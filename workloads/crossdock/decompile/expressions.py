@@ -100,6 +100,7 @@ class Expressions(MachineBase):
     def op_load_attr(self, instruction: Instruction) -> None:
         """An attribute."""
         value = ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Load())
+        self._note_super(value.value)
         value.is_plain = True  # type: ignore[attr-defined]
         self.push(value)
 
@@ -109,7 +110,14 @@ class Expressions(MachineBase):
         value = self.stack.pop(-2) if len(self.stack) > 1 else self.pop()
         if isinstance(value, Shared):
             value = self._used(value)
+        self._note_super(value)
         self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
+
+    def _note_super(self, value: ast.expr) -> None:
+        """The compiler does not shorten ``super().name`` where the module binds or reads super."""
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+            if value.func.id == "super" and self.flow.shortens_super:
+                self.names.imported.add("super")
 
     def op_load_zero_super_attr(self, instruction: Instruction) -> None:
         """An attribute of ``super()``, whose arguments the compiler gave."""

@@ -13,6 +13,7 @@ from crossdock.decompile import effects, inlining, instructions
 from crossdock.decompile.errors import CorruptCode
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
+from crossdock.decompile.versions import table as versions
 
 VALUE, NULL, ITERATOR, EXIT = "value", "null", "iterator", "exit"
 PREVIOUS, EXCEPTION, LASTI = "previous", "exception", "lasti"
@@ -56,6 +57,7 @@ class Flow:
     def __init__(self, code: CodeType, part: Outlined | None = None, apart: bool = False) -> None:
         self.code = code
         self.name = code.co_name if part is None else part.name
+        self.shortens_super = versions.running().shortens_super
         self.instructions = instructions.read(code) if part is None else part.instructions()
         self._at: dict[int, int] = {}
         for index, instruction in enumerate(self.instructions):

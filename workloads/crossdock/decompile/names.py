@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from types import CodeType
 
@@ -37,6 +38,13 @@ class Names:
         self.captured: set[str] = set()
         self.imported: set[str] = set()
         """Names whose attributes are called as those of modules are: the source imports them."""
+
+    def copy(self) -> Names:
+        """Another with the same content."""
+        found = copy.copy(self)
+        for name in ("declared_global", "declared_nonlocal", "bound", "used", "captured"):
+            setattr(found, name, set(getattr(self, name)))
+        return found
 
     def inner_visible(self) -> frozenset[str]:
         """What functions inside see as names of functions around them."""

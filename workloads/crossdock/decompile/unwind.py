@@ -34,9 +34,14 @@ _COMPARES = frozenset({"COMPARE_OP", "IS_OP", "CONTAINS_OP"})
 
 
 class Unwinding:
-    """Resolved edges of a flow; Unstructured where code to leave a statement is not as compiled."""
+    """Resolved edges of a flow; Unstructured where code to leave a statement is not as compiled.
 
-    def __init__(self, flow: Flow, regions: Regions) -> None:
+    ``joins_all``: of equal ends of the function one stands for all, even where source may well have
+    each.
+    """
+
+    def __init__(self, flow: Flow, regions: Regions, joins_all: bool = False) -> None:
+        self._joins_all = joins_all
         self.flow = flow
         self.regions = regions
         self._tails: dict[object, int] = {}
@@ -64,7 +69,11 @@ class Unwinding:
                 break
             at = self._past_star(self.skip(self._leave(region, at)))
         at = self._joined.get(at, at)
-        return self._first_of_tail(at, at == self.flow.skip(following))
+        return self._first_of_tail(at, self._falls(at, following))
+
+    def _falls(self, at: int, following: int) -> bool:
+        """Whether control just goes on there, so that its end is its own."""
+        return not self._joins_all and at == self.flow.skip(following)
 
     def skip(self, index: int) -> int:
         """Past jumps, nothings that protect no more than what follows, and dropped iterators."""

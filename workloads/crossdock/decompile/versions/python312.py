@@ -69,4 +69,5 @@ TABLE = Table(
     jumps=opcodes.jumps(),
     loop_end=2,
     guards_generators=True,
+    shortens_super=True,
 )

@@ -57,4 +57,5 @@ TABLE = Table(
     jumps=opcodes.jumps(),
     loop_end=_ENDS_LOOP,
     guards_generators=True,
+    shortens_super=True,
 )

@@ -30,7 +30,8 @@ class Table:
     ``joins`` are the rules of ``lowering`` by the instruction that each begins to work at.
     ``loop_end`` is the length in bytes of what stands where ``FOR_ITER`` leads, and is not executed
     but says that the iterator is dropped. ``guards_generators``: a handler around the whole of a
-    generator turns StopIteration into RuntimeError.
+    generator turns StopIteration into RuntimeError. ``shortens_super``: an attribute of ``super()``
+    is loaded without that object, unless the module mentions super.
     """
 
     same_as: Mapping[str, str]
@@ -46,6 +47,7 @@ class Table:
     joins: Mapping[str, str] = field(default_factory=dict)
     loop_end: int = 0
     guards_generators: bool = False
+    shortens_super: bool = False
 
 
 def running() -> Table:
