@@ -35,9 +35,9 @@ def main(every: int) -> None:
                 seconds[kind, cause].append(spent)
                 wrong[kind, cause] += not right
                 names[kind, cause].append(f"{path.relative_to(folder)}: {code.co_qualname}")
-    for key, spent in seconds.items():
+    for key, samples in seconds.items():
         some = names[key][:NAMES_MAX] if key[0] != outcome.PROVED else []
-        print(json.dumps([*key, wrong[key], [round(one, 6) for one in spent], some]))
+        print(json.dumps([*key, wrong[key], [round(one, 6) for one in samples], some]))
 
 
 main(int(sys.argv[1]))

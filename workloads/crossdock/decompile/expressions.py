@@ -115,9 +115,9 @@ class Expressions(MachineBase):
 
     def _note_super(self, value: ast.expr) -> None:
         """The compiler does not shorten ``super().name`` where the module binds or reads super."""
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
-            if value.func.id == "super" and self.flow.shortens_super:
-                self.names.imported.add("super")
+        called = value.func if isinstance(value, ast.Call) else None
+        if isinstance(called, ast.Name) and called.id == "super" and self.flow.shortens_super:
+            self.names.imported.add("super")
 
     def op_load_zero_super_attr(self, instruction: Instruction) -> None:
         """An attribute of ``super()``, whose arguments the compiler gave."""
@@ -288,7 +288,7 @@ class Expressions(MachineBase):
                 spec = _joined([spec])
         value, conversion = self.pop(), _CONVERSIONS[instruction.arg & 3]
         if isinstance(value, marks.Converted):
-            value, conversion = value.value, value.conversion
+            conversion, value = value.conversion, value.value
         self.push(ast.JoinedStr([ast.FormattedValue(value, conversion, spec)]))
 
     def op_convert_value(self, instruction: Instruction) -> None:

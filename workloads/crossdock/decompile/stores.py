@@ -51,7 +51,11 @@ class Stores(MachineBase):
 
     def op_delete_attr(self, instruction: Instruction) -> None:
         """An attribute is deleted."""
-        self.say(ast.Delete([ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Del())]))
+        self.say(
+            ast.Delete(
+                [ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Del())]
+            )
+        )
 
     def op_store_subscr(self, _: Instruction) -> None:
         """An item is set."""
