@@ -39,6 +39,15 @@ def test_programs_behave_the_same(python: str) -> None:
     assert not faults
 
 
+@pytest.mark.parametrize("python", packages.PACKAGES)
+def test_hostile_code_ends_in_a_typed_error(python: str) -> None:
+    lines = running.run(python, "hostile.py", seconds=SECONDS_MAX).splitlines()
+    *faults, counts = map(json.loads, lines)
+    assert not faults
+    assert sum(counts.values()) > 500
+    assert counts["CorruptCode"] > 100
+
+
 def test_a_wrong_digest_is_refused(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     package = packages.Package(version="0.26.4", integrity="sha512-AAAA")
     monkeypatch.setattr(packages, "PACKAGES", {"3.12": package})

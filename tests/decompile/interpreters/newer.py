@@ -39,6 +39,25 @@ def supers(log, x):
             return super().get(n) + super().value, super(Derived, self).get(n)
     return Derived().get(x)
 
+def type_parameters(log, x):
+    def f[T: int, *Ts, **P](a: T, b=x, *, c: "q" = 1) -> T:
+        return a, b, c, T.__bound__
+    class K:
+        z = int
+        def m[U: (z, str)](self, a: z, *, k=2) -> U:
+            return a, k, U.__constraints__
+        @staticmethod
+        def s[W](a: W = x) -> list[W]:
+            return a
+        class In[V](list[V], metaclass=type):
+            "text"
+            def g(self) -> V:
+                return V
+    type A[S] = list[S]
+    type B = dict[str, K.z]
+    names = [str(one) for one in (*f.__type_params__, *K.In.__type_params__, A[int], B.__value__)]
+    return f(1), K().m(2), K.s(), K.In([3]), str(K.In().g()), names, f.__annotations__ and "some"
+
 def quotes(log, x):
     return f"{'a' if x else "b"} {x:{x}} {f"{x!r}"}"
 """

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from types import CodeType
 
-from crossdock.decompile import inversion, signatures
+from crossdock.decompile import inversion, signatures, type_parameters
 from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.dispatch import Dispatch
@@ -16,7 +16,7 @@ from crossdock.decompile.graph import Graph
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.loops import Loops
 from crossdock.decompile.lowering import ATTRIBUTES, FIRST_LINE
-from crossdock.decompile.marks import Function, Iteration
+from crossdock.decompile.marks import Function, GenericBase, Iteration, TypeAlias
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
 from crossdock.decompile.spilling import SpillingMachine, Variables
@@ -68,6 +68,7 @@ class Body:
         self.depth = depth
         self.names = Names(code, visible, class_name, inlined=part is not None)
         self.flow = Flow(code, part, apart=True)
+        self.given: dict[str, ast.expr] = {}
 
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
@@ -87,6 +88,7 @@ class Body:
         machine = execution.machine
         self._prepare(machine)
         works = execution.run()
+        self.parameters = machine.parameters
         tidy(execution)
         machine.expect_settled()
         structure = Structure(works, execution.start, graph)
@@ -96,7 +98,8 @@ class Body:
     def _prepare(self, machine: Machine) -> None:
         machine.define, machine.express = self._define, self._express
         machine.classify, machine.comprehension = self._classify, self._comprehension
-        machine.outlined = self._outlined
+        machine.outlined, machine.generic = self._outlined, self._generic
+        machine.given, machine.parameters = self.given, []
 
     def _function_statements(self) -> list[ast.stmt]:
         """Structured if possible, else a dispatch loop."""
@@ -196,7 +199,8 @@ class Body:
         asynchronous = self.code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)
         kind = ast.AsyncFunctionDef if asynchronous else ast.FunctionDef
         given = signatures.signature(made)
-        return kind(self.code.co_name, given, body, [], made.annotations.get("return"))
+        found = kind(self.code.co_name, given, body, [], made.annotations.get("return"))
+        return _with_parameters(found, made.type_parameters)
 
     def _define(self, made: Function, name: str) -> ast.stmt:
         code = made.code
@@ -216,7 +220,37 @@ class Body:
         if name != written and name != signatures.mangled(written, self.class_name):
             raise Unstructured(f"{self.code.co_name}: class {written} is bound to {name}")
         inside = self._inner(body.code, written).class_body()
-        return ast.ClassDef(written, call.args[2:], call.keywords, inside, [])
+        bases = [one for one in call.args[2:] if not isinstance(one, GenericBase)]
+        found = ast.ClassDef(written, bases, call.keywords, inside, [])
+        return _with_parameters(found, body.type_parameters)
+
+    def _generic(self, made: Function, arguments: list[ast.expr]) -> ast.expr:
+        """The function, the call that makes a class, or the alias, that has type parameters."""
+        inner = self._inner(made.code, self.class_name)
+        found = inner.generic(arguments)
+        self._inherit(inner)
+        return found
+
+    def generic_statement(self, arguments: list[ast.expr]) -> ast.stmt:
+        """The statement of what has type parameters."""
+        value = self.generic(arguments)
+        if isinstance(value, TypeAlias):
+            return type_parameters.alias(value)
+        if isinstance(value, Function):
+            return self._define(value, value.code.co_name)
+        body = value.args[0]  # type: ignore[attr-defined]
+        return self._classify(body, value, body.code.co_name)  # type: ignore[arg-type]
+
+    def generic(self, arguments: list[ast.expr]) -> ast.expr:
+        """The same, of this code; `arguments` are defaults, by position and by name."""
+        self.given = dict(zip(signatures.arguments(self.code), arguments, strict=False))
+        body = self.statements()
+        value = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+        if isinstance(value, ast.Call) and isinstance(value.args[0], Function):
+            value.args[0].type_parameters = self.parameters
+        if not isinstance(value, Function | TypeAlias | ast.Call):
+            raise Unstructured(f"{self.code.co_name}: type parameters of nothing")
+        return value
 
     def _comprehension(self, made: Function, iterated: Iteration) -> ast.expr:
         inner = self._inner(made.code, self.class_name)
@@ -238,6 +272,12 @@ class Body:
     def _inherit(self, inner: Body) -> None:
         """An expression cannot declare: the function around it does."""
         self.names.declared_global |= inner.names.declared_global
+
+
+def _with_parameters(made: ast.stmt, parameters: list[ast.expr]) -> ast.stmt:
+    if parameters:
+        made.type_params = type_parameters.written(parameters)  # type: ignore[attr-defined]
+    return made
 
 
 def tidy(execution: Execution) -> None:

@@ -14,6 +14,8 @@ from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Function, Iteration, Null, Shared
 
+GENERIC = "<generic parameters of "
+"""How the name of a function begins that makes type parameters."""
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 CO_COROUTINE = 128
 _METHOD_ARGUMENTS_MAX = 30
@@ -28,6 +30,7 @@ class Calls(MachineBase):
     }
     comprehension: Callable[[Function, Iteration], ast.expr]
     outlined: Callable[[Outlined, Iteration], ast.expr]
+    generic: Callable[[Function, list[ast.expr]], ast.expr]
 
     def op_nothing_more(self, _: Instruction) -> None:
         """Nothing that the next instruction does not imply."""
@@ -50,10 +53,13 @@ class Calls(MachineBase):
         if not isinstance(first, Null):
             arguments.insert(0, function)
             function = first
-        if isinstance(function, Function) and function.code.co_name in COMPREHENSIONS:
-            (iteration,) = arguments if len(arguments) == 1 else (None,)
-            if isinstance(iteration, Iteration):
+        if isinstance(function, Function):
+            iteration = arguments[0] if len(arguments) == 1 else None
+            if function.code.co_name in COMPREHENSIONS and isinstance(iteration, Iteration):
                 self.push(self.comprehension(function, iteration))
+                return
+            if function.code.co_name.startswith(GENERIC):
+                self.push(self.generic(function, arguments))
                 return
         self._note_import(function, len(arguments), bool(names))
         split = len(arguments) - len(names)

@@ -17,7 +17,7 @@ _FIXED: Final = {
         *("DELETE_ATTR", "IMPORT_NAME", "IMPORT_STAR", "PRINT_EXPR", "PREP_RERAISE_STAR"),
         *("POP_EXCEPT", "POP_TOP", "RERAISE", "RETURN_VALUE", "YIELD_FROM"),
         *("STORE_DEREF", "STORE_FAST", "STORE_GLOBAL", "STORE_NAME"),
-        *("LOAD_FROM_DICT_OR_GLOBALS", "TYPEVAR_WITH_BOUND", "TYPEVAR_WITH_CONSTRAINTS"),
+        *("TYPEVAR_WITH_BOUND", "TYPEVAR_WITH_CONSTRAINTS"),
         *("SET_FUNCTION_TYPE_PARAMS", "SET_TYPEPARAM_DEFAULT"),
     ),
     0: (
@@ -27,6 +27,7 @@ _FIXED: Final = {
         *("JUMP", "KW_NAMES", "LIST_TO_TUPLE", "LOAD_ATTR", "NOP", "RETURN_GENERATOR", "SEND"),
         *("SETUP_ANNOTATIONS", "SWAP", "YIELD_VALUE", "TO_BOOL"),
         *("UNARY_INVERT", "UNARY_NEGATIVE", "UNARY_NOT", "UNARY_POSITIVE"),
+        *("LOAD_FROM_DICT_OR_DEREF", "LOAD_FROM_DICT_OR_GLOBALS"),
         *("TYPEVAR", "PARAMSPEC", "TYPEVARTUPLE", "SUBSCRIPT_GENERIC", "TYPEALIAS"),
     ),
     1: (
@@ -53,6 +54,18 @@ _BY_ARGUMENT: Final[Mapping[str, Callable[[int], int]]] = {
     "UNPACK_SEQUENCE": lambda arg: arg - 1,
 }
 _NET: Final[Mapping[str, int]] = {name: net for net, names in _FIXED.items() for name in names}
+
+_LOOKED_AT: Final = {
+    **dict.fromkeys(("GET_ANEXT", "GET_LEN", "IMPORT_FROM", "MATCH_MAPPING", "MATCH_SEQUENCE"), 1),
+    **dict.fromkeys(("CHECK_EG_MATCH", "CHECK_EXC_MATCH", "MATCH_KEYS"), 2),
+    "MATCH_CLASS": 3,
+    "WITH_EXCEPT_START": 4,
+}
+
+
+def looked_at(op: str) -> int:
+    """How many values an instruction wants on the stack, that does not take them all."""
+    return _LOOKED_AT.get(op, 0)
 
 
 def net(op: str, arg: int) -> int | None:

@@ -230,6 +230,7 @@ class Flow:
 
     def _changed(self, index: int, one: Instruction, shape: Shape) -> Shape:
         change, value = self._effect(index, one.op, one.arg), (VALUE, index)
+        self._need(index, shape, effects.looked_at(one.op))
         if change > 0:
             if len(shape) + change > STACK_MAX:
                 raise self._bad(index, f"more than {STACK_MAX} values on the stack")

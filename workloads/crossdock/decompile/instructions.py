@@ -67,13 +67,14 @@ def read(code: CodeType) -> list[Instruction]:
     starts: set[int] = set()
     jumps: dict[int, int] = {}
     _expect_whole(code, table)
+    variables = _variables(code)
     for start, number, arg, after in _decoded(code.co_code, table):
         name = table.names[number]
         starts.add(start)
         for op, part in _pieces(name, arg, table):
             if op in table.dropped:
                 op = "NOP"
-            value = _value(code, op, part, table)
+            value = _value(code, op, part, table, variables)
             if op in _CONSTANTS:
                 _expect_plain(value, code.co_name)
             found.append(Instruction(op, part, value, -1, start, None))
@@ -92,6 +93,12 @@ def read(code: CodeType) -> list[Instruction]:
         if one.target >= 0:
             one.target = bisect_left(offsets, one.target)
     return found
+
+
+def _variables(code: CodeType) -> tuple[str, ...]:
+    """Locals, cells and free variables by the arguments of instructions on them."""
+    cells = (name for name in code.co_cellvars if name not in code.co_varnames)
+    return (*code.co_varnames, *cells, *code.co_freevars)
 
 
 def _pieces(name: str, arg: int, table: Table) -> Pieces:
@@ -147,14 +154,14 @@ def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
         raise CorruptCode("the bytecode ends in an EXTENDED_ARG")
 
 
-def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
+def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str, ...]) -> object:
     try:
         if op in _CONSTANTS:
             return code.co_consts[arg]
         if op == "LOAD_GLOBAL":
             return code.co_names[arg >> 1]
         if op in _LOCALS or op in _CELLS:
-            return code._varname_from_oparg(arg)  # type: ignore[attr-defined]
+            return variables[arg]
         if op == "COMPARE_OP":
             return table.compare[arg]
         if op == "BINARY_OP":

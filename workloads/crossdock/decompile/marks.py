@@ -52,6 +52,39 @@ class Assertion(Mark):
     """The class AssertionError, as ``assert`` takes it."""
 
 
+class ClassNames(Mark):
+    """What the compiler keeps for names of a class, and for type parameters."""
+
+
+class GenericBase(Mark):
+    """The base that a class with type parameters has of itself."""
+
+
+class TypeParameter(ast.expr):
+    """A type parameter; ``kind`` is the name of its node."""
+
+    _fields = ()
+
+    def __init__(self, kind: str, name: str, bound: ast.expr | None = None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.name = name
+        self.bound = bound
+        self.default: ast.expr | None = None
+
+
+class TypeAlias(ast.expr):
+    """What a ``type`` statement makes."""
+
+    _fields = ()
+
+    def __init__(self, name: str, parameters: list[ast.expr], value: ast.expr) -> None:
+        super().__init__()
+        self.name = name
+        self.parameters = parameters
+        self.value = value
+
+
 class Received(ast.expr):
     """A value that a statement gives: the item of a loop, what ``with`` enters, an exception."""
 
@@ -132,6 +165,7 @@ class Function(ast.expr):
         self.defaults: list[ast.expr] = []
         self.keyword_defaults: dict[str, ast.expr] = {}
         self.annotations: dict[str, ast.expr] = {}
+        self.type_parameters: list[ast.expr] = []
 
 
 class InPlace(ast.expr):
