@@ -7,34 +7,23 @@ by instruction. Nothing of the library is imported or executed.
 
 from __future__ import annotations
 
-import re
 import sys
 import sysconfig
-import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
 
 import tyro
 from rich.console import Console
 
 from crossdock.bench import command, options, plot, text
 from crossdock.bench.command import Common
+from crossdock.bench.decompile_outcome import OUTCOMES, PROVED, functions_of, measure, sources
 from crossdock.bench.errors import BenchFailed
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.statistics import flat, summarise
 from crossdock.bench.text import Column, Value
-from crossdock.decompile import Decompilation, DecompileError, verify
-
-PROVED, LOOP, REFUSED, CRASHED = "proved", "loop", "refused", "crashed"
-OUTCOMES = (PROVED, LOOP, REFUSED, CRASHED)
-NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
-"""Folders in the library's that others fill, or that only test it."""
-
-CO_OPTIMIZED = 1
 
 NOTES = (
     "proved: recompiled, the same instructions modulo layout, in all code objects within too;",
@@ -100,58 +89,6 @@ def measured(given: Options, console: Console) -> Record:
         for kind, spent in sorted(seconds.items(), key=lambda one: -len(one[1]))
     ]
     return record
-
-
-def sources(library: Path) -> list[Path]:
-    """The files of a library, without those that are not its own."""
-    found = (path for path in library.rglob("*.py"))
-    return sorted(
-        path for path in found if not NOT_LIBRARY & set(path.relative_to(library).parts[:-1])
-    )
-
-
-def functions_of(path: Path) -> Iterator[CodeType]:
-    """The functions and methods of a file that are in no other function; none of broken files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            module = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            return
-    todo = [module]
-    while todo:
-        for code in todo.pop().co_consts:
-            if isinstance(code, CodeType):
-                if code.co_flags & CO_OPTIMIZED:
-                    yield code
-                else:
-                    todo.append(code)
-
-
-def measure(code: CodeType) -> tuple[str, str, float, bool]:
-    """The outcome, its cause, seconds, and whether a proof holds when it is made again."""
-    start = time.process_time()
-    right, cause = True, ""
-    found = None
-    try:
-        found = Decompilation(code)
-    except DecompileError as error:
-        outcome, cause = REFUSED, str(error)
-    except Exception as error:  # noqa: BLE001  (that there are none is what is measured)
-        outcome, cause, right = CRASHED, f"{type(error).__name__}: {error}", False
-    else:
-        outcome = LOOP if found.reasons else PROVED
-        cause = "; ".join(found.reasons)
-    spent = time.process_time() - start
-    if found is not None and outcome == PROVED:
-        right = verify(code, found.source).proved
-    return outcome, generalised(cause), spent, right
-
-
-def generalised(cause: str) -> str:
-    """A cause without what is of one function only."""
-    last = cause.partition("; ")[0].rpartition(": ")[2]
-    return re.sub(r"\d+|'[^']*'", "_", last)
 
 
 def lines(record: Record) -> Iterator[str]:

@@ -6,15 +6,17 @@ import ast
 from dataclasses import dataclass, field
 from types import CodeType
 
-from crossdock.decompile import inversion, signatures
+from crossdock.decompile import inversion, signatures, type_parameters
 from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.dispatch import Dispatch
 from crossdock.decompile.errors import DecompileError, Unstructured
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.graph import Graph
+from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.loops import Loops
-from crossdock.decompile.marks import Function, Iteration
+from crossdock.decompile.lowering import ATTRIBUTES, FIRST_LINE
+from crossdock.decompile.marks import Function, GenericBase, Iteration, TypeAlias
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
 from crossdock.decompile.spilling import SpillingMachine, Variables
@@ -27,6 +29,7 @@ DEPTH_MAX = 40
 """Of code objects in code objects."""
 
 _PROLOGUE = ("__module__", "__qualname__")
+_EPILOGUE = ("__classcell__", ATTRIBUTES)
 
 
 class Structure(Loops, Protected):
@@ -35,9 +38,10 @@ class Structure(Loops, Protected):
 
 @dataclass(kw_only=True)
 class Plan:
-    """``loops`` are the ids of code objects whose bodies must be dispatch loops; ``looped`` are
-    those that became loops, ``reasons`` says why."""
+    """``joined`` and ``loops`` are the ids of code objects whose ends must be joined, and whose
+    bodies must be dispatch loops; ``looped`` are those that became loops, ``reasons`` says why."""
 
+    joined: frozenset[int] = frozenset()
     loops: frozenset[int] = frozenset()
     looped: set[int] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
@@ -54,6 +58,7 @@ class Body:
         plan: Plan,
         class_name: str = "",
         depth: int = 0,
+        part: Outlined | None = None,
     ) -> None:
         if depth > DEPTH_MAX:
             raise DecompileError(f"{code.co_name}: more than {DEPTH_MAX} functions in each other")
@@ -61,16 +66,29 @@ class Body:
         self.plan = plan
         self.class_name = class_name
         self.depth = depth
-        self.names = Names(code, visible)
-        self.flow = Flow(code)
+        self.names = Names(code, visible, class_name, inlined=part is not None)
+        self.flow = Flow(code, part, apart=True)
+        self.given: dict[str, ast.expr] = {}
 
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
-        graph = Graph(self.flow)
+        if id(self.code) in self.plan.joined:
+            return self._recovered(True)
+        names = self.names
+        try:
+            self.names = names.copy()
+            return self._recovered(False)
+        except Unstructured:
+            self.names = names
+            return self._recovered(True)
+
+    def _recovered(self, joins_all: bool) -> list[ast.stmt]:
+        graph = Graph(self.flow, joins_all)
         execution = Execution(graph, self.names)
         machine = execution.machine
         self._prepare(machine)
         works = execution.run()
+        self.parameters = machine.parameters
         tidy(execution)
         machine.expect_settled()
         structure = Structure(works, execution.start, graph)
@@ -80,6 +98,8 @@ class Body:
     def _prepare(self, machine: Machine) -> None:
         machine.define, machine.express = self._define, self._express
         machine.classify, machine.comprehension = self._classify, self._comprehension
+        machine.outlined, machine.generic = self._outlined, self._generic
+        machine.given, machine.parameters = self.given, []
 
     def _function_statements(self) -> list[ast.stmt]:
         """Structured if possible, else a dispatch loop."""
@@ -90,7 +110,7 @@ class Body:
             except Unstructured as error:
                 reason = str(error)
         imported = self.names.imported
-        self.names = Names(self.code, self.names.visible)
+        self.names = Names(self.code, self.names.visible, self.class_name)
         self.names.imported = imported
         machine = SpillingMachine(self.flow, self.names, Variables(self.names))
         self._prepare(machine)
@@ -125,10 +145,13 @@ class Body:
             if not body or not _assigns(body[0], name):
                 raise Unstructured(f"{self.code.co_name}: a class that does not begin as one")
             body.pop(0)
+        if body and _assigns(body[0], FIRST_LINE):
+            body.pop(0)
         if body and isinstance(body[-1], ast.Return):
             body.pop()
-            if body and _assigns(body[-1], "__classcell__"):
-                body.pop()
+            for name in _EPILOGUE:
+                if body and _assigns(body[-1], name):
+                    body.pop()
         if body and _assigns(body[0], "__doc__"):
             value = body[0].value  # type: ignore[attr-defined]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -176,7 +199,8 @@ class Body:
         asynchronous = self.code.co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)
         kind = ast.AsyncFunctionDef if asynchronous else ast.FunctionDef
         given = signatures.signature(made)
-        return kind(self.code.co_name, given, body, [], made.annotations.get("return"))
+        found = kind(self.code.co_name, given, body, [], made.annotations.get("return"))
+        return _with_parameters(found, made.type_parameters)
 
     def _define(self, made: Function, name: str) -> ast.stmt:
         code = made.code
@@ -196,17 +220,64 @@ class Body:
         if name != written and name != signatures.mangled(written, self.class_name):
             raise Unstructured(f"{self.code.co_name}: class {written} is bound to {name}")
         inside = self._inner(body.code, written).class_body()
-        return ast.ClassDef(written, call.args[2:], call.keywords, inside, [])
+        bases = [one for one in call.args[2:] if not isinstance(one, GenericBase)]
+        found = ast.ClassDef(written, bases, call.keywords, inside, [])
+        return _with_parameters(found, body.type_parameters)
+
+    def _generic(self, made: Function, arguments: list[ast.expr]) -> ast.expr:
+        """The function, the call that makes a class, or the alias, that has type parameters."""
+        inner = self._inner(made.code, self.class_name)
+        found = inner.generic(arguments)
+        self._inherit(inner)
+        return found
+
+    def generic_statement(self, arguments: list[ast.expr]) -> ast.stmt:
+        """The statement of what has type parameters."""
+        value = self.generic(arguments)
+        if isinstance(value, TypeAlias):
+            return type_parameters.alias(value)
+        if isinstance(value, Function):
+            return self._define(value, value.code.co_name)
+        body = value.args[0]  # type: ignore[attr-defined]
+        return self._classify(body, value, body.code.co_name)  # type: ignore[arg-type]
+
+    def generic(self, arguments: list[ast.expr]) -> ast.expr:
+        """The same, of this code; `arguments` are defaults, by position and by name."""
+        self.given = dict(zip(signatures.arguments(self.code), arguments, strict=False))
+        body = self.statements()
+        value = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+        if isinstance(value, ast.Call) and isinstance(value.args[0], Function):
+            value.args[0].type_parameters = self.parameters
+        if not isinstance(value, Function | TypeAlias | ast.Call):
+            raise Unstructured(f"{self.code.co_name}: type parameters of nothing")
+        return value
 
     def _comprehension(self, made: Function, iterated: Iteration) -> ast.expr:
         inner = self._inner(made.code, self.class_name)
-        found = comprehension(made.code, inner.statements(), iterated)
+        awaits = bool(made.code.co_flags & CO_COROUTINE)
+        found = comprehension(made.code.co_name, inner.statements(), iterated, awaits)
         self._inherit(inner)
+        return found
+
+    def _outlined(self, part: Outlined, iterated: Iteration) -> ast.expr:
+        """A comprehension whose variables are among those of the code around it."""
+        visible = self.names.inner_visible()
+        inner = Body(self.code, visible, self.plan, self.class_name, self.depth + 1, part)
+        inner.names.imported = self.names.imported
+        found = comprehension(part.name, inner.statements(), iterated, False)
+        self._inherit(inner)
+        self.names.take_in(inner.names)
         return found
 
     def _inherit(self, inner: Body) -> None:
         """An expression cannot declare: the function around it does."""
         self.names.declared_global |= inner.names.declared_global
+
+
+def _with_parameters(made: ast.stmt, parameters: list[ast.expr]) -> ast.stmt:
+    if parameters:
+        made.type_params = type_parameters.written(parameters)  # type: ignore[attr-defined]
+    return made
 
 
 def tidy(execution: Execution) -> None:

@@ -9,10 +9,13 @@ from typing import ClassVar
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
+from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Function, Iteration, Null, Shared
 
+GENERIC = "<generic parameters of "
+"""How the name of a function begins that makes type parameters."""
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 CO_COROUTINE = 128
 _METHOD_ARGUMENTS_MAX = 30
@@ -26,6 +29,8 @@ class Calls(MachineBase):
         "ASYNC_GEN_WRAP": "op_nothing_more",
     }
     comprehension: Callable[[Function, Iteration], ast.expr]
+    outlined: Callable[[Outlined, Iteration], ast.expr]
+    generic: Callable[[Function, list[ast.expr]], ast.expr]
 
     def op_nothing_more(self, _: Instruction) -> None:
         """Nothing that the next instruction does not imply."""
@@ -48,10 +53,13 @@ class Calls(MachineBase):
         if not isinstance(first, Null):
             arguments.insert(0, function)
             function = first
-        if isinstance(function, Function) and function.code.co_name in COMPREHENSIONS:
-            (iteration,) = arguments if len(arguments) == 1 else (None,)
-            if isinstance(iteration, Iteration):
+        if isinstance(function, Function):
+            iteration = arguments[0] if len(arguments) == 1 else None
+            if function.code.co_name in COMPREHENSIONS and isinstance(iteration, Iteration):
                 self.push(self.comprehension(function, iteration))
+                return
+            if function.code.co_name.startswith(GENERIC):
+                self.push(self.generic(function, arguments))
                 return
         self._note_import(function, len(arguments), bool(names))
         split = len(arguments) - len(names)
@@ -59,6 +67,15 @@ class Calls(MachineBase):
             ast.keyword(name, value) for name, value in zip(names, arguments[split:], strict=True)
         ]
         self.push(ast.Call(function, arguments[:split], keywords))
+
+    def op_comprehension(self, instruction: Instruction) -> None:
+        """A comprehension that was inlined."""
+        iterated = self.pop()
+        if not isinstance(instruction.value, Outlined):
+            raise CorruptCode(f"{self.flow.code.co_name}: a comprehension of no instructions")
+        if not isinstance(iterated, Iteration):  # an iterator in a variable
+            iterated = Iteration(iterated)
+        self.push(self.outlined(instruction.value, iterated))
 
     def _note_import(self, function: ast.expr, count: int, has_names: bool) -> None:
         """The compiler makes no method call of an attribute of what the module imports."""
@@ -116,7 +133,8 @@ class Calls(MachineBase):
 
     def op_get_iter(self, _: Instruction) -> None:
         """A loop or a comprehension follows."""
-        self.push(Iteration(self.pop()))
+        value = self.pop()
+        self.push(value if isinstance(value, Iteration) else Iteration(value))
 
     def op_get_aiter(self, _: Instruction) -> None:
         """A loop or a comprehension follows, that awaits."""

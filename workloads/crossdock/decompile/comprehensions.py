@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import ast
-from types import CodeType
 
-from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.marks import Added, Iteration
 
 
-def comprehension(code: CodeType, body: list[ast.stmt], iterated: Iteration) -> ast.expr:
-    """The expression, from the statements of the function."""
+def comprehension(name: str, body: list[ast.stmt], iterated: Iteration, awaits: bool) -> ast.expr:
+    """The expression, from the statements of the function of that name. ``awaits``: the value of
+    the function is awaited, not that of the expression."""
     loop = next((one for one in body if isinstance(one, ast.For | ast.AsyncFor)), None)
     if loop is None:
-        raise Unstructured(f"{code.co_name}: a comprehension without a loop")
+        raise Unstructured(f"{name}: a comprehension without a loop")
     generators: list[ast.comprehension] = []
-    element = _generators(code, loop, generators)
+    element = _generators(name, loop, generators)
     generators[0].iter = iterated.value
-    if code.co_name == "<genexpr>":
+    if name == "<genexpr>":
         if isinstance(element, ast.Yield) and element.value is not None:
             return ast.GeneratorExp(element.value, generators)
     elif isinstance(element, Added):
         found = element.comprehension(generators)
-        found.awaits = bool(code.co_flags & CO_COROUTINE)  # type: ignore[attr-defined]
+        found.awaits = awaits  # type: ignore[attr-defined]
         return found
-    raise Unstructured(f"{code.co_name}: a comprehension that adds nothing")
+    raise Unstructured(f"{name}: a comprehension that adds nothing")
 
 
 def _generators(
-    code: CodeType, loop: ast.For | ast.AsyncFor, found: list[ast.comprehension]
+    name: str, loop: ast.For | ast.AsyncFor, found: list[ast.comprehension]
 ) -> ast.expr:
     """The innermost expression; appends a generator for each loop."""
     while True:
         if loop.orelse:
-            raise Unstructured(f"{code.co_name}: a comprehension with an else clause")
+            raise Unstructured(f"{name}: a comprehension with an else clause")
         generator = ast.comprehension(loop.target, loop.iter, [], isinstance(loop, ast.AsyncFor))
         found.append(generator)
         body = loop.body
@@ -45,7 +44,7 @@ def _generators(
         if isinstance(only, ast.Expr):
             return only.value
         if not isinstance(only, ast.For | ast.AsyncFor):
-            raise Unstructured(f"{code.co_name}: a comprehension with statements")
+            raise Unstructured(f"{name}: a comprehension with statements")
         loop = only
 
 

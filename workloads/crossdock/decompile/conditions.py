@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.marks import Matches, Shared
-from crossdock.decompile.work import NEXT, TEST, Work, Works
+from crossdock.decompile.marks import Matches, Shared, same
+from crossdock.decompile.work import END, NEXT, TEST, Work, Works
 
 
 def negated(test: ast.expr) -> ast.expr:
@@ -74,7 +74,8 @@ class Conditions:
             return False
         mine, keeps = work.successors[1 - here], work.keeps[1 - here]
         join: type[ast.boolop] = ast.And if when else ast.Or
-        if second.successors[1 - here] == mine and second.keeps[1 - here] == keeps:
+        ends = second.successors[1 - here] == mine
+        if second.keeps[1 - here] == keeps and (ends or self._fail_alike(work, second, here)):
             return self._take(work, second, _joined(join, work.test, second.test))
         if second.successors[here] == mine and not keeps and not second.keeps[here]:
             if _chained(work.test, second.test):
@@ -82,6 +83,25 @@ class Conditions:
             join = ast.Or if when else ast.And
             return self._take(work, second, _joined(join, negated(work.test), second.test))
         return False
+
+    def _fail_alike(self, work: Work, second: Work, here: int) -> bool:
+        """Whether both comparisons of a chain end the function in the same way if they fail.
+
+        The compiler copies a short end, one of which drops the value for the next comparison.
+        """
+        if work.test is None or second.test is None or not _chained(work.test, second.test):
+            return False
+        mine = self.works.all.get(work.successors[1 - here])
+        yours = self.works.all.get(second.successors[1 - here])
+        if mine is None or yours is None or mine.kind != END or yours.kind != END:
+            return False
+        if not same(mine.statements, yours.statements) or mine.region != yours.region:
+            return False
+        ends = [yours.number if one == mine.number else one for one in work.successors]
+        self.works.relink(work, ends)
+        if not self.works.incoming[mine.number]:
+            self.works.remove(mine)
+        return True
 
     def _take(self, work: Work, second: Work, test: ast.expr) -> bool:
         successors = list(second.successors)

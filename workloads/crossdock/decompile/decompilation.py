@@ -10,7 +10,7 @@ from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.source import written
 from crossdock.decompile.verification import Verifier, compiled, inner_codes
 
-_ATTEMPTS = 4
+_ATTEMPTS = 5
 CODES_MAX = 20_000
 """Code objects within one another; more are refused."""
 
@@ -28,9 +28,10 @@ class Decompilation:
             raise DecompileError(
                 f"a {type(code).__name__} cannot be decompiled; give the __code__ of a function"
             )
+        joined: frozenset[int] = frozenset()
         loops: frozenset[int] = frozenset()
         for _ in range(_ATTEMPTS):
-            plan = Plan(loops=loops)
+            plan = Plan(joined=joined, loops=loops)
             source = written(code, plan)
             verifier = Verifier()
             try:
@@ -42,7 +43,8 @@ class Decompilation:
                 unproved = {id(one) for one in _codes(code)}
             if not unproved:
                 break
-            loops = frozenset(plan.looped | unproved)
+            loops = frozenset(plan.looped | unproved & joined)
+            joined |= unproved
         else:
             raise DecompileError(
                 f"{code.co_name}: no source is proved to be the same: {self.verdict.difference}"

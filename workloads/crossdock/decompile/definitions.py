@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable
 from typing import ClassVar
 
-from crossdock.decompile import marks
+from crossdock.decompile import marks, type_parameters
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
-from crossdock.decompile.marks import Function
+from crossdock.decompile.marks import Function, TypeAlias
 
 LAMBDA = "<lambda>"
 
@@ -25,6 +25,8 @@ class Definitions(MachineBase):
 
     def definition(self, targets: list[ast.expr], value: ast.expr) -> ast.stmt | None:
         """The statement, if what is assigned is a function or a class, decorated or not."""
+        if isinstance(value, TypeAlias):
+            return type_parameters.alias(value)
         decorators = []
         inner = value
         while isinstance(inner, ast.Call) and _is_decoration(inner):

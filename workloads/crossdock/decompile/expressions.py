@@ -99,7 +99,8 @@ class Expressions(MachineBase):
 
     def op_load_attr(self, instruction: Instruction) -> None:
         """An attribute."""
-        value = ast.Attribute(self.pop(), str(instruction.value), ast.Load())
+        value = ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Load())
+        self._note_super(value.value)
         value.is_plain = True  # type: ignore[attr-defined]
         self.push(value)
 
@@ -109,7 +110,26 @@ class Expressions(MachineBase):
         value = self.stack.pop(-2) if len(self.stack) > 1 else self.pop()
         if isinstance(value, Shared):
             value = self._used(value)
-        self.push(ast.Attribute(value, str(instruction.value), ast.Load()))
+        self._note_super(value)
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
+
+    def _note_super(self, value: ast.expr) -> None:
+        """The compiler does not shorten ``super().name`` where the module binds or reads super."""
+        called = value.func if isinstance(value, ast.Call) else None
+        if isinstance(called, ast.Name) and called.id == "super" and self.flow.shortens_super:
+            self.names.imported.add("super")
+
+    def op_load_zero_super_attr(self, instruction: Instruction) -> None:
+        """An attribute of ``super()``, whose arguments the compiler gave."""
+        self.pop_many(2)
+        value = ast.Call(self.pop(), [], [])
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
+
+    def op_load_super_attr(self, instruction: Instruction) -> None:
+        """An attribute of ``super(a, b)``."""
+        arguments = self.pop_many(2)
+        value = ast.Call(self.pop(), arguments, [])
+        self.push(ast.Attribute(value, self.names.attribute(instruction.value), ast.Load()))
 
     def op_unary(self, instruction: Instruction) -> None:
         """One operand."""
@@ -266,8 +286,14 @@ class Expressions(MachineBase):
             spec = self.pop()
             if not isinstance(spec, ast.JoinedStr):
                 spec = _joined([spec])
-        conversion = _CONVERSIONS[instruction.arg & 3]
-        self.push(ast.JoinedStr([ast.FormattedValue(self.pop(), conversion, spec)]))
+        value, conversion = self.pop(), _CONVERSIONS[instruction.arg & 3]
+        if isinstance(value, marks.Converted):
+            conversion, value = value.conversion, value.value
+        self.push(ast.JoinedStr([ast.FormattedValue(value, conversion, spec)]))
+
+    def op_convert_value(self, instruction: Instruction) -> None:
+        """A value in an f-string that is converted, and formatted next."""
+        self.push(marks.Converted(self.pop(), _CONVERSIONS[instruction.arg & 3]))
 
     def op_build_string(self, instruction: Instruction) -> None:
         """An f-string."""
@@ -275,7 +301,7 @@ class Expressions(MachineBase):
 
     def _starts_comprehension(self, name: str) -> bool:
         """Whether this is the result of a comprehension, empty still; pushes it."""
-        if self.stack or self.flow.code.co_name != name:
+        if self.stack or self.flow.name != name:
             return False
         self.push(marks.Result())
         return True

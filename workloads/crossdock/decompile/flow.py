@@ -7,13 +7,13 @@ instructions of a turn of ``async for``, with the handler that ends the loop, ar
 
 from __future__ import annotations
 
-import opcode
-from collections.abc import Callable
 from types import CodeType
 
-from crossdock.decompile import instructions
+from crossdock.decompile import effects, inlining, instructions
 from crossdock.decompile.errors import CorruptCode
+from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
+from crossdock.decompile.versions import table as versions
 
 VALUE, NULL, ITERATOR, EXIT = "value", "null", "iterator", "exit"
 PREVIOUS, EXCEPTION, LASTI = "previous", "exception", "lasti"
@@ -26,6 +26,9 @@ Shape = tuple[Slot, ...]
 STACK_MAX = 2000
 _THREADED_MAX = 100
 """Jumps from jump to jump."""
+
+CLEANUP = "CLEANUP_THROW"
+"""What a handler around the wait for a generator consists of."""
 
 ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
 LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
@@ -41,24 +44,29 @@ _CHANGES = {
 """What instructions push for the top of the stack, which they take."""
 
 _CALLS = frozenset({"CALL", "CALL_FUNCTION_EX"})
-_OWN = {"YIELD_FROM": -1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
-_NET: dict[str, Callable[[int], int]] = {
-    "CALL": lambda arg: -arg - 1,
-    "LOAD_GLOBAL": lambda arg: 1 + (arg & 1),
-}
 
 
 class Flow:
     """The instructions of a code object, successors of each, and shapes of the stack before each.
 
-    A shape is None where control never comes. Raises CorruptCode for stacks that do not add up.
+    A shape is None where control never comes. Of a comprehension that the compiler put into the
+    code, `part` is what ``inlining`` took out of it; with `apart` that is done, and each is one
+    instruction. Raises CorruptCode for stacks that do not add up.
     """
 
-    def __init__(self, code: CodeType) -> None:
+    def __init__(self, code: CodeType, part: Outlined | None = None, apart: bool = False) -> None:
         self.code = code
-        self.instructions = instructions.read(code)
-        self._take_awaits_together()
-        self._thread_jumps()
+        self.name = code.co_name if part is None else part.name
+        self.shortens_super = versions.running().shortens_super
+        self.instructions = instructions.read(code) if part is None else part.instructions()
+        self._at: dict[int, int] = {}
+        for index, instruction in enumerate(self.instructions):
+            self._at.setdefault(instruction.offset, index)
+        if part is None:
+            self._take_awaits_together()
+            self._thread_jumps()
+            if apart:
+                inlining.take_apart(self)
         self.shapes: list[Shape | None] = [None] * len(self.instructions)
         self._find_shapes()
 
@@ -95,14 +103,13 @@ class Flow:
 
     def _take_awaits_together(self) -> None:
         found = self.instructions
-        self._at = {instruction.offset: index for index, instruction in enumerate(found)}
         for index, instruction in enumerate(found):
             if instruction.op == "RETURN_GENERATOR" and index + 1 < len(found):
                 instruction.op = found[index + 1].op = "NOP"
             if instruction.op == "SEND" and self._is_await(index):
+                for other in found[index + 1 : instruction.target]:
+                    other.op, other.target, other.handler = "NOP", -1, instruction.handler
                 instruction.op, instruction.target, instruction.value = "YIELD_FROM", -1, None
-                for other in found[index + 1 : index + 4]:
-                    other.op, other.target = "NOP", -1
         for index, instruction in enumerate(found):
             if instruction.op == "GET_ANEXT":
                 self._take_turn_together(index)
@@ -127,12 +134,27 @@ class Flow:
                     break
 
     def _is_await(self, index: int) -> bool:
-        part = self.instructions[index : index + 4]
+        part = self.instructions[index : index + 5]
+        if [one.op for one in part[:4]] != ["SEND", "YIELD_VALUE", "NOP", "JUMP"]:
+            return False
+        end = index + 4 + (part[-1].op == CLEANUP)
         return (
-            [instruction.op for instruction in part] == ["SEND", "YIELD_VALUE", "NOP", "JUMP"]
-            and part[0].target == index + 4
+            part[0].target == end
             and part[3].target == index
-            and all(instruction.handler == part[0].handler for instruction in part[1:])
+            and (part[1].handler == part[0].handler or self._cleans_up(index + 1, end))
+        )
+
+    def _cleans_up(self, index: int, end: int) -> bool:
+        """Whether what is thrown into an awaiting generator ends the wait if it is StopIteration.
+
+        That is a handler of its own, which goes on at the end.
+        """
+        handler = self.handler(index)
+        return (
+            handler >= 0
+            and self.instructions[handler].op == CLEANUP
+            and handler + 1 < len(self.instructions)
+            and self.skip(handler + 1) == self.skip(end)
         )
 
     def _take_turn_together(self, index: int) -> None:
@@ -147,10 +169,12 @@ class Flow:
         ):
             raise CorruptCode(f"{self.code.co_name}: GET_ANEXT outside of an async for loop")
         part[0].op, part[0].target = "ASYNC_FOR_ITER", end + 1
-        for instruction in found[index : index + 6]:
+        part[1].op = part[2].op = "NOP"
+        for instruction in found[index:]:
+            if self.handler(index) != end or instruction.op not in {"NOP", "ASYNC_FOR_ITER"}:
+                break
             instruction.handler = found[end].handler
-            if instruction is not part[0]:
-                instruction.op = "NOP"
+            index += 1
 
     def _find_shapes(self) -> None:
         if not self.instructions:
@@ -206,6 +230,7 @@ class Flow:
 
     def _changed(self, index: int, one: Instruction, shape: Shape) -> Shape:
         change, value = self._effect(index, one.op, one.arg), (VALUE, index)
+        self._need(index, shape, effects.looked_at(one.op))
         if change > 0:
             if len(shape) + change > STACK_MAX:
                 raise self._bad(index, f"more than {STACK_MAX} values on the stack")
@@ -218,22 +243,12 @@ class Flow:
         return left
 
     def _effect(self, index: int, op: str, arg: int) -> int:
-        if op in _OWN:
-            return _OWN[op]
-        if op in _NET:
-            return _NET[op](arg)
         if op in TESTS:
             return -1
-        number = opcode.opmap.get(op)
-        if number is None:
+        net = effects.net(op, arg)
+        if net is None:
             raise self._bad(index, "no compiler leaves it there")
-        try:
-            changed: int = opcode.stack_effect(
-                number, arg if number >= opcode.HAVE_ARGUMENT else None
-            )
-        except ValueError as error:
-            raise self._bad(index, "its argument makes no sense") from error
-        return changed
+        return net
 
     def _need(self, index: int, shape: Shape, count: int) -> None:
         if len(shape) < count:

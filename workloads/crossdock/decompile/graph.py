@@ -27,12 +27,12 @@ class Node:
 
 
 class Graph:
-    """Nodes by number, and the number of the first."""
+    """Nodes by number, and the number of the first. ``joins_all``: see ``unwind``."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, joins_all: bool = False) -> None:
         self.flow = flow
         self.regions = Regions(flow)
-        self.unwinding = Unwinding(flow, self.regions)
+        self.unwinding = Unwinding(flow, self.regions, joins_all)
         self.nodes: dict[int, Node] = {}
         self._edges: dict[int, list[int]] = {}
         start = self.unwinding.resolve(0, 0) if flow.handler(0) < 0 else 0

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import opcode
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 from typing import cast
 
-from crossdock.decompile import exception_table
+from crossdock.decompile import exception_table, lowering
 from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.exception_table import Entry
 from crossdock.decompile.versions import table as versions
-from crossdock.decompile.versions.table import Table
+from crossdock.decompile.versions.table import Pieces, Table
 
 INSTRUCTIONS_MAX = 100_000
 """Longer code is refused: no source of a file's usual length compiles to it."""
@@ -24,9 +24,23 @@ _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Elli
 CONSTANT_DEPTH_MAX = 100
 """Of tuples in tuples."""
 
-_LOCALS = frozenset({"LOAD_FAST", "STORE_FAST", "DELETE_FAST"})
-_CELLS = frozenset({"LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"})
+_LOCALS = frozenset({"LOAD_FAST", "STORE_FAST", "DELETE_FAST", "LOAD_FAST_AND_CLEAR"})
+_CELLS = frozenset(
+    {
+        *("LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF"),
+        *("LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"),
+    }
+)
+_NAMED = frozenset(
+    {
+        *("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"),
+        *("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"),
+        *("LOAD_SUPER_ATTR", "LOAD_ZERO_SUPER_ATTR", "LOAD_FROM_DICT_OR_GLOBALS"),
+        *("IMPORT_NAME", "IMPORT_FROM"),
+    }
+)
 _TARGETS = frozenset({"FOR_ITER", "SEND", "JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
+_GENERATORS = 32 | 128 | 512
 
 
 @dataclass(slots=True)
@@ -50,31 +64,58 @@ def read(code: CodeType) -> list[Instruction]:
     """All instructions; CorruptCode where bytes, jumps or tables make no sense."""
     table = versions.running()
     found: list[Instruction] = []
-    at_offset: dict[int, int] = {}
-    jumps: list[tuple[int, int]] = []
+    starts: set[int] = set()
+    jumps: dict[int, int] = {}
     _expect_whole(code, table)
+    variables = _variables(code)
     for start, number, arg, after in _decoded(code.co_code, table):
         name = table.names[number]
-        op = table.same_as.get(name, name)
-        at_offset[start] = len(found)
-        if number in opcode.hasjrel or op in _TARGETS:
+        starts.add(start)
+        for op, part in _pieces(name, arg, table):
+            if op in table.dropped:
+                op = "NOP"
+            value = _value(code, op, part, table, variables)
+            if op in _CONSTANTS:
+                _expect_plain(value, code.co_name)
+            found.append(Instruction(op, part, value, -1, start, None))
+        if name in table.jumps or name in _TARGETS:
             way = -1 if name in table.backward else 1
-            jumps.append((len(found), after + 2 * way * arg))
-        if op in table.dropped:
-            op = "NOP"
-        value = _value(code, op, arg, table)
-        if op in _CONSTANTS:
-            _expect_plain(value, code.co_name)
-        found.append(Instruction(op, arg, value, -1, start, None))
-    for index, target in jumps:
-        if target not in at_offset:
+            skipped = table.loop_end if name == "FOR_ITER" else 0
+            jumps[start] = found[-1].target = after + 2 * way * arg + skipped
+    _expect_targets(code, jumps, starts)
+    _protect(code, found, starts)
+    handlers = {one.handler.target for one in found if one.handler is not None}
+    found = lowering.lowered(found, table, {*jumps.values(), *handlers})
+    if table.guards_generators:
+        lowering.unguard(code.co_name, found, bool(code.co_flags & _GENERATORS))
+    offsets = [one.offset for one in found]
+    for one in found:
+        if one.target >= 0:
+            one.target = bisect_left(offsets, one.target)
+    return found
+
+
+def _variables(code: CodeType) -> tuple[str, ...]:
+    """Locals, cells and free variables by the arguments of instructions on them."""
+    cells = (name for name in code.co_cellvars if name not in code.co_varnames)
+    return (*code.co_varnames, *cells, *code.co_freevars)
+
+
+def _pieces(name: str, arg: int, table: Table) -> Pieces:
+    of = table.pieces.get(name)
+    try:
+        return ((table.same_as.get(name, name), arg),) if of is None else of(arg)
+    except IndexError as error:
+        raise CorruptCode(f"{name} has no meaning for {arg}") from error
+
+
+def _expect_targets(code: CodeType, jumps: dict[int, int], starts: set[int]) -> None:
+    for start, target in jumps.items():
+        if target not in starts:
             raise CorruptCode(
-                f"{code.co_name}: the jump at byte {found[index].offset} leads to byte {target}, "
+                f"{code.co_name}: the jump at byte {start} leads to byte {target}, "
                 "where no instruction begins"
             )
-        found[index].target = at_offset[target]
-    _protect(code, found, at_offset)
-    return found
 
 
 def _expect_whole(code: CodeType, table: Table) -> None:
@@ -113,19 +154,19 @@ def _decoded(raw: bytes, table: Table) -> Iterator[tuple[int, int, int, int]]:
         raise CorruptCode("the bytecode ends in an EXTENDED_ARG")
 
 
-def _value(code: CodeType, op: str, arg: int, table: Table) -> object:
+def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str, ...]) -> object:
     try:
         if op in _CONSTANTS:
             return code.co_consts[arg]
         if op == "LOAD_GLOBAL":
             return code.co_names[arg >> 1]
         if op in _LOCALS or op in _CELLS:
-            return code._varname_from_oparg(arg)  # type: ignore[attr-defined]
+            return variables[arg]
         if op == "COMPARE_OP":
             return table.compare[arg]
         if op == "BINARY_OP":
             return table.binary[arg]
-        if opcode.opmap.get(op) in opcode.hasname:
+        if op in _NAMED:
             return code.co_names[arg]
     except (IndexError, ValueError) as error:
         raise CorruptCode(f"{code.co_name}: {op} has no entry {arg} in its table") from error
@@ -141,12 +182,12 @@ def _expect_plain(value: object, name: str, depth: int = 0) -> None:
         raise DecompileError(f"{name} has a constant of type {type(value).__name__}")
 
 
-def _protect(code: CodeType, found: list[Instruction], at_offset: dict[int, int]) -> None:
+def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None:
     table = exception_table.entries(code.co_exceptiontable)
     offsets = [instruction.offset for instruction in found]
     last = -1
     for entry in table:
-        if entry.target not in at_offset or entry.start < last:
+        if entry.target not in starts or entry.start < last:
             raise CorruptCode(f"{code.co_name}: the exception table has a bad entry {entry}")
         last = entry.start
         first = bisect_right(offsets, entry.start - 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from crossdock.decompile.marks import Shared
+from crossdock.decompile.marks import Shared, same
 from crossdock.decompile.symbolic import Execution
 from crossdock.decompile.work import NEXT, TEST, Work, Works
 
@@ -91,16 +91,3 @@ def _split(works: Works, execution: Execution, work: Work) -> Work:
     works.relink(work, [test.number])
     execution.place[test.number] = execution.place[work.number]
     return test
-
-
-def same(one: object, two: object) -> bool:
-    """Whether two expressions are alike."""
-    if isinstance(one, Shared) and isinstance(two, Shared):
-        return same(one.value, two.value) and same(one.targets, two.targets)
-    if type(one) is not type(two):
-        return False
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(same, one, two))
-    if isinstance(one, ast.AST):
-        return all(same(getattr(one, key, None), getattr(two, key, None)) for key in one._fields)
-    return one == two

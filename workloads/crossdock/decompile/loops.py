@@ -11,7 +11,7 @@ from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import ITERATOR, LOOPS
 from crossdock.decompile.marks import ITERATED, Iteration, Received
 from crossdock.decompile.structure import NOWHERE, Context, StructureBase
-from crossdock.decompile.work import END, LOOP, TEST, Work
+from crossdock.decompile.work import END, LOOP, NEXT, TEST, Work
 
 
 class Loops(StructureBase):
@@ -132,12 +132,19 @@ class Loops(StructureBase):
         if exhausted != NOWHERE:
             return exhausted
         chain = self.graph.regions.chain
-        plain = [one for one in open_exits if self.works[one].kind != END] or [
+        plain = [one for one in open_exits if not self._ends(one)] or [
             one
             for one in open_exits
             if not self.returns(one) and context.scope not in chain(self.works[one].region)
         ]
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
+
+    def _ends(self, number: int) -> bool:
+        """Whether a block ends the function, or computes what the next one returns."""
+        work = self.works[number]
+        if work.kind == NEXT and self.returns(work.successors[0]):
+            return self.works[work.successors[0]].kind == END
+        return work.kind == END
 
     def _are_more(self, exits: Iterable[int], context: Context) -> bool:
         """Whether the loop is left for more than the ``return`` that ends the function."""

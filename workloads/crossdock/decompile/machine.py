@@ -130,11 +130,18 @@ class MachineBase:
 
     def _store_part(self, part: Part, target: ast.expr) -> None:
         unpacking = part.unpacking
+        unpacking.targets = [one or target for one in unpacking.targets]
         if part.place != len(unpacking.targets):
             raise Unstructured(f"{self.flow.code.co_name}: parts are stored out of order")
         unpacking.targets.append(target)
         if len(unpacking.targets) == unpacking.count:
             self._unpacked(unpacking)
+
+    def drop_part(self, part: Part) -> None:
+        """A part that the next one replaces at once: both are stored to the same name."""
+        if part.place != len(part.unpacking.targets) or part.place + 1 == part.unpacking.count:
+            raise Unstructured(f"{self.flow.code.co_name}: a part of a value is dropped")
+        part.unpacking.targets.append(None)
 
     def _unpacked(self, unpacking: Unpacking) -> None:
         self.stack.append(unpacking.value)

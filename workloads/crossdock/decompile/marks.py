@@ -52,6 +52,39 @@ class Assertion(Mark):
     """The class AssertionError, as ``assert`` takes it."""
 
 
+class ClassNames(Mark):
+    """What the compiler keeps for names of a class, and for type parameters."""
+
+
+class GenericBase(Mark):
+    """The base that a class with type parameters has of itself."""
+
+
+class TypeParameter(ast.expr):
+    """A type parameter; ``kind`` is the name of its node."""
+
+    _fields = ()
+
+    def __init__(self, kind: str, name: str, bound: ast.expr | None = None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.name = name
+        self.bound = bound
+        self.default: ast.expr | None = None
+
+
+class TypeAlias(ast.expr):
+    """What a ``type`` statement makes."""
+
+    _fields = ()
+
+    def __init__(self, name: str, parameters: list[ast.expr], value: ast.expr) -> None:
+        super().__init__()
+        self.name = name
+        self.parameters = parameters
+        self.value = value
+
+
 class Received(ast.expr):
     """A value that a statement gives: the item of a loop, what ``with`` enters, an exception."""
 
@@ -99,6 +132,17 @@ class Matches(ast.expr):
         self.type = type_
 
 
+class Converted(ast.expr):
+    """A value in an f-string, with its conversion: ``!r`` is ``ord("r")``."""
+
+    _fields = ("value",)
+
+    def __init__(self, value: ast.expr, conversion: int) -> None:
+        super().__init__()
+        self.value = value
+        self.conversion = conversion
+
+
 class Iteration(ast.expr):
     """An iterator over ``value``; ``is_async`` for one that awaits."""
 
@@ -121,6 +165,7 @@ class Function(ast.expr):
         self.defaults: list[ast.expr] = []
         self.keyword_defaults: dict[str, ast.expr] = {}
         self.annotations: dict[str, ast.expr] = {}
+        self.type_parameters: list[ast.expr] = []
 
 
 class InPlace(ast.expr):
@@ -189,17 +234,18 @@ class Shared(ast.expr):
 
 
 class Unpacking:
-    """A value that is unpacked into targets, which are known one after the other."""
+    """A value that is unpacked into targets, which are known one after the other; None stands for
+    the one that follows."""
 
     def __init__(self, value: ast.expr, count: int, star: int = -1) -> None:
         self.value = value
         self.star = star
-        self.targets: list[ast.expr] = []
+        self.targets: list[ast.expr | None] = []
         self.count = count
 
     def target(self) -> ast.expr:
         """All of them."""
-        found = self.targets
+        found = [one for one in self.targets if one is not None]
         if self.star >= 0:
             starred = ast.Starred(found[self.star], ast.Store())
             found = [*found[: self.star], starred, *found[self.star + 1 :]]
@@ -234,3 +280,16 @@ class Added(ast.expr):
             return ast.DictComp(self.key, self.value, generators)
         kind = ast.ListComp if self.kind == "list" else ast.SetComp
         return kind(self.value, generators)
+
+
+def same(one: object, two: object) -> bool:
+    """Whether two expressions are alike."""
+    if isinstance(one, Shared) and isinstance(two, Shared):
+        return same(one.value, two.value) and same(one.targets, two.targets)
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, list) and isinstance(two, list):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, ast.AST):
+        return all(same(getattr(one, key, None), getattr(two, key, None)) for key in one._fields)
+    return one == two

@@ -9,7 +9,13 @@ from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.verification import compiled, inner_codes
 
 _KEPT_FLAGS = 0x0FFFF  # generators and such; future flags are those of the original
-_FREE = frozenset({"LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"})
+_FREE = frozenset(
+    {
+        *("LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"),
+        *("LOAD_FROM_DICT_OR_DEREF", "LOAD_FAST"),
+    }
+)
+"""Instructions on free variables; the last one as of Python 3.13."""
 _NESTED, _NOFREE = 16, 64
 
 

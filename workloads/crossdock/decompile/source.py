@@ -7,7 +7,7 @@ from types import CodeType
 
 from crossdock.decompile import marks, signatures
 from crossdock.decompile.bodies import Body, Plan, only_value
-from crossdock.decompile.calls import COMPREHENSIONS
+from crossdock.decompile.calls import COMPREHENSIONS, GENERIC
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.errors import DecompileError, Unstructured
 from crossdock.decompile.marks import Iteration
@@ -87,15 +87,32 @@ def _statement(body: Body) -> ast.stmt:
     name = code.co_name
     if name in COMPREHENSIONS:
         loop = Iteration(ast.Tuple([], ast.Load()))
-        return _assigned(comprehension(code, body.statements(), loop), body)
+        return _assigned(comprehension(name, body.statements(), loop, False), body)
     if name == "<lambda>":
         value = only_value(body.statements(), code)
         return _assigned(ast.Lambda(signatures.signature(signatures.bare(code)), value), body)
+    if name.startswith(GENERIC):
+        return _generic(body)
     if not name.isidentifier():
         raise Unstructured(f"{name}: not the name of anything that source can define")
     if not is_function(code):
         return ast.ClassDef(name, [], [], body.class_body(), [])
     return body.definition(signatures.bare(code))
+
+
+def _generic(body: Body) -> ast.stmt:
+    """What has type parameters; which of its arguments have defaults the code does not say."""
+    names = [
+        name
+        for code in body.code.co_consts
+        if isinstance(code, CodeType)
+        for name in signatures.arguments(code)[code.co_argcount :][: code.co_kwonlyargcount]
+    ]
+    nothing = ast.Constant(None)
+    some = ast.Tuple([nothing], ast.Load())
+    by_name = ast.Dict([ast.Constant(name) for name in names], [nothing for _ in names])
+    given = signatures.arguments(body.code)
+    return body.generic_statement([by_name if name == ".kwdefaults" else some for name in given])
 
 
 def is_function(code: CodeType) -> bool:

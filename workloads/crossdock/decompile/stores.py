@@ -9,7 +9,7 @@ from crossdock.decompile import marks
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
-from crossdock.decompile.marks import Imported, ImportedName, InPlace, Shared
+from crossdock.decompile.marks import Imported, ImportedName, InPlace, Part, Shared
 
 CO_ASYNC_GENERATOR = 512
 
@@ -46,12 +46,16 @@ class Stores(MachineBase):
 
     def op_store_attr(self, instruction: Instruction) -> None:
         """An attribute is set."""
-        target = ast.Attribute(self._owner(), str(instruction.value), ast.Store())
+        target = ast.Attribute(self._owner(), self.names.attribute(instruction.value), ast.Store())
         self.store(target)
 
     def op_delete_attr(self, instruction: Instruction) -> None:
         """An attribute is deleted."""
-        self.say(ast.Delete([ast.Attribute(self.pop(), str(instruction.value), ast.Del())]))
+        self.say(
+            ast.Delete(
+                [ast.Attribute(self.pop(), self.names.attribute(instruction.value), ast.Del())]
+            )
+        )
 
     def op_store_subscr(self, _: Instruction) -> None:
         """An item is set."""
@@ -90,6 +94,8 @@ class Stores(MachineBase):
             if value.copies or not value.targets:
                 raise Unstructured(f"{self.flow.code.co_name}: a copied value is dropped")
             self._discard(value.named())
+        elif isinstance(value, Part):
+            self.drop_part(value)
         else:
             self._discard(value)
 
@@ -182,6 +188,12 @@ class Stores(MachineBase):
 
     def _settle(self, target: ast.expr, left: ast.expr, field: str) -> bool:
         shared = getattr(target, field)
+        if isinstance(shared, ast.Slice):
+            other = getattr(left, field)
+            parts = [part for part in ("lower", "upper") if getattr(shared, part) is not None]
+            return isinstance(other, ast.Slice) and all(
+                self._settle(shared, other, part) for part in parts
+            )
         if not isinstance(shared, Shared) or shared is not getattr(left, field):
             return False
         setattr(target, field, shared.named())

@@ -18,6 +18,7 @@ from crossdock.decompile.marks import Shared
 from crossdock.decompile.names import Names
 from crossdock.decompile.regions import NAMED, WITH
 from crossdock.decompile.stores import Stores
+from crossdock.decompile.type_parameters import TypeParameters
 from crossdock.decompile.unwind import FINALLY_END
 from crossdock.decompile.work import END, ENTRY, LOOP, NEXT, OUTSIDE_CALL, TEST, Work, Works
 
@@ -32,7 +33,7 @@ def actions(owner: type) -> dict[str, str]:
     return found
 
 
-class Machine(Definitions, Stores, Calls, Expressions):
+class Machine(TypeParameters, Definitions, Stores, Calls, Expressions):
     """All instructions."""
 
     operations: ClassVar[dict[str, str]] = {}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import itertools
 import operator
-from types import CodeType
 
+from crossdock.decompile import tails
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
@@ -34,14 +34,19 @@ _COMPARES = frozenset({"COMPARE_OP", "IS_OP", "CONTAINS_OP"})
 
 
 class Unwinding:
-    """Resolved edges of a flow; Unstructured where code to leave a statement is not as compiled."""
+    """Resolved edges of a flow; Unstructured where code to leave a statement is not as compiled.
 
-    def __init__(self, flow: Flow, regions: Regions) -> None:
+    ``joins_all``: of equal ends of the function one stands for all, even where source may well have
+    each.
+    """
+
+    def __init__(self, flow: Flow, regions: Regions, joins_all: bool = False) -> None:
+        self._joins_all = joins_all
         self.flow = flow
         self.regions = regions
         self._tails: dict[object, int] = {}
         self._copies: dict[tuple[int, int], int] = {}
-        self._returns: int | None = None
+        self._joined = tails.joined(flow, regions)
 
     def successors(self, index: int) -> list[int]:
         """Of a branch: the next instruction's, then the target's."""
@@ -63,7 +68,12 @@ class Unwinding:
             if region in self.regions.chain(self.regions.at(at)):
                 break
             at = self._past_star(self.skip(self._leave(region, at)))
-        return self._first_of_tail(at, at == self.flow.skip(following))
+        at = self._joined.get(at, at)
+        return self._first_of_tail(at, self._falls(at, following))
+
+    def _falls(self, at: int, following: int) -> bool:
+        """Whether control just goes on there, so that its end is its own."""
+        return not self._joins_all and at == self.flow.skip(following)
 
     def skip(self, index: int) -> int:
         """Past jumps, nothings that protect no more than what follows, and dropped iterators."""
@@ -254,7 +264,7 @@ class Unwinding:
                 return at
             if self.regions.at(index) != self.regions.at(at) and one.op not in HARMLESS:
                 return at
-            key.append((one.op, _comparable(one.value), one.arg))
+            key.append((one.op, tails.comparable(one.value), one.arg))
             if one.op in {"RETURN_VALUE", "RAISE_VARARGS"}:
                 break
         else:
@@ -284,7 +294,3 @@ class Unwinding:
         return Unstructured(
             f"{self.flow.code.co_name}: {one.op} at byte {one.offset} leaves no statement"
         )
-
-
-def _comparable(value: object) -> object:
-    return id(value) if isinstance(value, CodeType) else (type(value), repr(value))

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import opcode
-from typing import Any, cast
 
+from crossdock.decompile.versions import opcodes
 from crossdock.decompile.versions.table import Table
 
-_CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
-_BINARY: Any = opcode._nb_ops  # type: ignore[attr-defined]
 _TESTS = ("TRUE", "FALSE", "NONE", "NOT_NONE")
-
-
-def _adaptive_caches() -> tuple[int, ...]:
-    """Specialised opcodes have the numbers that no other has, in the order of their list."""
-    found = list(_CACHES)
-    families: Any = opcode._specializations  # type: ignore[attr-defined]
-    bases = {one: base for base, family in families.items() for one in family}
-    specialised: Any = opcode._specialized_instructions  # type: ignore[attr-defined]
-    free = (number for number, name in enumerate(opcode.opname) if name.startswith("<"))
-    for number, name in zip(free, specialised, strict=False):
-        base = bases.get(name, name.partition("__")[0])
-        found[number] = _CACHES[opcode.opmap[base]] if base in opcode.opmap else 0
-    return tuple(found)
 
 
 TABLE = Table(
@@ -46,9 +31,10 @@ TABLE = Table(
             "JUMP_BACKWARD_NO_INTERRUPT",
         }
     ),
-    binary=tuple(symbol for _, symbol in _BINARY),
+    binary=opcodes.operators(),
     compare=opcode.cmp_op,
-    caches=tuple(_CACHES),
-    adaptive_caches=_adaptive_caches(),
-    names=cast("tuple[str, ...]", tuple(opcode.opname)),
+    caches=opcodes.caches(),
+    adaptive_caches=opcodes.adaptive_caches(),
+    names=opcodes.names(),
+    jumps=opcodes.jumps(),
 )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 
 from crossdock.decompile.errors import UnsupportedVersion
 
-KNOWN = ((3, 11),)
+KNOWN = ((3, 11), (3, 12), (3, 13))
+
+Pieces = tuple[tuple[str, int], ...]
+"""Names and arguments of the instructions that one stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +21,17 @@ class Table:
     """How one version's instructions are read.
 
     ``same_as`` maps an opcode's name to the name that the rest of the package knows it by;
+    ``pieces`` gives the instructions that one with this argument stands for;
     ``dropped`` are instructions without an effect that source could express; ``backward`` are
     relative jumps whose argument counts backwards; ``binary`` and ``compare`` are the operators by
     the instruction's argument. ``caches`` says how many cache entries follow each opcode, by its
     number; ``adaptive_caches`` says it of the specialised opcodes too.
+
+    ``joins`` are the rules of ``lowering`` by the instruction that each begins to work at.
+    ``loop_end`` is the length in bytes of what stands where ``FOR_ITER`` leads, and is not executed
+    but says that the iterator is dropped. ``guards_generators``: a handler around the whole of a
+    generator turns StopIteration into RuntimeError. ``shortens_super``: an attribute of ``super()``
+    is loaded without that object, unless the module mentions super.
     """
 
     same_as: Mapping[str, str]
@@ -32,6 +42,12 @@ class Table:
     caches: tuple[int, ...]
     adaptive_caches: tuple[int, ...]
     names: tuple[str, ...]
+    jumps: frozenset[str]
+    pieces: Mapping[str, Callable[[int], Pieces]] = field(default_factory=dict)
+    joins: Mapping[str, str] = field(default_factory=dict)
+    loop_end: int = 0
+    guards_generators: bool = False
+    shortens_super: bool = False
 
 
 def running() -> Table:

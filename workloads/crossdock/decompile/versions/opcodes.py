@@ -1,0 +1,54 @@
+"""What the module ``opcode`` of the running Python says, in one form for all versions."""
+
+from __future__ import annotations
+
+import opcode
+from typing import Any, cast
+
+_NUMBERS = 256
+
+_ENTRIES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
+_FAMILIES: Any = opcode._specializations  # type: ignore[attr-defined]
+_OPERATORS: Any = opcode._nb_ops  # type: ignore[attr-defined]
+
+
+def names() -> tuple[str, ...]:
+    """Of all opcodes by their number."""
+    return cast("tuple[str, ...]", tuple(opcode.opname[:_NUMBERS]))
+
+
+def jumps() -> frozenset[str]:
+    """The opcodes with a relative target."""
+    return frozenset(opcode.opname[number] for number in opcode.hasjrel)
+
+
+def operators() -> tuple[str, ...]:
+    """What ``BINARY_OP`` computes, by its argument."""
+    return tuple(symbol for _, symbol in _OPERATORS)
+
+
+def caches() -> tuple[int, ...]:
+    """How many cache entries follow each opcode, by its number."""
+    if isinstance(_ENTRIES, dict):
+        return tuple(_ENTRIES.get(name, 0) for name in names())
+    return tuple(_ENTRIES[:_NUMBERS])
+
+
+def adaptive_caches() -> tuple[int, ...]:
+    """The same with the specialised opcodes."""
+    found = list(caches())
+    bases = {one: base for base, family in _FAMILIES.items() for one in family}
+    for name, number in _specialised().items():
+        base = bases.get(name, name.partition("__")[0])
+        found[number] = found[opcode.opmap[base]] if base in opcode.opmap else 0
+    return tuple(found)
+
+
+def _specialised() -> dict[str, int]:
+    """Older versions only list them: their numbers are those that no other has, in that order."""
+    known: Any = getattr(opcode, "_specialized_opmap", None)
+    if known is not None:
+        return dict(known)
+    listed: Any = opcode._specialized_instructions  # type: ignore[attr-defined]
+    free = (number for number, name in enumerate(names()) if name.startswith("<"))
+    return dict(zip(listed, free, strict=False))
