@@ -8,6 +8,7 @@ from types import CodeType
 
 from crossdock.decompile import inversion, signatures
 from crossdock.decompile.calls import CO_COROUTINE
+from crossdock.decompile.cases import restored
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.dispatch import Dispatch
 from crossdock.decompile.errors import DecompileError, Unstructured
@@ -15,6 +16,7 @@ from crossdock.decompile.flow import Flow
 from crossdock.decompile.graph import Graph
 from crossdock.decompile.loops import Loops
 from crossdock.decompile.marks import Function, Iteration
+from crossdock.decompile.matching import matched
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
 from crossdock.decompile.spilling import SpillingMachine, Variables
@@ -66,7 +68,7 @@ class Body:
 
     def statements(self) -> list[ast.stmt]:
         """As recovered: marks of comprehensions and classes are still there."""
-        graph = Graph(self.flow)
+        graph = Graph(matched(Flow(self.code)))
         execution = Execution(graph, self.names)
         machine = execution.machine
         self._prepare(machine)
@@ -75,7 +77,7 @@ class Body:
         machine.expect_settled()
         structure = Structure(works, execution.start, graph)
         last = _falls_off(structure.works)
-        return structure.sequence(execution.start, Context(last))
+        return restored(structure.sequence(execution.start, Context(last)))
 
     def _prepare(self, machine: Machine) -> None:
         machine.define, machine.express = self._define, self._express

@@ -56,6 +56,8 @@ def constant(value: object) -> ast.expr:
         return ast.Tuple([constant(one) for one in value], ast.Load())
     if type(value) in {int, float} and repr(value).startswith("-"):
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))  # type: ignore[operator]
+    if isinstance(value, complex) and repr(value).startswith("(-0"):  # of -1j
+        return ast.UnaryOp(ast.USub(), ast.Constant(-value))
     return ast.Constant(value)  # type: ignore[arg-type]
 
 

@@ -30,7 +30,13 @@ _THREADED_MAX = 100
 ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
 LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
 KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
-TESTS = frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE")) | KEEPS
+MATCH_CASE = "MATCH_CASE"
+"""Of no version: a whole pattern; see ``matching``."""
+TESTS = (
+    frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE"))
+    | KEEPS
+    | {MATCH_CASE}
+)
 
 _CHANGES = {
     "BEFORE_WITH": (EXIT, VALUE),
@@ -44,6 +50,7 @@ _CALLS = frozenset({"CALL", "CALL_FUNCTION_EX"})
 _OWN = {"YIELD_FROM": -1, "RETURN_GENERATOR": 0, "NOP": 0, "JUMP": 0}
 _NET: dict[str, Callable[[int], int]] = {
     "CALL": lambda arg: -arg - 1,
+    MATCH_CASE: lambda arg: arg - 1,
     "LOAD_GLOBAL": lambda arg: 1 + (arg & 1),
 }
 
@@ -59,8 +66,7 @@ class Flow:
         self.instructions = instructions.read(code)
         self._take_awaits_together()
         self._thread_jumps()
-        self.shapes: list[Shape | None] = [None] * len(self.instructions)
-        self._find_shapes()
+        self.find_shapes()
 
     def successors(self, index: int) -> tuple[int, ...]:
         """Without exceptions; of a branch first the next instruction, then the target."""
@@ -152,7 +158,9 @@ class Flow:
             if instruction is not part[0]:
                 instruction.op = "NOP"
 
-    def _find_shapes(self) -> None:
+    def find_shapes(self) -> None:
+        """Look at all instructions anew."""
+        self.shapes: list[Shape | None] = [None] * len(self.instructions)
         if not self.instructions:
             raise CorruptCode(f"{self.code.co_name}: there is no bytecode")
         todo: list[tuple[int, Shape]] = [(0, ())]

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
+from crossdock.decompile.cases import head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import ITERATOR, LOOPS
@@ -22,7 +23,7 @@ class Loops(StructureBase):
         if work.kind == LOOP:
             return self._for(work, context, found)
         inside = self._natural(work.number)
-        if work.kind == TEST and not work.statements:
+        if work.kind == TEST and not work.statements and head(work.test) is None:
             yes, no = work.successors
             if (yes in inside) != (no in inside):
                 return self._while(work, inside, context, found)

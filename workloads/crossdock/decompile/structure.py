@@ -13,10 +13,12 @@ import itertools
 from dataclasses import dataclass, replace
 
 from crossdock.decompile import dominators
+from crossdock.decompile.cases import head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import VALUE
 from crossdock.decompile.graph import Graph
+from crossdock.decompile.marks import Matched
 from crossdock.decompile.regions import OUTSIDE
 from crossdock.decompile.work import END, LOOP, NEXT, TEST, Work, Works
 
@@ -150,6 +152,8 @@ class StructureBase:
             raise Unstructured(f"{self.name}: the value of a condition is kept")
         yes, no = work.successors
         if yes == no:
+            if isinstance(test, Matched) and test.keeps:  # else the subject would be dropped
+                test = ast.BoolOp(ast.And(), [test, ast.Constant(False)])
             found.append(ast.If(test, [ast.Pass()], []))
             return yes
         joins = self.joins_after(work, context)
@@ -164,6 +168,10 @@ class StructureBase:
             self.expect_later(joins[-1:], -1)
             return joins[-1]
         body = self.sequence(yes, context)
+        if head(test) is not None:
+            other = [] if body and ends(body) else self.sequence(no, context)
+            found.append(_if(test, body, other))
+            return no if body and ends(body) else NOWHERE
         if not (body and is_failure(body[-1])) and self._fails(no):
             found.append(_if(negated(test), self.sequence(no, context), []))
             found += body
@@ -204,6 +212,8 @@ def ends(body: list[ast.stmt]) -> bool:
 
 
 def _if(test: ast.expr, body: list[ast.stmt], other: list[ast.stmt]) -> ast.stmt:
+    if head(test) is not None:
+        return ast.If(test, body or [ast.Pass()], other)
     if not body and other:
         test, body, other = negated(test), other, []
     if len(body) == 1 and not other and is_failure(body[0]):
