@@ -96,6 +96,11 @@ class Head(NamedTuple):
     guard: ast.expr | None
     opposite: bool
 
+    @property
+    def positive(self) -> ast.expr:
+        """The condition under which the case is taken."""
+        return self.test if self.guard is None else _all(ast.And(), [self.test, self.guard])
+
 
 def head(test: ast.expr | None) -> Head | None:
     """What a condition tests a subject for, if it does."""
@@ -145,29 +150,45 @@ def _cases(
 ) -> tuple[list[ast.match_case], list[ast.stmt]]:
     """The cases that statements begin with, and the statements after them."""
     cases: list[ast.match_case] = []
-    rest = statements
+    rest, keeps = statements, False
     while rest:
-        first = rest[0]
+        first, found = rest[0], None
         if isinstance(first, ast.Assign) and first.value is subject:
             (target,) = first.targets
             assert isinstance(target, ast.Name)  # noqa: S101
             pattern = ast.MatchAs(None, target.id)
             return [*cases, ast.match_case(pattern, None, _body(rest[1:]))], []
-        found = head(first.test) if isinstance(first, ast.If) else None
+        if isinstance(first, ast.If):
+            found = head(first.test)
         if found is None or found.test.subject is not subject or not isinstance(first, ast.If):
             break
-        body, other = first.body, first.orelse
-        if found.opposite:
-            body, other = other, body
-        cases.append(ast.match_case(found.test.pattern, found.guard, _body(body)))
-        rest = rest[1:]
-        if other:
-            more, left = _cases(other, subject)
-            cases += more
-            if left:
-                cases.append(ast.match_case(ast.MatchAs(None, None), None, restored(left)))
-            break
+        cases.append(ast.match_case(found.test.pattern, found.guard, _body(first.body)))
+        rest, keeps = rest[1:], found.test.keeps
+        if first.orelse:
+            more, left = _cases(first.orelse, subject)
+            if keeps and not more and len(left) <= 1:
+                more, left = _guarded(left)
+            return [*cases, *more, *_others(left)], rest
+    if cases and keeps:
+        more, rest = _guarded(rest)
+        cases += more
     return cases, rest
+
+
+def _guarded(statements: list[ast.stmt]) -> tuple[list[ast.match_case], list[ast.stmt]]:
+    """``case _`` with a guard, as it comes after a case that is not the last; and what follows."""
+    first = statements[0] if statements else None
+    if not isinstance(first, ast.If):
+        return _others(statements), []
+    guarded = ast.match_case(ast.MatchAs(None, None), first.test, _body(first.body))
+    return [guarded, *_others(first.orelse)], statements[1:]
+
+
+def _others(statements: list[ast.stmt]) -> list[ast.match_case]:
+    """``case _``, if there is anything to do."""
+    if not statements:
+        return []
+    return [ast.match_case(ast.MatchAs(None, None), None, restored(statements))]
 
 
 def _body(statements: list[ast.stmt]) -> list[ast.stmt]:

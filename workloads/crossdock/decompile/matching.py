@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crossdock.decompile.flow import MATCH_CASE, TESTS, Flow
-from crossdock.decompile.patterns import Pattern
+from crossdock.decompile.patterns import OR, Pattern
 from crossdock.decompile.reading import STORES, NoPattern, Read, Reader
 
 CASES_MAX = 10_000
@@ -50,7 +50,7 @@ def _take_cases(flow: Flow, at: int) -> None:
         at = flow.skip(at)
         one = flow.instructions[at]
         last = _read(flow, at)
-        if last is not None and last.fail >= 0:
+        if last is not None and last.fail >= 0 and (one.op != "COPY" or _copies(last.pattern)):
             _take(flow, at, last, keeps=False)
             return
         kept = _read(flow, at + 1) if one.op == "COPY" and one.arg == 1 else None
@@ -65,6 +65,11 @@ def _take_cases(flow: Flow, at: int) -> None:
         at = kept.fail
 
 
+def _copies(pattern: Pattern) -> bool:
+    """Whether the subject is copied to match it once: else the copy is for the next case."""
+    return pattern.kind == OR or bool(pattern.bound)
+
+
 def _read(flow: Flow, at: int) -> Read | None:
     try:
         return Reader(flow.instructions, flow.skip).read(at)
@@ -76,7 +81,8 @@ def _take(flow: Flow, at: int, read: Read, *, keeps: bool) -> None:
     first, second = flow.instructions[at], flow.instructions[at + 1]
     first.op, first.arg, first.value = MATCH_CASE, int(keeps), read.pattern
     first.target = read.fail
-    second.op, second.arg, second.value, second.target = "JUMP", 0, None, read.success
+    if read.success != at + 1:  # as it is after a mere POP_JUMP_IF_NOT_NONE
+        second.op, second.arg, second.value, second.target = "JUMP", 0, None, read.success
 
 
 def _guard_fails(flow: Flow, success: int) -> int:

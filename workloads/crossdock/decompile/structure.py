@@ -63,6 +63,8 @@ class StructureBase:
         self.headers = {one for one in self.order if self._forward(one) != self.sources[one]}
         self.placed: set[int] = set()
         self.later: dict[int, int] = {}
+        self.subjects: set[int] = set()
+        """The ids of those of ``match`` statements that have begun."""
 
     def _forward(self, number: int) -> list[int]:
         at = self.place[number]
@@ -111,7 +113,7 @@ class StructureBase:
             raise Unstructured(f"{self.name}: control leads nowhere")
         if number in self.placed or self.later.get(number):
             here = self.returns(number) or work.region == context.scope
-            if here and work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX:
+            if here and self._may_repeat(number):
                 return list(work.statements)
             raise Unstructured(f"{self.name}: control jumps in a way that no statement does")
         inside = context.scope in self.graph.regions.chain(work.region)
@@ -157,6 +159,10 @@ class StructureBase:
             found.append(ast.If(test, [ast.Pass()], []))
             return yes
         joins = self.joins_after(work, context)
+        case = head(test)
+        if case is not None:
+            test, joins = case.positive, self._after_cases(id(case.test.subject), joins)
+            yes, no = (no, yes) if case.opposite else (yes, no)
         if joins:
             self.expect_later(joins)
             inner = replace(context, following=joins[0])
@@ -168,7 +174,7 @@ class StructureBase:
             self.expect_later(joins[-1:], -1)
             return joins[-1]
         body = self.sequence(yes, context)
-        if head(test) is not None:
+        if case is not None:
             other = [] if body and ends(body) else self.sequence(no, context)
             found.append(_if(test, body, other))
             return no if body and ends(body) else NOWHERE
@@ -186,6 +192,17 @@ class StructureBase:
         else:
             found.append(_if(test, body, other))
         return NOWHERE
+
+    def _after_cases(self, subject: int, joins: list[int]) -> list[int]:
+        """Of the blocks where cases meet, that which follows them all; ends are repeated."""
+        first = subject not in self.subjects
+        self.subjects.add(subject)
+        plain = [one for one in joins if not self._may_repeat(one)]
+        return plain if plain or not first else joins[-1:]
+
+    def _may_repeat(self, number: int) -> bool:
+        work = self.works[number]
+        return work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX
 
     def _fails(self, number: int) -> bool:
         """Whether a block is the failure of an assertion."""
