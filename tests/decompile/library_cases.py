@@ -27,7 +27,23 @@ def _case(modules: str, tests: str = "", **options: bool | Mapping[str, str]) ->
 
 _LINES = "it compares lines of source in a traceback, and the bytecode has lines of its own"
 
+_RESULTS = "unittest.test.test_result.Test_TestResult"
+
 _ASYNCIO = "base_events events futures locks queues runners streams taskgroups tasks timeouts"
+
+_TRACED = "it compares the lines that are traced, and the bytecode has lines of its own"
+_TRACING = (
+    "test_default_wildcard",
+    "test_only_default_capture",
+    "test_only_default_wildcard",
+    "test_unreachable_code",
+)
+_ORIGIN = "it compares the line where a coroutine was made, and the bytecode has lines of its own"
+_LANGUAGE = (
+    *("asyncgen", "augassign", "baseexception", "class", "contains", "descr", "except_star"),
+    *("exceptions", "extcall", "fstring", "generators", "genexps", "grammar", "iter"),
+    *("named_expressions", "positional_only_arg", "raise", "scope", "super", "unpack_ex", "with"),
+)
 
 CASES = (
     _case("ast", "test_ast test_unparse", brief=True),
@@ -66,10 +82,8 @@ CASES = (
     _case(
         "unittest",
         differ={
-            f"unittest.test.test_result.Test_TestResult.test_addFailure_filter_traceback_{frames}": (
-                _LINES
-            )
-            for frames in ("frames", "frames_context")
+            f"{_RESULTS}.test_addFailure_filter_traceback_frames": _LINES,
+            f"{_RESULTS}.test_addFailure_filter_traceback_frames_context": _LINES,
         },
     ),
     _case("urllib", "test_urlparse test_urllib test_urllib2 test_urllib_response test_robotparser"),
@@ -110,13 +124,19 @@ CASES = (
     _case("ipaddress", brief=True),
     _case("tomllib zoneinfo", "test_tomllib test_zoneinfo"),
     _case("importlib", "test_importlib"),
-    *(
-        _case(f"test.test_{name}", f"test_{name}", brief=name == "patma")
-        for name in (
-            "patma grammar generators with except_star fstring coroutines asyncgen scope "
-            "named_expressions exceptions raise extcall class descr super genexps contains "
-            "augassign baseexception positional_only_arg iter unpack_ex"
-        ).split()
+    _case(
+        "test.test_patma",
+        "test_patma",
+        brief=True,
+        differ={f"test.test_patma.TestTracing.{name}": _TRACED for name in _TRACING},
     ),
+    _case(
+        "test.test_coroutines",
+        "test_coroutines",
+        differ={
+            "test.test_coroutines.OriginTrackingTest.test_origin_tracking_warning": _ORIGIN,
+        },
+    ),
+    *(_case(f"test.test_{name}", f"test_{name}") for name in _LANGUAGE),
 )
 """Modules of the library, then tests of the language, which are swapped themselves."""

@@ -15,6 +15,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
+from typing import Self
 
 from tests.decompile.running import codes
 
@@ -35,7 +36,7 @@ class Swapped:
     loops: int = 0
     kept: int = 0
 
-    def __iadd__(self, other: Swapped) -> Swapped:
+    def __iadd__(self, other: Swapped) -> Self:
         self.functions += other.functions
         self.loops += other.loops
         self.kept += other.kept
@@ -56,7 +57,9 @@ def swap(path: Path, prefix: Path) -> Swapped:
     text = path.read_bytes()
     code = compile(text, str(path), "exec", dont_inherit=True)
     counts = Swapped()
-    target = prefix / path.parent.relative_to("/") / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+    target = (
+        prefix / path.parent.relative_to("/") / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     head = importlib.util.MAGIC_NUMBER + _NEVER_STALE + importlib.util.source_hash(text)
     target.unlink(missing_ok=True)
@@ -71,7 +74,9 @@ def _again(code: CodeType, counts: Swapped) -> CodeType:
         again = recompile(code, found.source)
     except DecompileError:
         counts.kept += bool(code.co_flags & CO_OPTIMIZED)
-        inner = [_again(one, counts) if isinstance(one, CodeType) else one for one in code.co_consts]
+        inner = [
+            _again(one, counts) if isinstance(one, CodeType) else one for one in code.co_consts
+        ]
         return code.replace(co_consts=tuple(inner))
     counts.functions += sum(bool(one.co_flags & CO_OPTIMIZED) for one in codes(code))
     counts.loops += len(found.reasons)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.decompile import shadow, unittest_outcomes
@@ -88,7 +88,8 @@ def run(tests: Sequence[str], prefix: Path, deadline_s: float = DEADLINE_S) -> R
 
 def _run(tests: Sequence[str], prefix: Path, folder: Path, deadline_s: float) -> Run:
     path, log = folder / "outcomes", folder / "printed"
-    command = [PYTHON, "-X", "frozen_modules=off", unittest_outcomes.__file__, path]
+    script = unittest_outcomes.__file__
+    command = [str(PYTHON), "-X", "frozen_modules=off", script, str(path)]
     with log.open("wb") as printed:
         child = subprocess.Popen(
             [*command, *(f"test.{one}" for one in tests)],
@@ -128,21 +129,26 @@ def main(names: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         for case in chosen:
             found = compared(case, Path(folder))
-            counts = Counter(found.again.outcomes.values())
-            swapped = found.swapped
-            row = (swapped.functions, swapped.loops, swapped.kept)
-            row += (counts["passed"], counts["failed"], counts["skipped"], len(found.parted))
-            cells = zip(row, (9, 5, 4, 7, 6, 7, 6), strict=True)
-            print(f"{' '.join(case.modules):28}", *(f"{n:{w}}" for n, w in cells), flush=True)
-            for test, (without, with_) in found.parted.items():
-                print(f"    {test}: {without} without, {with_} with", flush=True)
-            for name, one in (("without", found.plain), ("with", found.again)):
-                if not one.ended:
-                    print(f"    no end {name}: {one.printed[-2000:]}", flush=True)
-            total.update(cases=1, modules=len(case.modules), alike=found.alike, passed=counts["passed"])
-            total.update(functions=swapped.functions, loops=swapped.loops, kept=swapped.kept)
+            _tell(case, found)
+            total.update(cases=1, modules=len(case.modules), alike=found.alike)
+            total.update(asdict(found.swapped))
+            total.update(passed=Counter(found.again.outcomes.values())["passed"])
     print(", ".join(f"{number} {name}" for name, number in total.items()))
     return total["alike"] < total["cases"]
+
+
+def _tell(case: Case, found: Comparison) -> None:
+    counts, swapped = Counter(found.again.outcomes.values()), found.swapped
+    print(
+        f"{' '.join(case.modules):28} {swapped.functions:9} {swapped.loops:5} {swapped.kept:4}"
+        f" {counts['passed']:7} {counts['failed']:6} {counts['skipped']:7} {len(found.parted):6}",
+        flush=True,
+    )
+    for test, (without, with_) in found.parted.items():
+        print(f"    {test}: {without} without, {with_} with", flush=True)
+    for name, one in (("without", found.plain), ("with", found.again)):
+        if not one.ended:
+            print(f"    no end {name}: {one.printed[-2000:]}", flush=True)
 
 
 if __name__ == "__main__":

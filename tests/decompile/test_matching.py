@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from types import FunctionType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,50 +15,49 @@ from tests.decompile.test_decompilation import code_of
 from crossdock.decompile import Decompilation, recompile
 
 VALUES = ("0", "1", "-2", "'a'", "None", "True", "Colour.RED")
-SUBJECTS = (
+SUBJECTS: tuple[Any, ...] = (
     *(0, 1, -2, "a", None, True, Colour.RED, [], [1], [1, 0], [[1], "a"], (0, 1, 2)),
     *({}, {"k": 1}, {"k": [1], "j": 0}, Point(1, 0), Point([1, "a"], {"k": 0})),
 )
 
 
+def named(names: list[str]) -> str:
+    """A name that was not used yet."""
+    names.append(f"n{len(names)}")
+    return names[-1]
+
+
 @st.composite
 def patterns(draw: st.DrawFn, depth: int, names: list[str]) -> str:
     """A pattern; appends the names that it binds."""
-    leaves = ["value", "name", "any"]
     inner = ["list", "star", "map", "class", "or", "as"] if depth else []
-    kind = draw(st.sampled_from(leaves + inner))
+    kind = draw(st.sampled_from(["value", "name", "any", *inner]))
     if kind == "value":
         return draw(st.sampled_from(VALUES))
-    if kind == "any":
-        return "_"
-    if kind == "name":
-        names.append(f"n{len(names)}")
-        return names[-1]
-
-    def several() -> list[str]:
-        count = draw(st.integers(1, 3))
-        return [draw(patterns(depth - 1, names)) for _ in range(count)]
-
-    if kind == "map":
-        keys = [f"{key}: {part}" for key, part in zip(("'k'", "'j'", "1"), several(), strict=False)]
-        if draw(st.booleans()):
-            names.append(f"n{len(names)}")
-            keys.append(f"**{names[-1]}")
-        return "{" + ", ".join(keys) + "}"
-    if kind == "class":
-        x, y = draw(patterns(depth - 1, names)), draw(patterns(depth - 1, names))
-        return draw(st.sampled_from([f"Point({x}, {y})", f"Point({x}, y={y})", f"Point(x={y})"]))
+    if kind in {"any", "name"}:
+        return "_" if kind == "any" else named(names)
     if kind == "or":
         values = draw(st.lists(st.sampled_from(VALUES), min_size=2, max_size=4))
         return "(" + " | ".join([*values, "[_, 1]"]) + ")"
+    parts = [draw(patterns(depth - 1, names)) for _ in range(draw(st.integers(1, 3)))]
+    return draw(compounds(kind, parts, names))
+
+
+@st.composite
+def compounds(draw: st.DrawFn, kind: str, parts: list[str], names: list[str]) -> str:
+    """A pattern of others."""
+    if kind == "map":
+        keys = [f"{key}: {part}" for key, part in zip(("'k'", "'j'", "1"), parts, strict=False)]
+        rest = draw(st.sampled_from(["", f", **{named(names)}"]))
+        return "{" + ", ".join(keys) + rest + "}"
+    if kind == "class":
+        x, y = parts[0], parts[-1] if len(parts) > 1 else "_"
+        return draw(st.sampled_from([f"Point({x}, {y})", f"Point({x}, y={y})", f"Point(x={y})"]))
     if kind == "as":
-        part = draw(patterns(depth - 1, names))
-        names.append(f"n{len(names)}")
-        return f"({part} as {names[-1]})" if not part.isidentifier() else names[-1]
-    parts = several()
+        return parts[0] if parts[0].isidentifier() else f"({parts[0]} as {named(names)})"
     if kind == "star":
-        names.append(f"n{len(names)}")
-        parts.insert(draw(st.integers(0, len(parts))), draw(st.sampled_from(["*_", f"*{names[-1]}"])))
+        star = draw(st.sampled_from(["*_", f"*{named(names)}"]))
+        parts.insert(draw(st.integers(0, len(parts))), star)
     return "[" + ", ".join(parts) + "]"
 
 
@@ -67,7 +68,7 @@ def statements(draw: st.DrawFn) -> str:
     for at in range(draw(st.integers(1, 4))):
         names: list[str] = []
         pattern = draw(patterns(2, names))
-        used = [name for name in names if name in pattern]
+        used = sorted(set(re.findall(r"n\d+", pattern)))
         guard = draw(st.sampled_from(["", " if log", " if not log or subject", " if subject == 1"]))
         if pattern.isidentifier() and not guard:
             guard = " if not log"

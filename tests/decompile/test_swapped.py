@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType
 
 import pytest
 from tests.decompile import shadow, swapped
 from tests.decompile.library_cases import CASES, Case
 from tests.decompile.swapped import Comparison, Run, compared
+
+from crossdock.decompile import recompile
 
 ALL = os.environ.get("CROSSDOCK_LIBRARY_ALL") == "1"
 DEADLINE_S = swapped.DEADLINE_S if ALL else 25.0
@@ -40,15 +42,13 @@ def test_a_module_passes_its_tests(case: Case, libraries: Path) -> None:
 
 
 @pytest.fixture
-def wrong(libraries: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """A decompiler that takes every ``is None`` for ``is not None``."""
-    right = shadow.recompile
 
-    def mistaken(code: shadow.CodeType, source: str) -> shadow.CodeType:
-        return right(code, source.replace(" is None", " is not None"))
+    def mistaken(code: CodeType, source: str) -> CodeType:
+        return recompile(code, source.replace(" is None", " is not None"))
 
     monkeypatch.setattr(shadow, "recompile", mistaken)
-    yield
 
 
 @pytest.mark.usefixtures("wrong")

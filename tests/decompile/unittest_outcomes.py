@@ -1,4 +1,4 @@
-"""``python unittest_outcomes.py FILE TEST...``: runs tests of CPython, and says what became of each.
+"""``python unittest_outcomes.py FILE TEST...``: runs tests of CPython, says what became of each.
 
 Lines of FILE: an outcome and the name of a test; ``begun`` is not the last of a test that ended.
 Nothing but the standard library is imported, since that is what is tested.
@@ -62,8 +62,8 @@ class Outcomes(unittest.TestResult):
 
 def main(path: str, names: list[str]) -> int:
     """Run them in a folder of their own, without network and what else takes long."""
-    from test import support
-    from test.support import os_helper
+    from test import support  # type: ignore[import-not-found]
+    from test.support import os_helper  # type: ignore[import-not-found]
 
     support.use_resources = []
     with open(path, "w", encoding="utf-8") as file, os_helper.temp_cwd():  # noqa: PTH123

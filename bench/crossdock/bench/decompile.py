@@ -40,7 +40,7 @@ CAUSES_MAX = 12
 NOTES = (
     "proved: recompiled, the same instructions modulo layout, in all code objects within too;",
     "loop: a function in it is a dispatch loop; differs: compiles, but to other instructions, of",
-    "which nobody has said that they do the same; broken: does not compile; refused: a typed error;",
+    "which nobody says that they do the same; broken: does not compile; refused: a typed error;",
     "time: decompilation, with its proof where it is proved here, on one core; CPU seconds",
 )
 COLUMNS = (

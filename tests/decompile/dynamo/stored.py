@@ -22,9 +22,9 @@ def store(folder: Path) -> tuple[int, int]:
     folder.mkdir(parents=True, exist_ok=True)
     counts = [0, 0]
 
-    def keep(_: CodeType, new: CodeType) -> None:
+    def keep(code: CodeType, new_code: CodeType) -> None:
         try:
-            text = marshal.dumps(new)
+            text = marshal.dumps(new_code)
         except ValueError:  # a constant that no file of bytecode can hold
             counts[1] += 1
             return

@@ -160,8 +160,11 @@ class Body:
         return found
 
     def _yields(self) -> bool:
+        """Whether anything there makes it a generator; awaiting makes none."""
+        asynchronous = self.code.co_flags & CO_ASYNC_GENERATOR
+        ops = {"YIELD_VALUE"} if asynchronous else {"YIELD_VALUE", "YIELD_FROM"}
         return any(
-            shape is not None and one.op in {"YIELD_VALUE", "YIELD_FROM"}
+            shape is not None and one.op in ops
             for one, shape in zip(self.flow.instructions, self.flow.shapes, strict=True)
         )
 
@@ -209,6 +212,8 @@ class Body:
     def _inherit(self, inner: Body) -> None:
         """An expression cannot declare: the function around it does."""
         self.names.declared_global |= inner.names.declared_global
+        for name in inner.names.declared_nonlocal:
+            self.names.store_cell(name)
 
 
 def tidy(execution: Execution) -> None:

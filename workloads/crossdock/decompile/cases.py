@@ -34,7 +34,7 @@ class Patterns(MachineBase):
         subject = value if isinstance(value, Subject) else Subject(value)
         if instruction.arg:
             self.push(subject)
-        assert isinstance(instruction.value, Pattern)  # noqa: S101
+        assert isinstance(instruction.value, Pattern)
         return Matched(subject, self._pattern(instruction.value), bool(instruction.arg))
 
     def _pattern(self, place: Pattern) -> ast.pattern:
@@ -155,7 +155,7 @@ def _cases(
         first, found = rest[0], None
         if isinstance(first, ast.Assign) and first.value is subject:
             (target,) = first.targets
-            assert isinstance(target, ast.Name)  # noqa: S101
+            assert isinstance(target, ast.Name)
             pattern = ast.MatchAs(None, target.id)
             return [*cases, ast.match_case(pattern, None, _body(rest[1:]))], []
         if isinstance(first, ast.If):

@@ -78,7 +78,7 @@ class CaughtGroup(Caught):
 class Subject(Mark):
     """What a ``match`` statement is about."""
 
-    _fields = ("value",)
+    _fields = ("value",)  # type: ignore[assignment]
 
     def __init__(self, value: ast.expr) -> None:
         super().__init__()

@@ -6,8 +6,6 @@ not match. With an argument of 1 it leaves the subject there, for the next case,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from crossdock.decompile.flow import MATCH_CASE, TESTS, Flow
 from crossdock.decompile.patterns import OR, Pattern
 from crossdock.decompile.reading import STORES, NoPattern, Read, Reader
@@ -110,6 +108,9 @@ def _guard_fails(flow: Flow, success: int) -> int:
         else:
             tests += one.op in TESTS
             todo += [flow.skip(following) for following in flow.successors(at)]
+    if len(drops) == 2 and not fails:  # the next case is `_`, and lies behind
+        fails.add(max(drops))
+        drops -= fails
     return fails.pop() if len(fails) == 1 and len(drops) == 1 and tests else -1
 
 

@@ -53,7 +53,7 @@ _NEEDS: dict[str, Callable[[int], int]] = {
 Kind = TypeVar("Kind")
 
 
-class NoPattern(Exception):  # noqa: N818
+class NoPattern(Exception):
     """The instructions are not those of a pattern."""
 
 
@@ -242,7 +242,9 @@ class Reader:
         if isinstance(left, Pattern) and one.value == "==":
             self.stack.append(Test(left, {"kind": VALUE, "value": right.steps}))
         elif isinstance(left, Length) and isinstance(count, int) and one.value in {"==", ">="}:
-            told = {} if left.of.kind == MAPPING else {"length": (one.value, count)}
+            told: dict[str, object] = (
+                {} if left.of.kind == MAPPING else {"length": (one.value, count)}
+            )
             self.stack.append(Test(left.of, told))
         else:
             raise NoPattern

@@ -13,7 +13,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from crossdock.decompile import dominators
-from crossdock.decompile.cases import head
+from crossdock.decompile.cases import Head, head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import VALUE
@@ -158,26 +158,14 @@ class StructureBase:
                 test = ast.BoolOp(ast.And(), [test, ast.Constant(False)])
             found.append(ast.If(test, [ast.Pass()], []))
             return yes
-        joins = self.joins_after(work, context)
         case = head(test)
         if case is not None:
-            test, joins = case.positive, self._after_cases(id(case.test.subject), joins)
             yes, no = (no, yes) if case.opposite else (yes, no)
+            return self._case(case, yes, no, work, context, found)
+        joins = self.joins_after(work, context)
         if joins:
-            self.expect_later(joins)
-            inner = replace(context, following=joins[0])
-            body, other = self.sequence(yes, inner), self.sequence(no, inner)
-            found.append(_if(test, body, other))
-            for one, following in itertools.pairwise(joins):
-                self.expect_later([one], -1)
-                found += self.sequence(one, replace(context, following=following))
-            self.expect_later(joins[-1:], -1)
-            return joins[-1]
+            return self._joined(test, yes, no, joins, context, found)
         body = self.sequence(yes, context)
-        if case is not None:
-            other = [] if body and ends(body) else self.sequence(no, context)
-            found.append(_if(test, body, other))
-            return no if body and ends(body) else NOWHERE
         if not (body and is_failure(body[-1])) and self._fails(no):
             found.append(_if(negated(test), self.sequence(no, context), []))
             found += body
@@ -192,6 +180,46 @@ class StructureBase:
         else:
             found.append(_if(test, body, other))
         return NOWHERE
+
+    def _case(
+        self,
+        case: Head,
+        yes: int,
+        no: int,
+        work: Work,
+        context: Context,
+        found: list[ast.stmt],
+    ) -> int:
+        """One of ``match``: as a condition, from which ``cases`` makes the statement."""
+        joins = self._after_cases(id(case.test.subject), self.joins_after(work, context))
+        if joins:
+            return self._joined(case.positive, yes, no, joins, context, found)
+        body = self.sequence(yes, context)
+        if body and ends(body):
+            found.append(_if(case.positive, body, []))
+            return no
+        found.append(_if(case.positive, body, self.sequence(no, context)))
+        return NOWHERE
+
+    def _joined(
+        self,
+        test: ast.expr,
+        yes: int,
+        no: int,
+        joins: list[int],
+        context: Context,
+        found: list[ast.stmt],
+    ) -> int:
+        """A statement with blocks that stand after it; returns the last of them."""
+        self.expect_later(joins)
+        inner = replace(context, following=joins[0])
+        body, other = self.sequence(yes, inner), self.sequence(no, inner)
+        found.append(_if(test, body, other))
+        for one, following in itertools.pairwise(joins):
+            self.expect_later([one], -1)
+            found += self.sequence(one, replace(context, following=following))
+        self.expect_later(joins[-1:], -1)
+        return joins[-1]
 
     def _after_cases(self, subject: int, joins: list[int]) -> list[int]:
         """Of the blocks where cases meet, that which follows them all; ends are repeated."""

@@ -45,7 +45,7 @@ class Depyf:
         except ValueError:
             return None
         process = self._process or self._start()
-        assert process.stdin is not None  # noqa: S101
+        assert process.stdin is not None
         try:
             depyf_worker.send(process.stdin, message)
             reply = self._receive(process, self._deadline_s + _GRACE_S)
@@ -81,7 +81,7 @@ class Depyf:
 
     def _receive(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
         """A message; after so many seconds the process is ended, and EOFError raised."""
-        assert process.stdout is not None  # noqa: S101
+        assert process.stdout is not None
         timer = threading.Timer(seconds, process.kill)
         timer.start()
         try:
@@ -115,9 +115,7 @@ def _document(function: ast.stmt, code: CodeType) -> None:
 
 
 def _only(code: CodeType, name: str) -> CodeType:
-    return next(
-        one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name
-    )
+    return next(one for one in code.co_consts if isinstance(one, CodeType) and one.co_name == name)
 
 
 def is_proved(code: CodeType, found: CodeType) -> bool:

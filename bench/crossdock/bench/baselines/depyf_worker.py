@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 
@@ -33,19 +33,19 @@ class _Late(BaseException):
     """The time of a call is over; a BaseException, since depyf catches the others."""
 
 
-def receive(stream: BinaryIO) -> bytes:
+def receive(stream: IO[bytes]) -> bytes:
     """A message; EOFError at the end of the stream."""
     head = _exactly(stream, LENGTH_BYTES)
     return _exactly(stream, int.from_bytes(head, "little"))
 
 
-def send(stream: BinaryIO, message: bytes) -> None:
+def send(stream: IO[bytes], message: bytes) -> None:
     """A message."""
     stream.write(len(message).to_bytes(LENGTH_BYTES, "little") + message)
     stream.flush()
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: IO[bytes], count: int) -> bytes:
     found = stream.read(count)
     if len(found) != count:
         raise EOFError
@@ -63,7 +63,7 @@ def main(folder: str, seconds: float) -> None:
     send(answers, b"ready")
     while True:
         try:
-            code: Any = marshal.loads(receive(sys.stdin.buffer))  # noqa: S302
+            code: Any = marshal.loads(receive(sys.stdin.buffer))
         except EOFError:
             return
         start = time.process_time()
@@ -82,7 +82,7 @@ def main(folder: str, seconds: float) -> None:
         send(answers, msgspec.msgpack.encode(Reply(outcome, text, spent)))
 
 
-def _late(signum: int, frame: object) -> None:
+def _late(*_: object) -> None:
     raise _Late
 
 
