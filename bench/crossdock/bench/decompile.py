@@ -25,6 +25,7 @@ from crossdock.bench import command, decompile_corpus, options, plot, text
 from crossdock.bench.baselines import depyf
 from crossdock.bench.baselines.depyf import Depyf
 from crossdock.bench.command import Common
+from crossdock.bench.decompile_corpus import STORED
 from crossdock.bench.errors import BenchFailed
 from crossdock.bench.record import OURS, Record, Series
 from crossdock.bench.statistics import flat, summarise
@@ -72,7 +73,8 @@ class Options(Common):
     """Share of functions that decompile, that are proved equivalent, and functions a minute."""
 
     corpora: tuple[Path, ...] = (Path(sysconfig.get_paths()["stdlib"]),)
-    """Folders of source files, searched to their depth, or of marshalled code objects (*.code)."""
+    """Folders of source files, searched to their depth, or of Dynamo's code objects, marshalled
+    (*.code)."""
     every: int = 1
     """Only each so-manieth file, for a quick look."""
     depyf: Path | None = None
@@ -108,8 +110,9 @@ def measured(given: Options, console: Console) -> Record:
             files = decompile_corpus.files(corpus)[:: given.every]
             for at, path in enumerate(files):
                 tell(at, len(files), f"{corpus.name} {path.name}")
+                ours = measure_dynamo if path.suffix == STORED else measure
                 for code in decompile_corpus.functions_of(path):
-                    outcome, cause, spent, right = measure(code)
+                    outcome, cause, spent, right = ours(code)
                     seconds[OURS, corpus.name, outcome, cause].append(spent)
                     wrong[OURS, corpus.name, outcome, cause] += not right
                     if rival is not None:
@@ -149,6 +152,19 @@ def measure(code: CodeType) -> tuple[str, str, float, bool]:
     if found is not None and outcome == PROVED:
         right = verify(code, found.source).proved
     return outcome, generalised(cause), spent, right
+
+
+def measure_dynamo(code: CodeType) -> tuple[str, str, float, bool]:
+    """The same of code that Dynamo has written, which is rewritten first; see ``translate``."""
+    from crossdock.decompile.dynamo.translation import translate
+
+    start = time.process_time()
+    found = translate(code, by_dynamo=True)
+    spent = time.process_time() - start
+    if found.standing == PROVED:
+        return PROVED, "", spent, verify(found.code, found.source).proved
+    outcome = REFUSED if found.standing == REFUSED else DIFFERS
+    return outcome, generalised(found.note), spent, True
 
 
 def measure_rival(rival: Depyf, code: CodeType) -> tuple[str, str, float]:

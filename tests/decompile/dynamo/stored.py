@@ -1,7 +1,7 @@
 """``python -m tests.decompile.dynamo.stored FOLDER``: what Dynamo makes of the programs, stored.
 
 A file ``N.code`` for each code object that Dynamo transforms: a corpus for ``crossdock bench
-decompile``.
+decompile``. Texts stand for constants that no file of bytecode can hold.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ from tests.decompile.dynamo import programs
 from tests.decompile.dynamo.dumps import eager
 from torch._dynamo.convert_frame import register_bytecode_hook
 
+from crossdock.decompile.dynamo.constants import taken_out
 
-def store(folder: Path) -> tuple[int, int]:
-    """Run all programs compiled; how many code objects were stored, how many could not be."""
+
+def store(folder: Path) -> int:
+    """Run all programs compiled; how many code objects were stored."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = [0, 0]
+    found: list[bytes] = []
 
     def keep(code: CodeType, new_code: CodeType) -> None:
-        try:
-            text = marshal.dumps(new_code)
-        except ValueError:  # a constant that no file of bytecode can hold
-            counts[1] += 1
-            return
-        (folder / f"{counts[0]:04}.code").write_bytes(text)
-        counts[0] += 1
+        found.append(marshal.dumps(taken_out(new_code)[0]))
 
     hook = register_bytecode_hook(keep)
     try:
@@ -38,9 +34,10 @@ def store(folder: Path) -> tuple[int, int]:
             programs.behaviour(eager(programs.program(around, kind)))
     finally:
         hook.remove()
-    return counts[0], counts[1]
+    for at, text in enumerate(found):
+        (folder / f"{at:04}.code").write_bytes(text)
+    return len(found)
 
 
 if __name__ == "__main__":
-    stored, lost = store(Path(sys.argv[1]))
-    print(f"{stored} code objects stored, {lost} not")
+    print(f"{store(Path(sys.argv[1]))} code objects stored")

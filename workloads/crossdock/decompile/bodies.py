@@ -118,7 +118,7 @@ class Body:
         body = self.statements()
         while body and _returns_none(body[-1]):
             body.pop()
-        return [*self._declarations(()), *body]
+        return [*self._declarations(()), *self._annotated(body)]
 
     def class_body(self) -> list[ast.stmt]:
         """Without what every class begins and ends with."""
@@ -135,8 +135,16 @@ class Body:
             value = body[0].value  # type: ignore[attr-defined]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 body[0] = ast.Expr(value)
-        body = [signatures.annotation(one) or one for one in body]
-        return [*self._declarations(()), *body] or [ast.Pass()]
+        return [*self._declarations(()), *self._annotated(body)] or [ast.Pass()]
+
+    def _annotated(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """With annotations; those of what is no plain name leave nothing but their dictionary."""
+        found = [signatures.annotation(one) or one for one in body]
+        wanted = any(one.op == "SETUP_ANNOTATIONS" for one in self.flow.instructions)
+        if wanted and not any(isinstance(one, ast.AnnAssign) for one in found):
+            note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 1)
+            found.append(ast.If(ast.Constant(False), [note], []))
+        return found
 
     def _declarations(self, arguments: tuple[str, ...]) -> list[ast.stmt]:
         names, found = self.names, list[ast.stmt]()

@@ -76,7 +76,7 @@ class Calls(MachineBase):
         arguments = [ast.Starred(given, ast.Load())]
         if isinstance(given, ast.Tuple):
             arguments = given.elts  # type: ignore[assignment]
-        elif isinstance(given, ast.Constant) and not given.value:
+        elif isinstance(given, ast.Constant) and not given.value and keywords:
             arguments = []
         function = self.pop()
         if self.stack and isinstance(self.stack[-1], Null):

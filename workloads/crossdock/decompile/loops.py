@@ -48,8 +48,9 @@ class Loops(StructureBase):
 
     def _for(self, work: Work, context: Context, found: list[ast.stmt]) -> int:
         body_at, exhausted = work.successors
-        if work.statements:
+        if work.statements and work.number in self.headers:
             raise Unstructured(f"{self.name}: statements before a loop in its header")
+        found += work.statements  # of a loop that has no second turn
         following = self._after_for(work, body_at, exhausted, context)
         body = self._body(body_at, work.number, following, context, False)
         first = body.pop(0) if body else None
@@ -136,9 +137,15 @@ class Loops(StructureBase):
         plain = [one for one in open_exits if self.works[one].kind != END] or [
             one
             for one in open_exits
-            if not self.returns(one) and context.scope not in chain(self.works[one].region)
+            if not self.returns(one)
+            and (context.scope not in chain(self.works[one].region) or self._is_left_for(one))
         ]
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
+
+    def _is_left_for(self, number: int) -> bool:
+        """Whether control comes to a block from within a statement around it: by ``break``."""
+        region = self.works[number].region
+        return any(self.works[one].region != region for one in self.sources[number])
 
     def _are_more(self, exits: Iterable[int], context: Context) -> bool:
         """Whether the loop is left for more than the ``return`` that ends the function."""
