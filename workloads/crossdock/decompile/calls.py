@@ -53,7 +53,8 @@ class Calls(MachineBase):
             if isinstance(iteration, Iteration):
                 self.push(self.comprehension(function, iteration))
                 return
-        self._note_import(function, len(arguments), bool(names))
+        if isinstance(first, Null):  # else it is a decorator
+            self._note_import(function, len(arguments), bool(names))
         split = len(arguments) - len(names)
         keywords = [
             ast.keyword(name, value) for name, value in zip(names, arguments[split:], strict=True)

@@ -166,22 +166,29 @@ def _cases(
         rest, keeps = rest[1:], found.test.keeps
         if first.orelse:
             more, left = _cases(first.orelse, subject)
-            if keeps and not more and len(left) <= 1:
-                more, left = _guarded(left)
+            first = left[0] if left else None
+            if keeps and not more and isinstance(first, ast.If) and _apart(first, left):
+                more, left = [_guarded(first)], [*first.orelse, *left[1:]]
             return [*cases, *more, *_others(left)], rest
+    first = rest[0] if rest else None
+    if cases and keeps and isinstance(first, ast.If):
+        return [*cases, _guarded(first), *_others(first.orelse)], rest[1:]
     if cases and keeps:
-        more, rest = _guarded(rest)
-        cases += more
+        return [*cases, *_others(rest)], []
     return cases, rest
 
 
-def _guarded(statements: list[ast.stmt]) -> tuple[list[ast.match_case], list[ast.stmt]]:
-    """``case _`` with a guard, as it comes after a case that is not the last; and what follows."""
-    first = statements[0] if statements else None
-    if not isinstance(first, ast.If):
-        return _others(statements), []
-    guarded = ast.match_case(ast.MatchAs(None, None), first.test, _body(first.body))
-    return [guarded, *_others(first.orelse)], statements[1:]
+def _apart(first: ast.If, statements: list[ast.stmt]) -> bool:
+    """Whether what follows a condition is only for when it does not hold."""
+    last = first.body[-1]
+    return len(statements) == 1 or isinstance(
+        last, ast.Return | ast.Raise | ast.Continue | ast.Break
+    )
+
+
+def _guarded(statement: ast.If) -> ast.match_case:
+    """``case _`` with a guard, as it comes after a case that is not the last."""
+    return ast.match_case(ast.MatchAs(None, None), statement.test, _body(statement.body))
 
 
 def _others(statements: list[ast.stmt]) -> list[ast.match_case]:

@@ -10,7 +10,6 @@ from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.marks import Added, Iteration
 
-
 _NOTHING: dict[str, ast.expr] = {
     "<genexpr>": ast.Yield(ast.Constant(None)),
     "<listcomp>": Added("list", ast.Constant(None)),

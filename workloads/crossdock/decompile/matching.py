@@ -6,8 +6,10 @@ not match. With an argument of 1 it leaves the subject there, for the next case,
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from crossdock.decompile.flow import MATCH_CASE, TESTS, Flow
-from crossdock.decompile.patterns import OR, Pattern
+from crossdock.decompile.patterns import Pattern
 from crossdock.decompile.reading import STORES, NoPattern, Read, Reader
 
 CASES_MAX = 10_000
@@ -48,24 +50,18 @@ def _take_cases(flow: Flow, at: int) -> None:
         at = flow.skip(at)
         one = flow.instructions[at]
         last = _read(flow, at)
-        if last is not None and last.fail >= 0 and (one.op != "COPY" or _copies(last.pattern)):
+        if last is not None and last.fail >= 0 and (last.pattern.bound or not last.copies):
             _take(flow, at, last, keeps=False)
             return
         kept = _read(flow, at + 1) if one.op == "COPY" and one.arg == 1 else None
         if kept is None:
             return
         if kept.fail < 0:
-            fail = _guard_fails(flow, kept.success)
-            kept = Read(pattern=kept.pattern, success=kept.success, fail=fail)
+            kept = replace(kept, fail=_guard_fails(flow, kept.success))
         if kept.fail < 0:
             return
         _take(flow, at, kept, keeps=True)
         at = kept.fail
-
-
-def _copies(pattern: Pattern) -> bool:
-    """Whether the subject is copied to match it once: else the copy is for the next case."""
-    return pattern.kind == OR or bool(pattern.bound)
 
 
 def _read(flow: Flow, at: int) -> Read | None:

@@ -59,11 +59,16 @@ class NoPattern(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """A pattern; where it leads on, and where it fails to, -1 for nowhere."""
+    """A pattern; where it leads on, and where it fails to, -1 for nowhere.
+
+    ``copies`` if it begins with a copy of its subject that no alternative takes: for a name, else
+    for another case.
+    """
 
     pattern: Pattern
     success: int
     fail: int
+    copies: bool = False
 
 
 class Reader:
@@ -82,14 +87,16 @@ class Reader:
         root = Pattern()
         self.stack: list[Item] = [root]
         self.fails: list[tuple[int, int]] = []
-        self.stored = False
+        self.stored = self.copies = False
+        self.start = self.skip(start)
         self.handler = self.found[start].handler
         success = self._run(start, 0)
         places = dict.fromkeys(place for place, _ in self.fails)
         if any(height for _, height in self.fails) or not self._all_same(list(places)):
             raise NoPattern
         root.finish()
-        return Read(pattern=root, success=success, fail=next(iter(places), -1))
+        fail = next(iter(places), -1)
+        return Read(pattern=root, success=success, fail=fail, copies=self.copies)
 
     def _run(self, at: int, floor: int) -> int:
         """Until nothing is left, or below `floor` is touched; returns where that is."""
@@ -155,6 +162,7 @@ class Reader:
             following = self._next_alternative(height)
         last, self.stack, self.fails = self.fails, stack, outer
         if len(found) == 1:
+            self.copies = self.copies or at == self.start
             stack.append(place)
             return at + 1
         if not self._all_same(ends):
