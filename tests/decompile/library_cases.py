@@ -41,8 +41,8 @@ _TRACING = (
 _ORIGIN = "it compares the line where a coroutine was made, and the bytecode has lines of its own"
 _LANGUAGE = (
     *("asyncgen", "augassign", "baseexception", "class", "contains", "descr", "except_star"),
-    *("exceptions", "extcall", "fstring", "generators", "genexps", "grammar", "iter"),
-    *("named_expressions", "positional_only_arg", "raise", "scope", "super", "unpack_ex", "with"),
+    *("extcall", "fstring", "generators", "genexps", "grammar", "iter", "named_expressions"),
+    *("positional_only_arg", "raise", "scope", "super", "unpack_ex", "with"),
 )
 
 CASES = (
@@ -135,6 +135,18 @@ CASES = (
         "test_coroutines",
         differ={
             "test.test_coroutines.OriginTrackingTest.test_origin_tracking_warning": _ORIGIN,
+        },
+    ),
+    _case(
+        "test.test_exceptions",
+        "test_exceptions",
+        differ={
+            f"test.test_exceptions.{name}": _LINES
+            for name in (
+                "ExceptionTests.test_unhandled",
+                "PEP626Tests.test_lineno_after_other_except",
+                "PEP626Tests.test_lineno_in_finally_normal",
+            )
         },
     ),
     *(_case(f"test.test_{name}", f"test_{name}") for name in _LANGUAGE),

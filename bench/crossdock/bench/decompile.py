@@ -11,6 +11,7 @@ import re
 import sys
 import sysconfig
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,9 @@ class Options(Common):
 
 def main(given: Options) -> int:
     """Measure, print, save; 1 when something crashed, or was taken as proved and is not."""
-    return command.run(given, lambda: measured(given, Console(stderr=True)), lines, draw)
+    with warnings.catch_warnings():  # of what the libraries' own source is warned of
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return command.run(given, lambda: measured(given, Console(stderr=True)), lines, draw)
 
 
 def measured(given: Options, console: Console) -> Record:
