@@ -93,7 +93,8 @@ def test_a_rival_is_judged_by_the_same_proof(
         ("broken", ""),
         ("refused", "SWAP"),
     }
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if " depyf " in line]
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if line.split()[1:2] == ["depyf"]]
     assert rows[0][2:6] == ["4", "75.00", "50.00", "25.00"]
 
 
