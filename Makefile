@@ -51,7 +51,8 @@ test-native: $(TOOLS)
 	$(CTEST) --test-dir build/native
 
 test-python: $(INSTALLED) $(SOURCES)
-	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind nodejs npm
+	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind nodejs npm \
+		libpython3.11-testsuite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What holds on any network, over verbs and efa: with the stand-in for their libraries.

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.decompile import programs_flow, programs_scopes, programs_values
+from tests.decompile import (
+    programs_flow,
+    programs_found,
+    programs_matches,
+    programs_scopes,
+    programs_values,
+)
 
 PROGRAMS: list[Any] = [
     *programs_values.PROGRAMS,
     *programs_flow.PROGRAMS,
+    *programs_matches.PROGRAMS,
+    *programs_found.PROGRAMS,
     *programs_scopes.PROGRAMS,
 ]

@@ -7,45 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
 from types import CodeType
 
 from crossdock.decompile import Decompilation, DecompileError, verify
 
-PROVED, LOOP, REFUSED, CRASHED = "proved", "loop", "refused", "crashed"
-OUTCOMES = (PROVED, LOOP, REFUSED, CRASHED)
-NOT_LIBRARY = frozenset({"site-packages", "dist-packages", "test", "tests"})
-"""Folders in the library's that others fill, or that only test it."""
-
-CO_OPTIMIZED = 1
-
-
-def sources(library: Path) -> list[Path]:
-    """The files of a library, without those that are not its own."""
-    found = (path for path in library.rglob("*.py"))
-    return sorted(
-        path for path in found if not NOT_LIBRARY & set(path.relative_to(library).parts[:-1])
-    )
-
-
-def functions_of(path: Path) -> Iterator[CodeType]:
-    """The functions and methods of a file that are in no other function; none of broken files."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            module = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
-        except (SyntaxError, ValueError):
-            return
-    todo = [module]
-    while todo:
-        for code in todo.pop().co_consts:
-            if isinstance(code, CodeType):
-                if code.co_flags & CO_OPTIMIZED:
-                    yield code
-                else:
-                    todo.append(code)
+PROVED, LOOP, DIFFERS, BROKEN = "proved", "loop", "differs", "broken"
+REFUSED, CRASHED = "refused", "crashed"
 
 
 def measure(code: CodeType) -> tuple[str, str, float, bool]:
@@ -66,6 +33,19 @@ def measure(code: CodeType) -> tuple[str, str, float, bool]:
     if found is not None and outcome == PROVED:
         right = verify(code, found.source).proved
     return outcome, generalised(cause), spent, right
+
+
+def measure_dynamo(code: CodeType) -> tuple[str, str, float, bool]:
+    """The same of code that Dynamo has written, which is rewritten first; see ``translate``."""
+    from crossdock.decompile.dynamo.translation import translate
+
+    start = time.process_time()
+    found = translate(code, by_dynamo=True)
+    spent = time.process_time() - start
+    if found.standing == PROVED:
+        return PROVED, "", spent, verify(found.code, found.source).proved
+    outcome = REFUSED if found.standing == REFUSED else DIFFERS
+    return outcome, generalised(found.note), spent, True
 
 
 def generalised(cause: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path[:0] = [f"/crossdock/{part}" for part in ("decompile", "proxy", "bench")]
 
+from crossdock.bench import decompile_corpus as corpus  # noqa: E402
 from crossdock.bench import decompile_outcome as outcome  # noqa: E402
 
 NAMES_MAX = 5
@@ -29,8 +30,8 @@ def main(every: int) -> None:
     (packed,) = (path for path in sys.path if path.endswith(".zip"))
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed) as archive:
         archive.extractall(folder)
-        for path in outcome.sources(Path(folder))[::every]:
-            for code in outcome.functions_of(path):
+        for path in corpus.files(Path(folder))[::every]:
+            for code in corpus.functions_of(path):
                 kind, cause, spent, right = outcome.measure(code)
                 seconds[kind, cause].append(spent)
                 wrong[kind, cause] += not right

@@ -8,6 +8,7 @@ from types import CodeType
 
 from crossdock.decompile import inversion, signatures, type_parameters
 from crossdock.decompile.calls import CO_COROUTINE
+from crossdock.decompile.cases import restored
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.dispatch import Dispatch
 from crossdock.decompile.errors import DecompileError, Unstructured
@@ -17,6 +18,7 @@ from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.loops import Loops
 from crossdock.decompile.lowering import ATTRIBUTES, FIRST_LINE
 from crossdock.decompile.marks import Function, GenericBase, Iteration, TypeAlias
+from crossdock.decompile.matching import matched
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
 from crossdock.decompile.spilling import SpillingMachine, Variables
@@ -66,6 +68,7 @@ class Body:
         self.plan = plan
         self.class_name = class_name
         self.depth = depth
+        self.part = part
         self.names = Names(code, visible, class_name, inlined=part is not None)
         self.flow = Flow(code, part, apart=True)
         self.given: dict[str, ast.expr] = {}
@@ -83,7 +86,7 @@ class Body:
             return self._recovered(True)
 
     def _recovered(self, joins_all: bool) -> list[ast.stmt]:
-        graph = Graph(self.flow, joins_all)
+        graph = Graph(matched(Flow(self.code, self.part, apart=True)), joins_all)
         execution = Execution(graph, self.names)
         machine = execution.machine
         self._prepare(machine)
@@ -93,7 +96,7 @@ class Body:
         machine.expect_settled()
         structure = Structure(works, execution.start, graph)
         last = _falls_off(structure.works)
-        return structure.sequence(execution.start, Context(last))
+        return restored(structure.sequence(execution.start, Context(last)))
 
     def _prepare(self, machine: Machine) -> None:
         machine.define, machine.express = self._define, self._express
@@ -136,7 +139,7 @@ class Body:
         body = self.statements()
         while body and _returns_none(body[-1]):
             body.pop()
-        return [*self._declarations(()), *body]
+        return [*self._declarations(()), *self._annotated(body)]
 
     def class_body(self) -> list[ast.stmt]:
         """Without what every class begins and ends with."""
@@ -156,8 +159,16 @@ class Body:
             value = body[0].value  # type: ignore[attr-defined]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 body[0] = ast.Expr(value)
-        body = [signatures.annotation(one) or one for one in body]
-        return [*self._declarations(()), *body] or [ast.Pass()]
+        return [*self._declarations(()), *self._annotated(body)] or [ast.Pass()]
+
+    def _annotated(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """With annotations; those of what is no plain name leave nothing but their dictionary."""
+        found = [signatures.annotation(one) or one for one in body]
+        wanted = any(one.op == "SETUP_ANNOTATIONS" for one in self.flow.instructions)
+        if wanted and not any(isinstance(one, ast.AnnAssign) for one in found):
+            note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 1)
+            found.append(ast.If(ast.Constant(False), [note], []))
+        return found
 
     def _declarations(self, arguments: tuple[str, ...]) -> list[ast.stmt]:
         names, found = self.names, list[ast.stmt]()
@@ -181,8 +192,11 @@ class Body:
         return found
 
     def _yields(self) -> bool:
+        """Whether anything there makes it a generator; awaiting makes none."""
+        asynchronous = self.code.co_flags & CO_ASYNC_GENERATOR
+        ops = {"YIELD_VALUE"} if asynchronous else {"YIELD_VALUE", "YIELD_FROM"}
         return any(
-            shape is not None and one.op in {"YIELD_VALUE", "YIELD_FROM"}
+            shape is not None and one.op in ops
             for one, shape in zip(self.flow.instructions, self.flow.shapes, strict=True)
         )
 
@@ -272,6 +286,8 @@ class Body:
     def _inherit(self, inner: Body) -> None:
         """An expression cannot declare: the function around it does."""
         self.names.declared_global |= inner.names.declared_global
+        for name in inner.names.declared_nonlocal:
+            self.names.store_cell(name)
 
 
 def _with_parameters(made: ast.stmt, parameters: list[ast.expr]) -> ast.stmt:

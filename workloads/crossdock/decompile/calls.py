@@ -61,7 +61,8 @@ class Calls(MachineBase):
             if function.code.co_name.startswith(GENERIC):
                 self.push(self.generic(function, arguments))
                 return
-        self._note_import(function, len(arguments), bool(names))
+        if isinstance(first, Null):  # else it is a decorator
+            self._note_import(function, len(arguments), bool(names))
         split = len(arguments) - len(names)
         keywords = [
             ast.keyword(name, value) for name, value in zip(names, arguments[split:], strict=True)
@@ -93,7 +94,7 @@ class Calls(MachineBase):
         arguments = [ast.Starred(given, ast.Load())]
         if isinstance(given, ast.Tuple):
             arguments = given.elts  # type: ignore[assignment]
-        elif isinstance(given, ast.Constant) and not given.value:
+        elif isinstance(given, ast.Constant) and not given.value and keywords:
             arguments = []
         function = self.pop()
         if self.stack and isinstance(self.stack[-1], Null):

@@ -8,6 +8,13 @@ from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.marks import Added, Iteration
 
+_NOTHING: dict[str, ast.expr] = {
+    "<genexpr>": ast.Yield(ast.Constant(None)),
+    "<listcomp>": Added("list", ast.Constant(None)),
+    "<setcomp>": Added("set", ast.Constant(None)),
+    "<dictcomp>": Added("dict", ast.Constant(None), ast.Constant(None)),
+}
+
 
 def comprehension(name: str, body: list[ast.stmt], iterated: Iteration, awaits: bool) -> ast.expr:
     """The expression, from the statements of the function of that name. ``awaits``: the value of
@@ -43,6 +50,9 @@ def _generators(
         only = body[0] if len(body) == 1 else None
         if isinstance(only, ast.Expr):
             return only.value
+        if not body or isinstance(only, ast.Pass):  # under a condition that never holds
+            generator.ifs.append(ast.Constant(False))
+            return _NOTHING[name]
         if not isinstance(only, ast.For | ast.AsyncFor):
             raise Unstructured(f"{name}: a comprehension with statements")
         loop = only

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.marks import Matches, Shared, same
+from crossdock.decompile.marks import Matched, Matches, Shared, same
 from crossdock.decompile.work import END, NEXT, TEST, Work, Works
 
 
@@ -43,6 +43,8 @@ class Conditions:
         if work.kind != TEST or work.test is None or isinstance(work.test, Matches):
             return False
         yes, no = (self._own(work, successor) for successor in work.successors)
+        if isinstance(work.test, Matched):  # with its guard
+            return yes is not None and yes.kind == TEST and self._tests(work, yes, True)
         if _is_link(work.test):  # of a chain: its beginning comes first
             first = work.test
             yes, no = (
@@ -63,7 +65,7 @@ class Conditions:
         found = self.works.all.get(number)
         if found is None or found is work or not self.works.only_from(number, work):
             return None
-        if isinstance(found.test, Matches) or found.region != work.region:
+        if isinstance(found.test, Matches | Matched) or found.region != work.region:
             return None
         return found if found.is_pure() else None
 

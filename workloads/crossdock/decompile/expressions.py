@@ -56,6 +56,8 @@ def constant(value: object) -> ast.expr:
         return ast.Tuple([constant(one) for one in value], ast.Load())
     if type(value) in {int, float} and repr(value).startswith("-"):
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))  # type: ignore[operator]
+    if isinstance(value, complex) and repr(value).startswith("(-0"):  # of -1j
+        return ast.UnaryOp(ast.USub(), ast.Constant(-value))
     return ast.Constant(value)  # type: ignore[arg-type]
 
 
@@ -215,7 +217,16 @@ class Expressions(MachineBase):
         if self._is_comprehension():
             self.statements.append(ast.Expr(Added("list", value)))
         else:
-            self._collection(instruction, ast.List).elts.append(value)
+            self._more(instruction).append(value)
+
+    def _more(self, instruction: Instruction) -> list[ast.expr]:
+        """The elements of a list that gets more: those of a constant were taken from it."""
+        found = self._collection(instruction, ast.List)
+        taken = getattr(found, "constant", None)
+        if taken is not None:
+            found.elts = [ast.Starred(taken, ast.Load())]
+            del found.constant  # type: ignore[attr-defined]
+        return found.elts
 
     def op_set_add(self, instruction: Instruction) -> None:
         """An element of a set."""
@@ -228,8 +239,12 @@ class Expressions(MachineBase):
     def op_list_extend(self, instruction: Instruction) -> None:
         """The elements of an iterable in a list."""
         value = self.pop()
-        elements = self._collection(instruction, ast.List).elts
-        elements += _elements(value, not elements)
+        elements = self._more(instruction)
+        if not elements and _is_display(value):
+            self._collection(instruction, ast.List).constant = value  # type: ignore[attr-defined]
+            elements += [constant(one) for one in value.value]  # type: ignore[attr-defined]
+        else:
+            elements.append(ast.Starred(value, ast.Load()))
 
     def op_set_update(self, instruction: Instruction) -> None:
         """The elements of an iterable in a set."""
@@ -327,12 +342,10 @@ def _joined(parts: list[ast.expr]) -> ast.JoinedStr:
     return ast.JoinedStr(found)
 
 
-def _elements(value: ast.expr, first: bool) -> list[ast.expr]:
-    """What stands in the list for the elements of `value`."""
+def _is_display(value: ast.expr) -> bool:
+    """Whether a list that begins with these elements, and ends with them, was displayed."""
     listed = value.value if isinstance(value, ast.Constant) else None
-    if first and isinstance(listed, tuple) and len(listed) > 2:
-        return [constant(one) for one in listed]
-    return [ast.Starred(value, ast.Load())]
+    return isinstance(listed, tuple) and len(listed) > 2
 
 
 def _is_none(value: ast.expr | None) -> bool:

@@ -33,7 +33,13 @@ CLEANUP = "CLEANUP_THROW"
 ENDS = frozenset({"RETURN_VALUE", "RAISE_VARARGS", "RERAISE"})
 LOOPS = frozenset({"FOR_ITER", "ASYNC_FOR_ITER"})
 KEEPS = frozenset({"JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP"})
-TESTS = frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE")) | KEEPS
+MATCH_CASE = "MATCH_CASE"
+"""Of no version: a whole pattern; see ``matching``."""
+TESTS = (
+    frozenset(f"POP_JUMP_IF_{test}" for test in ("TRUE", "FALSE", "NONE", "NOT_NONE"))
+    | KEEPS
+    | {MATCH_CASE}
+)
 
 _CHANGES = {
     "BEFORE_WITH": (EXIT, VALUE),
@@ -67,8 +73,7 @@ class Flow:
             self._thread_jumps()
             if apart:
                 inlining.take_apart(self)
-        self.shapes: list[Shape | None] = [None] * len(self.instructions)
-        self._find_shapes()
+        self.find_shapes()
 
     def successors(self, index: int) -> tuple[int, ...]:
         """Without exceptions; of a branch first the next instruction, then the target."""
@@ -176,7 +181,9 @@ class Flow:
             instruction.handler = found[end].handler
             index += 1
 
-    def _find_shapes(self) -> None:
+    def find_shapes(self) -> None:
+        """Look at all instructions anew."""
+        self.shapes: list[Shape | None] = [None] * len(self.instructions)
         if not self.instructions:
             raise CorruptCode(f"{self.code.co_name}: there is no bytecode")
         todo: list[tuple[int, Shape]] = [(0, ())]
@@ -244,7 +251,7 @@ class Flow:
 
     def _effect(self, index: int, op: str, arg: int) -> int:
         if op in TESTS:
-            return -1
+            return arg - 1 if op == MATCH_CASE else -1
         net = effects.net(op, arg)
         if net is None:
             raise self._bad(index, "no compiler leaves it there")

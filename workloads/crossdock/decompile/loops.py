@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
+from crossdock.decompile.cases import head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import ITERATOR, LOOPS
@@ -22,7 +23,7 @@ class Loops(StructureBase):
         if work.kind == LOOP:
             return self._for(work, context, found)
         inside = self._natural(work.number)
-        if work.kind == TEST and not work.statements:
+        if work.kind == TEST and not work.statements and head(work.test) is None:
             yes, no = work.successors
             if (yes in inside) != (no in inside):
                 return self._while(work, inside, context, found)
@@ -47,8 +48,9 @@ class Loops(StructureBase):
 
     def _for(self, work: Work, context: Context, found: list[ast.stmt]) -> int:
         body_at, exhausted = work.successors
-        if work.statements:
+        if work.statements and work.number in self.headers:
             raise Unstructured(f"{self.name}: statements before a loop in its header")
+        found += work.statements  # of a loop that has no second turn
         following = self._after_for(work, body_at, exhausted, context)
         body = self._body(body_at, work.number, following, context, False)
         first = body.pop(0) if body else None
@@ -135,7 +137,8 @@ class Loops(StructureBase):
         plain = [one for one in open_exits if not self._ends(one)] or [
             one
             for one in open_exits
-            if not self.returns(one) and context.scope not in chain(self.works[one].region)
+            if not self.returns(one)
+            and (context.scope not in chain(self.works[one].region) or self._is_left_for(one))
         ]
         return max(plain, key=lambda one: self.place[one], default=NOWHERE)
 
@@ -145,6 +148,11 @@ class Loops(StructureBase):
         if work.kind == NEXT and self.returns(work.successors[0]):
             return self.works[work.successors[0]].kind == END
         return work.kind == END
+
+    def _is_left_for(self, number: int) -> bool:
+        """Whether control comes to a block from within a statement around it: by ``break``."""
+        region = self.works[number].region
+        return any(self.works[one].region != region for one in self.sources[number])
 
     def _are_more(self, exits: Iterable[int], context: Context) -> bool:
         """Whether the loop is left for more than the ``return`` that ends the function."""

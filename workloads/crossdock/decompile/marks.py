@@ -108,6 +108,28 @@ class CaughtGroup(Caught):
         self.type = type_
 
 
+class Subject(Mark):
+    """What a ``match`` statement is about."""
+
+    _fields = ("value",)  # type: ignore[assignment]
+
+    def __init__(self, value: ast.expr) -> None:
+        super().__init__()
+        self.value = value
+
+
+class Matched(ast.expr):
+    """Whether a subject is as a pattern says; ``keeps`` if other cases follow."""
+
+    _fields = ("subject", "pattern")
+
+    def __init__(self, subject: Subject, pattern: ast.pattern, keeps: bool) -> None:
+        super().__init__()
+        self.subject = subject
+        self.pattern = pattern
+        self.keeps = keeps
+
+
 class Branch(Mark):
     """The value of a condition, which one of its branches keeps on the stack."""
 

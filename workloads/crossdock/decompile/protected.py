@@ -64,7 +64,9 @@ class Protected(StructureBase):
         if not isinstance(entered, Entered):
             raise Unstructured(f"{self.name}: a with statement enters nothing")
         exits = self._exits(body_at, work.enters, context)
-        if exits and following not in exits:
+        jumps = {context.leaves, context.repeats}
+        swallows = self.sources.get(following) == [work.number] and jumps.issuperset(exits)
+        if exits and following not in exits and not swallows:
             following = exits[-1]
         body = self._inner(body_at, following, work.enters, context)
         item = ast.withitem(entered.context, None)

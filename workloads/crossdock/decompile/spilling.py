@@ -223,16 +223,27 @@ class SpillingMachine(Machine):
 
     def op_match_keys(self, _: Instruction) -> None:
         """The values of keys in a subject, None if one is missing."""
-        keys = self.stack[-1]
-        if not isinstance(keys, ast.Constant) or not isinstance(keys.value, tuple):
-            raise Unstructured(f"{self.flow.code.co_name}: keys of a pattern are no constant")
-        names = [self.variables.fresh() for _ in keys.value]
+        asked = self.stack.pop()
+        keys = self._keys(asked)
+        names = [self.variables.fresh() for _ in keys]
         patterns: list[ast.pattern] = [ast.MatchAs(None, name) for name in names]
-        pattern = ast.MatchMapping([ast.Constant(one) for one in keys.value], patterns, None)
-        self.spill()
-        del self.stack[-1]
+        pattern = ast.MatchMapping(keys, patterns, None)
         self._match(pattern, ast.Tuple([load(name) for name in names], ast.Load()), None)
-        self.stack.insert(-1, keys)
+        values = self.stack.pop()
+        self.push(asked if isinstance(asked, ast.Constant) else ast.Tuple(keys, ast.Load()))
+        self.push(values)
+
+    def _keys(self, value: ast.expr) -> list[ast.expr]:
+        """Keys as patterns can have them: constants, or names with a dot."""
+        if isinstance(value, ast.Constant) and isinstance(value.value, tuple):
+            return [ast.Constant(one) for one in value.value]
+        if not isinstance(value, ast.Tuple):
+            raise Unstructured(f"{self.flow.code.co_name}: keys of a pattern are no tuple")
+        names = [f"key{at}" for at in range(len(value.elts))]
+        attributes = ast.Dict([ast.Constant(name) for name in names], value.elts)
+        nothing = ast.Tuple([], ast.Load())
+        holder = self.keep(self.variables.call("type", ast.Constant("keys"), nothing, attributes))
+        return [ast.Attribute(holder, name, ast.Load()) for name in names]
 
     def op_match_class(self, instruction: Instruction) -> None:
         """The attributes of a subject of a class, None if it is of another."""

@@ -100,7 +100,10 @@ class Stores(MachineBase):
             self._discard(value)
 
     def _discard(self, value: ast.expr) -> None:
-        if not isinstance(value, marks.Mark | marks.Received):
+        if isinstance(value, ast.Constant):  # which no expression leaves in the bytecode
+            anything = ast.match_case(ast.MatchAs(None, None), None, [ast.Pass()])
+            self.say(ast.Match(value, [anything]))
+        elif not isinstance(value, marks.Mark | marks.Received):
             self.say(ast.Expr(value))
 
     def op_import_name(self, instruction: Instruction) -> None:

@@ -13,10 +13,12 @@ import itertools
 from dataclasses import dataclass, replace
 
 from crossdock.decompile import dominators
+from crossdock.decompile.cases import Head, head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.flow import VALUE
 from crossdock.decompile.graph import Graph
+from crossdock.decompile.marks import Matched
 from crossdock.decompile.regions import OUTSIDE
 from crossdock.decompile.work import END, LOOP, NEXT, TEST, Work, Works
 
@@ -61,6 +63,8 @@ class StructureBase:
         self.headers = {one for one in self.order if self._forward(one) != self.sources[one]}
         self.placed: set[int] = set()
         self.later: dict[int, int] = {}
+        self.subjects: set[int] = set()
+        """The ids of those of ``match`` statements that have begun."""
 
     def _forward(self, number: int) -> list[int]:
         at = self.place[number]
@@ -109,7 +113,7 @@ class StructureBase:
             raise Unstructured(f"{self.name}: control leads nowhere")
         if number in self.placed or self.later.get(number):
             here = self.returns(number) or work.region == context.scope
-            if here and work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX:
+            if here and self._may_repeat(number):
                 return list(work.statements)
             raise Unstructured(f"{self.name}: control jumps in a way that no statement does")
         inside = context.scope in self.graph.regions.chain(work.region)
@@ -150,19 +154,17 @@ class StructureBase:
             raise Unstructured(f"{self.name}: the value of a condition is kept")
         yes, no = work.successors
         if yes == no:
+            if isinstance(test, Matched) and test.keeps:  # else the subject would be dropped
+                test = ast.BoolOp(ast.And(), [test, ast.Constant(False)])
             found.append(ast.If(test, [ast.Pass()], []))
             return yes
+        case = head(test)
+        if case is not None:
+            yes, no = (no, yes) if case.opposite else (yes, no)
+            return self._case(case, yes, no, work, context, found)
         joins = self.joins_after(work, context)
         if joins:
-            self.expect_later(joins)
-            inner = replace(context, following=joins[0])
-            body, other = self.sequence(yes, inner), self.sequence(no, inner)
-            found.append(_if(test, body, other))
-            for one, following in itertools.pairwise(joins):
-                self.expect_later([one], -1)
-                found += self.sequence(one, replace(context, following=following))
-            self.expect_later(joins[-1:], -1)
-            return joins[-1]
+            return self._joined(test, yes, no, joins, context, found)
         body = self.sequence(yes, context)
         if not (body and is_failure(body[-1])) and self._fails(no):
             found.append(_if(negated(test), self.sequence(no, context), []))
@@ -178,6 +180,57 @@ class StructureBase:
         else:
             found.append(_if(test, body, other))
         return NOWHERE
+
+    def _case(
+        self,
+        case: Head,
+        yes: int,
+        no: int,
+        work: Work,
+        context: Context,
+        found: list[ast.stmt],
+    ) -> int:
+        """One of ``match``: as a condition, from which ``cases`` makes the statement."""
+        joins = self._after_cases(id(case.test.subject), self.joins_after(work, context))
+        if joins:
+            return self._joined(case.positive, yes, no, joins, context, found)
+        body = self.sequence(yes, context)
+        if body and ends(body):
+            found.append(_if(case.positive, body, []))
+            return no
+        found.append(_if(case.positive, body, self.sequence(no, context)))
+        return NOWHERE
+
+    def _joined(
+        self,
+        test: ast.expr,
+        yes: int,
+        no: int,
+        joins: list[int],
+        context: Context,
+        found: list[ast.stmt],
+    ) -> int:
+        """A statement with blocks that stand after it; returns the last of them."""
+        self.expect_later(joins)
+        inner = replace(context, following=joins[0])
+        body, other = self.sequence(yes, inner), self.sequence(no, inner)
+        found.append(_if(test, body, other))
+        for one, following in itertools.pairwise(joins):
+            self.expect_later([one], -1)
+            found += self.sequence(one, replace(context, following=following))
+        self.expect_later(joins[-1:], -1)
+        return joins[-1]
+
+    def _after_cases(self, subject: int, joins: list[int]) -> list[int]:
+        """Of the blocks where cases meet, that which follows them all; ends are repeated."""
+        first = subject not in self.subjects
+        self.subjects.add(subject)
+        plain = [one for one in joins if not self._may_repeat(one)]
+        return plain if plain or not first else joins[-1:]
+
+    def _may_repeat(self, number: int) -> bool:
+        work = self.works[number]
+        return work.kind == END and len(work.statements) <= COPIED_STATEMENTS_MAX
 
     def _fails(self, number: int) -> bool:
         """Whether a block is the failure of an assertion."""
@@ -204,6 +257,8 @@ def ends(body: list[ast.stmt]) -> bool:
 
 
 def _if(test: ast.expr, body: list[ast.stmt], other: list[ast.stmt]) -> ast.stmt:
+    if head(test) is not None:
+        return ast.If(test, body or [ast.Pass()], other)
     if not body and other:
         test, body, other = negated(test), other, []
     if len(body) == 1 and not other and is_failure(body[0]):

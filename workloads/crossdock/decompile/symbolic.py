@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from crossdock.decompile import dominators, marks
 from crossdock.decompile.calls import Calls
+from crossdock.decompile.cases import Patterns
 from crossdock.decompile.conditions import Conditions
 from crossdock.decompile.definitions import Definitions
 from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.expressions import Expressions
-from crossdock.decompile.flow import KEEPS, LASTI, LOOPS, TESTS, Shape
+from crossdock.decompile.flow import KEEPS, LASTI, LOOPS, MATCH_CASE, TESTS, Shape
 from crossdock.decompile.graph import Graph, Node
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.marks import Shared
@@ -33,7 +34,7 @@ def actions(owner: type) -> dict[str, str]:
     return found
 
 
-class Machine(TypeParameters, Definitions, Stores, Calls, Expressions):
+class Machine(TypeParameters, Definitions, Stores, Calls, Expressions, Patterns):
     """All instructions."""
 
     operations: ClassVar[dict[str, str]] = {}
@@ -210,7 +211,8 @@ class Execution:
         work.is_async = instruction.op == "ASYNC_FOR_ITER"
 
     def _test(self, work: Work, index: int, instruction: Instruction) -> None:
-        value = self.machine.pop()
+        is_case = instruction.op == MATCH_CASE
+        value = self.machine.matched(instruction) if is_case else self.machine.pop()
         if len(work.successors) != 2:
             raise CorruptCode(f"{self.flow.code.co_name}: a branch with one way")
         work.kind = TEST

@@ -12,7 +12,7 @@ import operator
 
 from crossdock.decompile import tails
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.flow import ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
+from crossdock.decompile.flow import EXCEPTION, ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
 from crossdock.decompile.regions import (
     CLEANUP,
@@ -181,9 +181,21 @@ class Unwinding:
             for one, kind in self.regions.kinds.items()
             if kind == NAMED and self.flow.handler(one) == region
         }
-        if forgotten is not None and forgotten in names:
+        if forgotten is not None and (forgotten in names or self._caught_as(region, forgotten)):
             at = self._past_name(at)
         return at
+
+    def _caught_as(self, region: int, name: object) -> bool:
+        """Whether a handler gives its exception that name: for one with no body, nothing forgets
+        it where something raises."""
+        flow, slot = self.flow, (EXCEPTION, self.regions.of_cleanup.get(region, OUTSIDE))
+        return any(
+            shape is not None
+            and shape[-1:] == (slot,)
+            and one.value == name
+            and one.op.startswith("STORE_")
+            for one, shape in zip(flow.instructions, flow.shapes, strict=True)
+        )
 
     def _past_name(self, at: int) -> int:
         for _ in range(3):

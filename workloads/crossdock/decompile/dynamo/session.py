@@ -112,7 +112,7 @@ class Session:
         )
         replacement = None
         if translation.standing == "proved":
-            made = linked(translation.code, text, path)
+            made = linked(translation.code, text, path, translation.constants)
             replacement = made.replace(co_qualname=new_code.co_qualname)
             if not _fits(replacement, code):
                 replacement, artifact.standing = None, "text"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dis
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType
 
 from crossdock.decompile import DecompileError, decompile, recompile, verify
+from crossdock.decompile.dynamo.constants import put_back, taken_out
 from crossdock.decompile.dynamo.index import Standing
 from crossdock.decompile.dynamo.spill import spilled
 from crossdock.decompile.dynamo.store import commented
@@ -35,11 +37,17 @@ class Translation:
     standing: Standing
     note: str = ""
     """Why it is not proved, or what the proof is of."""
+    constants: Mapping[str, object] = field(default_factory=dict)
+    """Those that no source spells, by the texts that stand for them."""
 
     def text(self, title: str) -> str:
         """The whole file."""
         says = _SAYS[self.standing] + (f": {self.note}." if self.note else "")
-        return commented(title) + commented(says) + "\n" + self.source
+        held = "".join(
+            commented(f"In the place of the text {text!r}, a {type(value).__name__} runs.")
+            for text, value in self.constants.items()
+        )
+        return commented(title) + commented(says) + held + "\n" + self.source
 
 
 def translate(code: CodeType, *, by_dynamo: bool = False) -> Translation:
@@ -50,6 +58,11 @@ def translate(code: CodeType, *, by_dynamo: bool = False) -> Translation:
         by_dynamo: it is bytecode that Dynamo has written, which has the form of source only after
             it is rewritten; that is then tried first.
     """
+    spelled, constants = taken_out(code)
+    return replace(_of_spelled(spelled, by_dynamo=by_dynamo), constants=constants)
+
+
+def _of_spelled(code: CodeType, *, by_dynamo: bool) -> Translation:
     rewritten = _rewritten(code) if by_dynamo else None
     if rewritten is not None and rewritten.standing == "proved":
         return rewritten
@@ -67,7 +80,7 @@ def _rewritten(code: CodeType) -> Translation | None:
     try:
         rewritten = spilled(code)
     except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        note = f"it cannot be rewritten: {_line(str(error))}"  # such as for constants like {}
+        note = f"it cannot be rewritten: {_line(str(error))}"
         return Translation(code=code, source="", standing="refused", note=note)
     if rewritten is None:
         return None
@@ -88,18 +101,21 @@ def _translated(code: CodeType) -> Translation:
     return Translation(code=code, source=source, standing="unproved", note=note)
 
 
-def linked(code: CodeType, text: str, path: Path) -> CodeType:
+def linked(
+    code: CodeType, text: str, path: Path, constants: Mapping[str, object] | None = None
+) -> CodeType:
     """The code object that stands in for ``code`` and says that it comes from ``path``.
 
     Args:
         code: what the text is of; its free and cell variables, name and flags are kept.
         text: what ``path`` holds, line by line.
         path: where debuggers find the lines.
+        constants: those of the translation, which are put back.
 
     Raises:
         DecompileError: ``text`` does not hold the function.
     """
-    return _named(recompile(code, text), str(path))
+    return put_back(_named(recompile(code, text), str(path)), constants or {})
 
 
 def _named(code: CodeType, path: str) -> CodeType:

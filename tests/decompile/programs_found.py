@@ -1,0 +1,151 @@
+"""What CPython's own tests, there and back, have shown to go wrong once."""
+
+# ruff: noqa
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.decompile.managers import Manager
+
+
+def empty_handlers(log, x):
+    try:
+        if x:
+            raise (KeyError, TypeError, OSError)[x % 3]("no")
+    except KeyError:
+        pass
+    except TypeError as error:
+        pass
+    except:
+        pass
+    else:
+        log.append("else")
+
+
+def left_from_a_handler(log, x):
+    while True:
+        try:
+            x += 1
+            if x > 3:
+                raise KeyError(x)
+            if x > 1:
+                raise OSError(x)
+        except KeyError:
+            log.append("out")
+            break
+        except Exception as error:
+            log.append(str(error))
+    return log
+
+
+def after_a_manager(log, x):
+    while True:
+        x += 1
+        if x > 3:
+            break
+        with Manager(log, x, swallows=x == 2):
+            log.append("in")
+            if x == 2:
+                raise KeyError(x)
+            continue
+        log.append("swallowed")
+    log.append("end")
+    return x
+
+
+def no_second_turn(log, x):
+    log.append("before")
+    for i in range(x):
+        log.append(i)
+        break
+
+    async def ticks():
+        yield x
+
+    async def main():
+        log.append("begin")
+        async for tick in ticks():
+            log.append(tick)
+            break
+
+    asyncio.run(main())
+    return "end"
+
+
+def comprehensions_of_nothing(log, x):
+    log.append([i for i in (j for j in range(x) if False)])
+    log.append({i for i in range(x) if 0})
+    log.append({i: i for i in range(x) for j in range(i) if False})
+    return log
+
+
+def generator_that_never_yields(log, x):
+    async def nothing():
+        log.append("run")
+        await asyncio.sleep(0)
+        if False:
+            yield 1
+
+    async def main():
+        return [i async for i in nothing()]
+
+    return asyncio.run(main())
+
+
+def walrus_of_a_function_around(log, x):
+    found = None
+
+    def inside():
+        nonlocal found
+        [found := i for i in range(x)]
+        return {(last := i) for i in range(3)}, last
+
+    log.append(inside())
+    return found
+
+
+def stars_of_constants(log, x):
+    def got(*args, **kwargs):
+        return args, kwargs
+
+    log.append(got(*()))
+    log.append(got(*(), **{"x": x}))
+    log.append([*(1, 2, 3), x])
+    log.append([*(1, 2, 3), *(4, 5, 6)])
+    log.append([1, 2, 3])
+    return got(1, *(2, 3), *[x])
+
+
+def annotations_of_no_name(log, x):
+    class Holder:
+        log.x: int = x
+
+    class Plain:
+        a: int = 1
+
+    return Holder.__annotations__, Plain.__annotations__
+
+
+def decorators_of_attributes(log, x):
+    @log.append
+    def f():
+        return x
+
+    log.append(f)
+    return type(log.pop()), len(log), log.clear()
+
+
+PROGRAMS = [
+    empty_handlers,
+    left_from_a_handler,
+    after_a_manager,
+    no_second_turn,
+    comprehensions_of_nothing,
+    generator_that_never_yields,
+    walrus_of_a_function_around,
+    stars_of_constants,
+    annotations_of_no_name,
+    decorators_of_attributes,
+]
