@@ -32,7 +32,7 @@ BYTES = [
 """With others CPython itself fails as it makes a code object, or as it is asked for its bytes."""
 
 
-def is_whole(raw: bytes) -> bool:
+def is_whole(raw: bytes | bytearray) -> bool:
     """Whether the cache entries of the last instruction are there; else CPython writes past them
     as it makes the code object."""
     caches, at = versions.running().adaptive_caches, 0
