@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crossdock.bench import decompile
+from crossdock.bench import decompile, decompile_outcome
 from crossdock.bench.errors import BenchFailed
 from crossdock.bench.record import load
 from crossdock.decompile import Verdict
@@ -52,7 +52,7 @@ def test_a_proof_that_does_not_hold_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.py").write_text("def f(x):\n    return x")
-    monkeypatch.setattr(decompile, "verify", lambda code, source: Verdict(proved=False))
+    monkeypatch.setattr(decompile_outcome, "verify", lambda code, source: Verdict(proved=False))
     assert decompile.main(decompile.Options(library=tmp_path)) == 1
 
 
@@ -61,7 +61,7 @@ def test_a_crash_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyError(code)
 
     (tmp_path / "a.py").write_text("def f(x):\n    return x")
-    monkeypatch.setattr(decompile, "Decompilation", crash)
+    monkeypatch.setattr(decompile_outcome, "Decompilation", crash)
     assert decompile.main(decompile.Options(library=tmp_path)) == 1
 
 
