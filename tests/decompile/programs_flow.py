@@ -157,6 +157,16 @@ def finally_returns(log, x):
         log.append("outer")
 
 
+def returns_from_two_loops(log, x):
+    i = 1
+    while True:
+        for j in 1, 2, 5:
+            log.append(i * j)
+            if i * j > x:
+                return i, j
+        i *= 10
+
+
 def cleans(log, x):
     try:
         with Manager(log, "a", x == 1) as a:
@@ -323,6 +333,7 @@ PROGRAMS = [
     tries,
     finallies,
     finally_returns,
+    returns_from_two_loops,
     cleans,
     raises,
     withs,
