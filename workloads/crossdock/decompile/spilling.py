@@ -211,7 +211,12 @@ class SpillingMachine(Machine):
     def op_get_len(self, _: Instruction) -> None:
         """How many parts a subject has."""
         self.spill()
-        self.push(self.variables.call("len", self.stack[-1]))
+        self.push(self.variables.call("len", self._subject()))
+
+    def _subject(self) -> ast.expr:
+        if not self.stack:
+            raise CorruptCode(f"{self.flow.code.co_name}: a pattern is matched with nothing")
+        return self.stack[-1]
 
     def op_match_sequence(self, _: Instruction) -> None:
         """Whether a subject is a sequence."""
@@ -223,7 +228,7 @@ class SpillingMachine(Machine):
 
     def op_match_keys(self, _: Instruction) -> None:
         """The values of keys in a subject, None if one is missing."""
-        asked = self.stack.pop()
+        asked = self.pop()
         keys = self._keys(asked)
         names = [self.variables.fresh() for _ in keys]
         patterns: list[ast.pattern] = [ast.MatchAs(None, name) for name in names]
@@ -267,7 +272,7 @@ class SpillingMachine(Machine):
             ast.match_case(pattern, None, [let(name, found)]),
             ast.match_case(ast.MatchAs(None, None), None, [let(name, ast.Constant(other))]),  # type: ignore[arg-type]
         ]
-        self.statements.append(ast.Match(self.stack[-1], cases))
+        self.statements.append(ast.Match(self._subject(), cases))
         self.push(load(name))
 
 
