@@ -166,13 +166,13 @@ def _cases(
         rest, keeps = rest[1:], found.test.keeps
         if first.orelse:
             more, left = _cases(first.orelse, subject)
-            first = left[0] if left else None
-            if keeps and not more and isinstance(first, ast.If) and _apart(first, left):
-                more, left = [_guarded(first)], [*first.orelse, *left[1:]]
+            other = left[0] if left else None
+            if keeps and not more and isinstance(other, ast.If) and _apart(other, left):
+                more, left = [_guarded(other)], [*other.orelse, *left[1:]]
             return [*cases, *more, *_others(left)], rest
-    first = rest[0] if rest else None
-    if cases and keeps and isinstance(first, ast.If):
-        return [*cases, _guarded(first), *_others(first.orelse)], rest[1:]
+    other = rest[0] if rest else None
+    if cases and keeps and isinstance(other, ast.If):
+        return [*cases, _guarded(other), *_others(other.orelse)], rest[1:]
     if cases and keeps:
         return [*cases, *_others(rest)], []
     return cases, rest
