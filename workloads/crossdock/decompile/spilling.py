@@ -127,7 +127,7 @@ class SpillingMachine(Machine):
     def _is_settled(self, value: ast.expr) -> bool:
         if isinstance(value, ast.Name):
             return value.id.startswith(self.variables.prefix + "d")
-        return isinstance(value, marks.Mark | ast.Constant | marks.Imported)
+        return isinstance(value, marks.Mark | ast.Constant | marks.Imported | marks.ImportedName)
 
     def _in_place(self, value: InPlace) -> ast.expr:
         name = self.variables.fresh()
