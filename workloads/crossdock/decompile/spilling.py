@@ -106,6 +106,9 @@ class SpillingMachine(Machine):
             return self.variables.call("aiter" if value.is_async else "iter", value.value)
         if isinstance(value, InPlace):
             return self._in_place(value)
+        if isinstance(value, ast.Slice):
+            parts = (value.lower, value.upper, value.step)
+            return self.variables.call("slice", *(one or ast.Constant(None) for one in parts))
         if isinstance(value, _NO_VALUE):
             raise Unstructured(f"{self.flow.code.co_name}: a definition or import amid a value")
         return value
