@@ -137,7 +137,18 @@ def decorators_of_attributes(log, x):
     return type(log.pop()), len(log), log.clear()
 
 
+def modules_in_packages(log, x):
+    import os.path as two
+    import concurrent.futures.thread as three
+    import xml.etree.ElementTree as tree, json
+
+    with Manager(log, x):
+        import email.mime.text as inside
+    return two.__name__, three.__name__, tree.__name__, json.__name__, inside.__name__
+
+
 PROGRAMS = [
+    modules_in_packages,
     empty_handlers,
     left_from_a_handler,
     after_a_manager,

@@ -17,7 +17,8 @@ from crossdock.decompile import Decompilation, recompile
 VALUES = ("0", "1", "-2", "'a'", "None", "True", "Colour.RED")
 SUBJECTS: tuple[Any, ...] = (
     *(0, 1, -2, "a", None, True, Colour.RED, [], [1], [1, 0], [[1], "a"], (0, 1, 2)),
-    *({}, {"k": 1}, {"k": [1], "j": 0}, Point(1, 0), Point([1, "a"], {"k": 0})),
+    *({}, {"k": 1}, {"k": [1], "j": 0}),
+    *(Point(1, 0), Point([1, "a"], {"k": 0})),  # type: ignore[no-untyped-call]
 )
 
 

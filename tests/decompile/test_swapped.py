@@ -17,7 +17,7 @@ from tests.decompile.swapped import Comparison, Run, compared
 from crossdock.decompile import recompile
 
 ALL = os.environ.get("CROSSDOCK_LIBRARY_ALL") == "1"
-DEADLINE_S = swapped.DEADLINE_S if ALL else 25.0
+DEADLINE_S = swapped.DEADLINE_S if ALL else 60.0
 TIMEOUT_S = 4 * DEADLINE_S + 60
 """A case is run both ways, and once more if a test has parted."""
 

@@ -170,9 +170,9 @@ def _cases(
             if keeps and not more and isinstance(other, ast.If) and _apart(other, left):
                 more, left = [_guarded(other)], [*other.orelse, *left[1:]]
             return [*cases, *more, *_others(left)], rest
-    last = rest[0] if rest else None
-    if cases and keeps and isinstance(last, ast.If):
-        return [*cases, _guarded(last), *_others(last.orelse)], rest[1:]
+    other = rest[0] if rest else None
+    if cases and keeps and isinstance(other, ast.If):
+        return [*cases, _guarded(other), *_others(other.orelse)], rest[1:]
     if cases and keeps:
         return [*cases, *_others(rest)], []
     return cases, rest

@@ -115,7 +115,7 @@ class MachineBase:
             raise Unstructured(f"{self.flow.code.co_name}: a value is used twice")
 
     def _waits(self, value: ast.expr) -> bool:
-        return not isinstance(value, marks.Mark | marks.Imported)
+        return not isinstance(value, marks.Mark | marks.Imported | marks.ImportedName)
 
     def _used(self, shared: Shared) -> ast.expr:
         shared.copies -= 1

@@ -22,16 +22,17 @@ _DOTTED = frozenset({"LOAD_ATTR"})
 def matched(flow: Flow) -> Flow:
     """The flow, with its patterns taken together."""
     found = flow.instructions
+    reader = Reader(found, flow.skip)
     for index, one in enumerate(found):
         if flow.shapes[index] is None:
             continue
         if one.op == "COPY" and one.arg == 1:
             if not index or found[index - 1].op not in _OF_GROUPS:
-                _take_cases(flow, index)
+                _take_cases(flow, reader, index)
         elif one.op in {"MATCH_SEQUENCE", "MATCH_MAPPING"}:
-            _take_cases(flow, index)
+            _take_cases(flow, reader, index)
         elif one.op == "MATCH_CLASS":
-            _take_cases(flow, _class_begins(flow, index))
+            _take_cases(flow, reader, _class_begins(flow, index))
     flow.find_shapes()
     return flow
 
@@ -44,29 +45,29 @@ def _class_begins(flow: Flow, index: int) -> int:
     return max(at, 0)
 
 
-def _take_cases(flow: Flow, at: int) -> None:
+def _take_cases(flow: Flow, reader: Reader, at: int) -> None:
     """All cases from one on, each where the one before fails to."""
     for _ in range(CASES_MAX):
         at = flow.skip(at)
         one = flow.instructions[at]
-        last = _read(flow, at)
+        last = _read(reader, at)
         if last is not None and last.fail >= 0 and (last.pattern.bound or not last.copies):
             _take(flow, at, last, keeps=False)
             return
-        kept = _read(flow, at + 1) if one.op == "COPY" and one.arg == 1 else None
+        kept = _read(reader, at + 1) if one.op == "COPY" and one.arg == 1 else None
         if kept is None:
             return
         if kept.fail < 0:
-            kept = replace(kept, fail=_guard_fails(flow, kept.success))
+            kept = replace(kept, fail=_guard_fails(flow, reader, kept.success))
         if kept.fail < 0:
             return
         _take(flow, at, kept, keeps=True)
         at = kept.fail
 
 
-def _read(flow: Flow, at: int) -> Read | None:
+def _read(reader: Reader, at: int) -> Read | None:
     try:
-        return Reader(flow.instructions, flow.skip).read(at)
+        return reader.read(at)
     except (NoPattern, IndexError):  # the code ends amid a pattern
         return None
 
@@ -79,7 +80,7 @@ def _take(flow: Flow, at: int, read: Read, *, keeps: bool) -> None:
         second.op, second.arg, second.value, second.target = "JUMP", 0, None, read.success
 
 
-def _guard_fails(flow: Flow, success: int) -> int:
+def _guard_fails(flow: Flow, reader: Reader, success: int) -> int:
     """Where a guard leads that does not hold, for a pattern that always matches; -1 for no guard.
 
     There the subject is taken by the next case; where the guard holds, it is dropped.
@@ -99,7 +100,7 @@ def _guard_fails(flow: Flow, success: int) -> int:
         one = flow.instructions[at]
         if len(here) == height and one.op == "POP_TOP":
             drops.add(at)
-        elif len(here) == height and (one.op == "COPY" or one.op in STORES or _begins(flow, at)):
+        elif len(here) == height and (one.op == "COPY" or one.op in STORES or _begins(reader, at)):
             fails.add(at)
         else:
             tests += one.op in TESTS
@@ -110,9 +111,9 @@ def _guard_fails(flow: Flow, success: int) -> int:
     return fails.pop() if len(fails) == 1 and len(drops) == 1 and tests else -1
 
 
-def _begins(flow: Flow, at: int) -> bool:
+def _begins(reader: Reader, at: int) -> bool:
     """Whether the last case begins there."""
-    read = _read(flow, at)
+    read = _read(reader, at)
     return read is not None and read.fail >= 0
 
 

@@ -29,7 +29,8 @@ from crossdock.decompile.patterns import (
     Test,
 )
 
-STEPS_MAX = 10_000
+_STEPS_MAX = 20
+"""For each instruction of the code: most begin no pattern, and few are read twice."""
 ALTERNATIVES_MAX = 500
 _TAIL_MAX = 12
 
@@ -72,7 +73,7 @@ class Read:
 
 
 class Reader:
-    """Runs from `start` until the stack that the pattern owns is empty.
+    """Reads patterns of one code object: runs until the stack that the pattern owns is empty.
 
     `skip` leads past nothings and jumps.
     """
@@ -80,7 +81,7 @@ class Reader:
     def __init__(self, found: Sequence[Instruction], skip: Callable[[int], int]) -> None:
         self.found = found
         self.skip = skip
-        self.steps = 0
+        self.steps_left = _STEPS_MAX * len(found)
 
     def read(self, start: int) -> Read:
         """The pattern that begins there, its subject on the stack. NoPattern if there is none."""
@@ -101,11 +102,11 @@ class Reader:
     def _run(self, at: int, floor: int) -> int:
         """Until nothing is left, or below `floor` is touched; returns where that is."""
         while self.stack or floor:
-            self.steps += 1
+            self.steps_left -= 1
             at = self.skip(at)
             one = self.found[at]
             needs = _NEEDS.get(one.op)
-            if needs is None or self.steps > STEPS_MAX:
+            if needs is None or self.steps_left < 0:
                 raise NoPattern
             left = len(self.stack) - needs(one.arg)
             if left < floor or (floor and one.op in STORES):  # all alternatives have the same names

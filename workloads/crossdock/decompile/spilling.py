@@ -106,6 +106,9 @@ class SpillingMachine(Machine):
             return self.variables.call("aiter" if value.is_async else "iter", value.value)
         if isinstance(value, InPlace):
             return self._in_place(value)
+        if isinstance(value, ast.Slice):
+            parts = (value.lower, value.upper, value.step)
+            return self.variables.call("slice", *(one or ast.Constant(None) for one in parts))
         if isinstance(value, _NO_VALUE):
             raise Unstructured(f"{self.flow.code.co_name}: a definition or import amid a value")
         return value
@@ -127,7 +130,7 @@ class SpillingMachine(Machine):
     def _is_settled(self, value: ast.expr) -> bool:
         if isinstance(value, ast.Name):
             return value.id.startswith(self.variables.prefix + "d")
-        return isinstance(value, marks.Mark | ast.Constant | marks.Imported)
+        return isinstance(value, marks.Mark | ast.Constant | marks.Imported | marks.ImportedName)
 
     def _in_place(self, value: InPlace) -> ast.expr:
         name = self.variables.fresh()
@@ -211,7 +214,12 @@ class SpillingMachine(Machine):
     def op_get_len(self, _: Instruction) -> None:
         """How many parts a subject has."""
         self.spill()
-        self.push(self.variables.call("len", self.stack[-1]))
+        self.push(self.variables.call("len", self._subject()))
+
+    def _subject(self) -> ast.expr:
+        if not self.stack:
+            raise CorruptCode(f"{self.flow.code.co_name}: a pattern is matched with nothing")
+        return self.stack[-1]
 
     def op_match_sequence(self, _: Instruction) -> None:
         """Whether a subject is a sequence."""
@@ -223,7 +231,7 @@ class SpillingMachine(Machine):
 
     def op_match_keys(self, _: Instruction) -> None:
         """The values of keys in a subject, None if one is missing."""
-        asked = self.stack.pop()
+        asked = self.pop()
         keys = self._keys(asked)
         names = [self.variables.fresh() for _ in keys]
         patterns: list[ast.pattern] = [ast.MatchAs(None, name) for name in names]
@@ -267,7 +275,7 @@ class SpillingMachine(Machine):
             ast.match_case(pattern, None, [let(name, found)]),
             ast.match_case(ast.MatchAs(None, None), None, [let(name, ast.Constant(other))]),  # type: ignore[arg-type]
         ]
-        self.statements.append(ast.Match(self.stack[-1], cases))
+        self.statements.append(ast.Match(self._subject(), cases))
         self.push(load(name))
 
 

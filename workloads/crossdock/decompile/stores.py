@@ -87,6 +87,8 @@ class Stores(MachineBase):
     def op_pop_top(self, _: Instruction) -> None:
         """A value that nobody wants: an expression as a statement."""
         value = self.pop_raw()
+        if isinstance(value, ImportedName):
+            return  # of import a.b.c as d
         if isinstance(value, Imported):
             self._import_from(value)
         elif isinstance(value, Shared):

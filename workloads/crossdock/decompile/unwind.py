@@ -47,6 +47,7 @@ class Unwinding:
         self._tails: dict[object, int] = {}
         self._copies: dict[tuple[int, int], int] = {}
         self._joined = tails.joined(flow, regions)
+        self._caught: set[tuple[int, object]] | None = None
 
     def successors(self, index: int) -> list[int]:
         """Of a branch: the next instruction's, then the target's."""
@@ -188,14 +189,14 @@ class Unwinding:
     def _caught_as(self, region: int, name: object) -> bool:
         """Whether a handler gives its exception that name: for one with no body, nothing forgets
         it where something raises."""
-        flow, slot = self.flow, (EXCEPTION, self.regions.of_cleanup.get(region, OUTSIDE))
-        return any(
-            shape is not None
-            and shape[-1:] == (slot,)
-            and one.value == name
-            and one.op.startswith("STORE_")
-            for one, shape in zip(flow.instructions, flow.shapes, strict=True)
-        )
+        if self._caught is None:
+            flow = self.flow
+            self._caught = {
+                (shape[-1][1], one.value)
+                for one, shape in zip(flow.instructions, flow.shapes, strict=True)
+                if shape and shape[-1][0] == EXCEPTION and one.op.startswith("STORE_")
+            }
+        return (self.regions.of_cleanup.get(region, OUTSIDE), name) in self._caught
 
     def _past_name(self, at: int) -> int:
         for _ in range(3):
