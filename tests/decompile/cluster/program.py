@@ -60,7 +60,7 @@ def main(words: list[str]) -> None:
         raise ValueError("as it was told")
     if "die" in words:
         if IS_LAST:
-            wait_for(own_index(), "left")
+            wait_for(own_index(), "right" if "branch" in words else "left")
             time.sleep(2)  # for the thread that tells of it
             os.kill(os.getpid(), signal.SIGKILL)
         wait_for(Path("/nonexistent"))
