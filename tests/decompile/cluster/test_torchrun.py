@@ -33,6 +33,8 @@ def test_ranks_that_differ_are_told_apart_while_they_run_and_one_dies(tmp_path: 
             f": branch at {place('left branch')} | {place('right branch')}: compiled left | ",
         ):
             wait_for_text(log, expected, process)
+        for rank in (0, 1):
+            wait_for_text(folder / f"rank_{rank}" / "index.json", '"left"', process)
         go.touch()
         assert process.wait() == 1
     said = log.read_text()
@@ -59,7 +61,6 @@ def test_ranks_that_agree_give_no_difference_by_inductor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BACKEND", "inductor")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     folder = tmp_path / "run"
     ran = call("run", "--torchrun", "--dir", folder, PROGRAM, "little", "--not", "for us")
     assert ran.status == 0, ran.err
