@@ -27,45 +27,34 @@ def launched(folder: Path, *words: str, **options: float) -> tuple[int, record.R
     return status, found
 
 
-def test_ranks_that_differ_are_told_apart(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    status, found = launched(tmp_path / "run", "shape", "flag", "branch")
-    said = capfd.readouterr().err
-    assert status == 0, said
-    for expected in (
-        f"crossdock: rank 0 and rank 1 part: shape at {place('shape')}: L['x']: size=[3] | ",
-        f"flag at {place('flag')}: L['training'] == False | L['training'] == True",
-        f"branch at {place('left branch')} | {place('right branch')}: compiled left | ",
-    ):
-        assert expected in said
-    assert [end.state for end in found.ranks] == ["ended", "ended"]
-    assert [one.first.kind for one in found.divergences] == ["shape", "flag", "branch"]
-    user = found.divergences[0].first.user
-    assert user is not None
-    assert user.line == line_of("shape")
-    assert sorted(one.first.kind for one in found.warned) == ["branch", "flag", "shape"]
-
-
-def test_a_rank_that_dies_is_named_and_what_it_had_is_sent(
+def test_ranks_that_differ_are_told_apart_and_the_dump_of_a_dead_one_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As on another machine: no rank sees the folder of the run."""
     monkeypatch.setattr(on_ray, "TOKEN", "other")
     folder = tmp_path / "run"
-    status, found = launched(folder, "die")
+    status, found = launched(folder, "shape", "flag", "branch", "die")
     said = capfd.readouterr().err
     assert status == 1, said
-    assert "rank 1 killed: killed by SIGKILL" in said
-    dead, stopped = found.ranks[1], found.ranks[0]
+    for expected in (
+        f"crossdock: rank 0 and rank 1 part: shape at {place('shape')}: L['x']: size=[3] | ",
+        f"flag at {place('flag')}: L['training'] == False | L['training'] == True",
+        f"branch at {place('left branch')} | {place('right branch')}: compiled left | ",
+        "rank 1 killed: killed by SIGKILL",
+    ):
+        assert expected in said
+    assert [one.first.kind for one in found.divergences] == ["shape", "flag", "branch"]
+    user = found.divergences[0].first.user
+    assert user is not None
+    assert user.line == line_of("shape")
+    assert sorted(one.first.kind for one in found.warned) == ["branch", "flag", "shape"]
+    stopped, dead = found.ranks
     assert (dead.state, dead.status) == ("killed", -signal.SIGKILL)
     assert (stopped.state, stopped.why) == ("stopped", "ended after rank 1")
     assert dead.last is not None
-    assert dead.last.function == "left"
+    assert dead.last.function == "right"
     for rank in (0, 1):
-        assert [one.user.function for one in load(folder / f"rank_{rank}").compiles][:1] == [
-            "sized"
-        ]
+        assert load(folder / f"rank_{rank}").compiles[0].user.function == "sized"
         assert (folder / f"rank_{rank}" / "full_code.py").exists()
 
 

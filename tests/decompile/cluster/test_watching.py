@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+import uuid
 from collections.abc import Sequence
 
 import pytest
@@ -18,11 +20,17 @@ from crossdock.decompile.dynamo.channel import Channel
 from crossdock.decompile.dynamo.errors import StoreAbsent
 
 
+@functools.cache
+def store() -> Channel:
+    """One for all tests; each has a prefix of its own."""
+    return Channel.hosted()
+
+
 class Ranks:
     """Ranks that tell a watch what they compile."""
 
     def __init__(self, ranks: int, silence_s: float = 1000.0) -> None:
-        self.channel = Channel.hosted()
+        self.channel = Channel.connected("127.0.0.1", store().port, uuid.uuid4().hex)
         self.said: list[str] = []
         self.watch = Watch(self.channel, ranks, silence_s, self.said.append)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from crossdock.decompile.dynamo.fingerprint import stable
 
@@ -21,6 +21,7 @@ _OF_ONE_RANK = (
     (re.compile(r"(___dict_version\(.*?\) == )\d+"), r"\1*"),
     (re.compile(r"(?:/var/tmp|/tmp|/dev/shm)/[^\s/'\"),:]+"), "/tmp/*"),
 )
+_OWN = str(Path(__file__).parents[1]) + "/"
 _SYMBOL = re.compile(r"\b[su]\d+\b")
 _LIBRARY = re.compile(r".*/(?:site-packages|dist-packages|lib/python3\.\d+)/")
 
@@ -58,4 +59,4 @@ def place(file: str, root: str) -> str:
 
 def is_users(file: str) -> bool:
     """Whether a source file is the user's, not of a library or of this package."""
-    return not _LIBRARY.match(file) and "/crossdock/decompile/" not in file and file[:1] != "<"
+    return not _LIBRARY.match(file) and not file.startswith((_OWN, "<"))

@@ -39,8 +39,6 @@ from crossdock.decompile.dynamo.session import Session
 BEAT_S = 0.5
 SAVE_S = 0.2
 """Between two versions of the index, which a rank that is killed leaves."""
-FLUSH_S = 2.0
-"""The longest that the end of a rank waits for its last messages to leave."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +52,8 @@ class Publisher:
         self._parent = os.getppid()
         self._channel: Channel | None = None
         self._queue: queue.SimpleQueue[tuple[str, bool] | Ended] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="crossdock-decompile", daemon=True)
+        # No daemon: an interpreter that ends while a thread is in the store's C++ aborts.
+        self._thread = threading.Thread(target=self._run, name="crossdock-decompile")
         self._main = threading.main_thread().ident
         self._beats = 0
         self._stood: tuple[object, float] = (None, time.monotonic())
@@ -67,9 +66,12 @@ class Publisher:
         self._thread.start()
 
     def stop(self, status: int, reason: str = "") -> None:
-        """Tell that the script has ended, and wait a moment for that to leave."""
+        """Tell that the script has ended; the thread ends with that.
+
+        It takes no longer than one answer of the store, even if that has stopped.
+        """
         self._queue.put(Ended(rank=self._rank, status=status, reason=reason))
-        self._thread.join(FLUSH_S)
+        self._thread.join()
 
     def _observe(self, compile_id: str, ended: bool) -> None:
         self._queue.put((compile_id, ended))

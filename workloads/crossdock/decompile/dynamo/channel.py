@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import socket
 from collections.abc import Iterator
 
 from torch.distributed import (  # type: ignore[attr-defined]
@@ -20,9 +21,12 @@ from torch.distributed import (  # type: ignore[attr-defined]
 from crossdock.decompile.dynamo.errors import StoreAbsent
 
 PREFIX = "crossdock.decompile"
-TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
 """For one answer of the store."""
+START_S = 30.0
+"""For its first answer, on a host where all ranks start at once."""
 _TOLD = "told"
+_ANSWER, _START = (datetime.timedelta(seconds=seconds) for seconds in (TIMEOUT_S, START_S))
 
 
 class Channel:
@@ -35,7 +39,7 @@ class Channel:
     @classmethod
     def hosted(cls) -> Channel:
         """An end with a store of its own, at ``port`` of this host; it ends with this object."""
-        store = TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=_timeout())
+        store = TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=_START)
         return cls(store, store.port)
 
     @classmethod
@@ -46,7 +50,10 @@ class Channel:
             StoreAbsent: none answers within seconds.
         """
         with _named():
-            store = TCPStore(host, port, is_master=False, timeout=_timeout())
+            # TCPStore itself tries again and again where nobody listens.
+            socket.create_connection((host, port), START_S).close()
+            store = TCPStore(host, port, is_master=False, timeout=_START)
+            store.set_timeout(_ANSWER)
             return cls(store, port, prefix)
 
     def tell(self, message: bytes) -> None:
@@ -90,10 +97,6 @@ class Channel:
             if not self._store.check([name]):
                 return None
             return self._store.get(name).decode(errors="replace")
-
-
-def _timeout() -> datetime.timedelta:
-    return datetime.timedelta(seconds=TIMEOUT_S)
 
 
 @contextlib.contextmanager
