@@ -6,7 +6,7 @@ import ast
 from typing import ClassVar, TypeVar
 
 from crossdock.decompile import marks
-from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 from crossdock.decompile.marks import Added, Shared
@@ -170,6 +170,8 @@ class Expressions(MachineBase):
 
     def op_build_slice(self, instruction: Instruction) -> None:
         """A slice; that of ``x[slice(1, 2)]`` is none."""
+        if instruction.arg not in {2, 3}:
+            raise CorruptCode(f"{self.flow.code.co_name}: a slice of {instruction.arg} parts")
         parts: list[ast.expr | None] = list(self.pop_many(instruction.arg))
         kept = [None if _is_none(part) else part for part in parts]
         self.push(ast.Slice(*kept))

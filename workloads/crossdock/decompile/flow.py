@@ -101,6 +101,14 @@ class Flow:
                 return at
         return index
 
+    def insert(self, at: int, new: Instruction) -> None:
+        """Put an instruction before another: what leads to that leads to the new one."""
+        for one in self.instructions:
+            one.target += one.target > at
+        self._at = {offset: index + (index > at) for offset, index in self._at.items()}
+        self.instructions.insert(at, new)
+        self.shapes.insert(at, self.shapes[at])
+
     def handler(self, index: int) -> int:
         """Where an exception at an instruction leads, -1 for out of the function."""
         entry = self.instructions[index].handler

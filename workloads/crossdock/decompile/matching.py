@@ -2,6 +2,7 @@
 
 ``MATCH_CASE`` tests the top of the stack, binds the names of its pattern, and jumps where that does
 not match. With an argument of 1 it leaves the subject there, for the next case, else it takes it.
+Newer compilers leave nothing of ``_`` but its guard: then one is put in.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def _class_begins(flow: Flow, index: int) -> int:
 
 def _take_cases(flow: Flow, reader: Reader, at: int) -> None:
     """All cases from one on, each where the one before fails to."""
+    comes_after = False
     for _ in range(CASES_MAX):
         at = flow.skip(at)
         one = flow.instructions[at]
@@ -55,6 +57,8 @@ def _take_cases(flow: Flow, reader: Reader, at: int) -> None:
             _take(flow, at, last, keeps=False)
             return
         kept = _read(reader, at + 1) if one.op == "COPY" and one.arg == 1 else None
+        if kept is None and comes_after:
+            kept = _put_in(flow, reader, at)
         if kept is None:
             return
         if kept.fail < 0:
@@ -62,7 +66,15 @@ def _take_cases(flow: Flow, reader: Reader, at: int) -> None:
         if kept.fail < 0:
             return
         _take(flow, at, kept, keeps=True)
-        at = kept.fail
+        at, comes_after = kept.fail, True
+
+
+def _put_in(flow: Flow, reader: Reader, at: int) -> Read | None:
+    """``case _`` before its guard, if that begins there."""
+    if _guard_fails(flow, reader, at) < 0:
+        return None
+    flow.insert(at, replace(flow.instructions[at], op="NOP", target=-1))
+    return Read(pattern=Pattern(), success=at + 1, fail=-1)
 
 
 def _read(reader: Reader, at: int) -> Read | None:
@@ -108,6 +120,11 @@ def _guard_fails(flow: Flow, reader: Reader, success: int) -> int:
     if len(drops) == 2 and not fails:  # the next case is `_`, and lies behind
         fails.add(max(drops))
         drops -= fails
+    elif len(drops) > 1:  # the next case is `_` too, and begins with its guard
+        body = min(drops)
+        guard = {one for one in seen if one < body}
+        fails = {flow.skip(to) for one in guard for to in flow.successors(one)} - guard - {body}
+        drops = {body}
     return fails.pop() if len(fails) == 1 and len(drops) == 1 and tests else -1
 
 
