@@ -38,16 +38,16 @@ class TypeParameters(MachineBase):
 
     def op_type_parameter(self, instruction: Instruction) -> None:
         """A parameter of any type."""
-        self.push(TypeParameter(_KINDS[instruction.op], self._text()))
+        self.push(TypeParameter(_KINDS[instruction.op], self._parameter_name()))
 
     def op_bound_parameter(self, _: Instruction) -> None:
         """A parameter of some types."""
-        bound = self._expression()
-        self.push(TypeParameter("TypeVar", self._text(), bound=bound))
+        bound = self._lazy()
+        self.push(TypeParameter("TypeVar", self._parameter_name(), bound=bound))
 
     def op_set_typeparam_default(self, _: Instruction) -> None:
         """A default of a parameter."""
-        default, parameter = self._expression(), self.pop()
+        default, parameter = self._lazy(), self.pop()
         if not isinstance(parameter, TypeParameter):
             raise Unstructured(f"{self.flow.code.co_name}: a default of no type parameter")
         parameter.default = default
@@ -75,7 +75,7 @@ class TypeParameters(MachineBase):
         if not isinstance(name, ast.Constant) or not isinstance(made, Function):
             raise Unstructured(f"{self.flow.code.co_name}: an alias of no type")
         listed = parameters.elts if isinstance(parameters, ast.Tuple) else []
-        self.push(TypeAlias(str(name.value), listed, self._body(made)))
+        self.push(TypeAlias(str(name.value), listed, self._lazy_body(made)))
 
     def op_load_locals(self, _: Instruction) -> None:
         """The names of a class, for what looks there before elsewhere."""
@@ -107,19 +107,19 @@ class TypeParameters(MachineBase):
         else:
             super().op_store(instruction)  # type: ignore[misc]
 
-    def _text(self) -> str:
+    def _parameter_name(self) -> str:
         name = self.pop()
         if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
             raise Unstructured(f"{self.flow.code.co_name}: a type parameter without a name")
         return name.value
 
-    def _expression(self) -> ast.expr:
+    def _lazy(self) -> ast.expr:
         made = self.pop()
         if not isinstance(made, Function):
             raise Unstructured(f"{self.flow.code.co_name}: a type parameter of no function")
-        return self._body(made)
+        return self._lazy_body(made)
 
-    def _body(self, made: Function) -> ast.expr:
+    def _lazy_body(self, made: Function) -> ast.expr:
         found = self.express(made)
         return found.body if isinstance(found, ast.Lambda) else found
 
