@@ -33,7 +33,7 @@ def lines(python: str, found: list[Outcome]) -> Iterator[str]:
 
 def main(every: int) -> None:
     """Measure all versions, one after the other."""
-    print("# shares of functions in percent; wrong: proofs that do not hold; CPU time inside")
+    print("# shares of functions in percent; wrong: proofs that do not hold; elapsed time")
     heads = ("proved", "loop", "refused", "crashed", "wrong", "a minute", "ms")
     print(ROW.format("python", "functions", *heads))
     for python in packages.PACKAGES:

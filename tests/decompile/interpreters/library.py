@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 import zipfile
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from crossdock.bench import decompile_corpus as corpus  # noqa: E402
 from crossdock.bench import decompile_outcome as outcome  # noqa: E402
 
 NAMES_MAX = 5
+time.process_time = time.perf_counter  # WebAssembly has no clock of the processor
 
 
 def main(every: int) -> None:
