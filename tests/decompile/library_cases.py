@@ -29,7 +29,7 @@ _LINES = "it compares lines of source in a traceback, and the bytecode has lines
 
 _RESULTS = "unittest.test.test_result.Test_TestResult"
 
-_ASYNCIO = "base_events events futures locks queues runners streams taskgroups tasks timeouts"
+_ASYNCIO = "futures queues runners taskgroups timeouts"
 
 _TRACED = "it compares the lines that are traced, and the bytecode has lines of its own"
 _TRACING = (
