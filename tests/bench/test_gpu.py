@@ -31,6 +31,8 @@ TINY = [
     "--deadline-s=100",
 ]
 
+NAMES = ("crossdock direct", "crossdock staged", "copy")
+
 
 def bench(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -60,8 +62,7 @@ def test_the_suite_in_the_interpreter(tmp_path: Path) -> None:
     }
     assert [s["point"]["batch"] for s in by_kind["ring rate"]] == [1, 4]
     found = {(s["contender"], s["point"]["dtype"]) for s in by_kind["low latency"]}
-    names = ("crossdock direct", "crossdock staged", "copy")
-    assert found == {(name, dtype) for name in names for dtype in ("bf16", "fp8")}
+    assert found == {(name, dtype) for name in NAMES for dtype in ("bf16", "fp8")}
 
 
 def test_the_normal_mode_in_the_interpreter(tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_the_normal_mode_in_the_interpreter(tmp_path: Path) -> None:
     saved = saved_by(done, file)
     normal = [s for s in saved["series"] if s["point"]["kind"] == "normal"]
     assert {(s["contender"], s["point"]["how"]) for s in normal} == {
-        (name, how) for name in ("crossdock staged", "copy") for how in ("eager", "counted")
+        (name, how) for name in NAMES for how in ("eager", "counted")
     }
 
 

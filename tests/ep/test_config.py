@@ -76,17 +76,6 @@ def test_hints_do_not_depend_on_the_width() -> None:
     assert config.get_nvl_buffer_size_hint(14336, 8) < 1 << 20
 
 
-def test_with_a_gpu_there_is_room_for_as_many_rows_as_deep_ep_holds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    config, width = Config(num_sms=24, num_max_nvl_chunked_recv_tokens=100), 14336
-    without = config.get_nvl_buffer_size_hint(width, 8)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    rows = 12 * 100 * 8
-    extra = config.get_nvl_buffer_size_hint(width, 8) - without
-    assert rows * width < extra < rows * (width + 2048)
-
-
 def test_hints_of_nonsense_are_refused() -> None:
     for hint in (Config().get_nvl_buffer_size_hint, Config().get_rdma_buffer_size_hint):
         with pytest.raises(ArgumentError, match="hidden_bytes is 0, but must be positive"):

@@ -17,6 +17,7 @@ FROM_ENVIRONMENT: dict[str, tuple[str, Any]] = {
     "pin": ("false", False),
     "proxy_sleep_us": ("50", 50),
     "peer_access": ("0", False),
+    "inbox_bytes": ("4096", 4096),
     "gpu_direct": ("0", False),
     "timeout_s": ("2.5", 2.5),
     "heap_bytes": ("2GiB", 2 << 30),

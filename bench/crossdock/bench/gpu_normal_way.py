@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from crossdock.bench.errors import BenchFailed
 from crossdock.bench.gpu_way import EAGER, GRAPH, captured
 from crossdock.bench.workload import BF16_BYTES, Arrived, Shape, experts_output, inputs_of
 from crossdock.ep import Buffer, Config
@@ -29,13 +30,18 @@ class GpuNormalWay:
         self._worst = shape.ranks * shape.tokens
         row_bytes = shape.hidden * BF16_BYTES
         hint = Config().get_nvl_buffer_size_hint(row_bytes, shape.ranks)
+        inbox_bytes = self._worst * (row_bytes + _BESIDE_BYTES) if direct else 0
         self._buffer = Buffer(
             dist.group.WORLD,
-            hint + self._worst * (row_bytes + _BESIDE_BYTES),
+            hint,
             explicitly_destroy=True,
             device=device,
-            options=Options.from_environment(peer_access=direct),
+            options=Options.from_environment(inbox_bytes=inbox_bytes),
         )
+        if direct and not self._buffer.writes_to_peers:
+            raise BenchFailed(
+                "direct: not every rank reaches the memory of every other; measure staged alone"
+            )
         inputs = inputs_of(shape, rank)
         here = self._buffer.device
         values = inputs.values.to(here)

@@ -26,8 +26,7 @@ class Buffer(NormalCalls, LowLatencyCalls):
 
     Args:
         group: the ranks.
-        num_nvl_bytes: memory of the normal mode; see ``Config.get_nvl_buffer_size_hint``. On GPUs
-            what its messages leave is taken on the device, for rows from GPUs of the same node.
+        num_nvl_bytes: memory of the normal mode; ``Config.get_nvl_buffer_size_hint`` is exact.
         num_rdma_bytes: memory of the low-latency mode; ``get_low_latency_rdma_size_hint`` is exact.
         low_latency_mode: whether low-latency calls may be made.
         num_qps_per_rank: accepted for compatibility; the transports choose.

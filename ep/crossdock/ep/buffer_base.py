@@ -62,8 +62,10 @@ class BufferBase:
         if platform is not None and options.proxy_sleep_us == _DEFAULT_SLEEP_US:
             options = dataclasses.replace(options, proxy_sleep_us=0)
         self.group = group
+        # On the device of this rank, for rows that its neighbours write there.
+        inbox_bytes = options.inbox_bytes if platform is not None and options.peer_access else 0
         sizes = _agreed_sizes(
-            exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes, platform is not None
+            exchange, options.timeout_s, num_nvl_bytes, num_rdma_bytes, inbox_bytes
         )
         self.num_nvl_bytes, self.num_rdma_bytes = sizes.nvl, sizes.rdma
         self.low_latency_mode = low_latency_mode
@@ -91,11 +93,11 @@ class BufferBase:
         self._leaving = threading.Lock()  # taken for good by the first to destroy
         self.device = CPU if platform is None else platform.device
         self._gpu: Gpu | None = None
-        inbox_bytes = self._spare_bytes if sizes.gpus > 1 else 0
+        shares_inboxes = sizes.inboxes > 1 and self._control_bytes > 0
         if platform is not None:
-            self._gpu = self._gpu_of(platform, exchange, inbox_bytes)
-        elif inbox_bytes:
-            peers.meet(self.communicator, exchange, None, (0, 0), lambda *_: 0)
+            self._gpu = self._gpu_of(platform, exchange, inbox_bytes if shares_inboxes else None)
+        elif shares_inboxes:
+            peers.meet(self.communicator, exchange, None, (0, 0))
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -130,6 +132,13 @@ class BufferBase:
         count = wanted // dtype.itemsize
         flat = whole[start + offset : start + offset + count * dtype.itemsize].view(dtype)
         return flat if size is None else flat.view(size)
+
+    @property
+    def writes_to_peers(self) -> bool:
+        """Whether rows of the normal mode go from this rank's GPU straight into those of all other
+        ranks, as far as their inboxes have room."""
+        normal = None if self._gpu is None else self._gpu.normal
+        return normal is not None and normal.writes_to_peers
 
     def destroy(self) -> None:
         """Leave the job; results stay valid. Raises DestroyedError the second time.
@@ -169,12 +178,7 @@ class BufferBase:
         # Between nodes gateways forward rows, which the host does.
         return needed if self._engine.num_nodes == 1 and self.num_nvl_bytes >= needed else 0
 
-    @property
-    def _spare_bytes(self) -> int:
-        """Of the normal mode, beyond its messages: as many rows of its a GPU's inbox may hold."""
-        return self.num_nvl_bytes - self._control_bytes if self._control_bytes else 0
-
-    def _gpu_of(self, platform: Platform, exchange: Exchange, inbox_bytes: int) -> Gpu:
+    def _gpu_of(self, platform: Platform, exchange: Exchange, inbox_bytes: int | None) -> Gpu:
         from crossdock.ep.gpu.gpu import Gpu  # needs Triton
 
         return Gpu(
@@ -199,11 +203,11 @@ class BufferBase:
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-    """Bytes of the normal and of the low-latency mode, and how many ranks have a GPU."""
+    """Bytes of the normal and of the low-latency mode, and how many ranks have an inbox."""
 
     nvl: int
     rdma: int
-    gpus: int
+    inboxes: int
 
 
 def _agreed_sizes(
@@ -211,7 +215,7 @@ def _agreed_sizes(
     timeout_s: float,
     num_nvl_bytes: object,
     num_rdma_bytes: object,
-    on_gpu: bool,
+    inbox_bytes: int,
 ) -> _Sizes:
     """Ranks write into each other's regions at places that follow from these sizes."""
 
@@ -222,7 +226,7 @@ def _agreed_sizes(
             raise ArgumentError(
                 f"num_nvl_bytes is {nvl} and num_rdma_bytes is {rdma}, but neither may be negative"
             )
-        return [nvl, rdma, int(on_gpu)]
+        return [nvl, rdma, inbox_bytes]
 
     gathered = agree(exchange, timeout_s, list[int], sizes, "build a Buffer")
     nvl, rdma, _ = gathered[exchange.rank]
@@ -233,4 +237,4 @@ def _agreed_sizes(
                 f"rank {exchange.rank}: num_nvl_bytes and num_rdma_bytes are {mine} here, but "
                 f"{theirs} on rank {peer}; they must be the same on every rank"
             )
-    return _Sizes(nvl, rdma, sum(has_gpu for _, _, has_gpu in gathered))
+    return _Sizes(nvl, rdma, sum(inbox > 0 for _, _, inbox in gathered))

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
-
 from crossdock.ep import _native
 from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError
 
 RECOMMENDED_SMS = 20
-_BESIDE_BYTES = 1024
-"""Room beside each row, for indices, weights and scales."""
 
 
 @with_known_arguments
@@ -43,20 +39,13 @@ class Config:
                 )
 
     def get_nvl_buffer_size_hint(self, hidden_bytes: int, num_ranks: int) -> int:
-        """Bytes that ``Buffer(num_nvl_bytes=...)`` needs for the normal mode.
+        """Bytes that ``Buffer(num_nvl_bytes=...)`` needs for the normal mode, exactly.
 
-        Without a GPU exactly what control messages take: rows go straight into results, which are
-        allocated as they come. With one there is also room for rows that the GPUs of a node write
-        to each other by themselves: from each rank as many as DeepEP holds there,
-        ``num_sms / 2 * num_max_nvl_chunked_recv_tokens``. A call with more stages them in memory
-        of the host, which is slower; give the Buffer more bytes then.
+        They hold control messages only: rows go straight into results, which are allocated as
+        they come, so ``hidden_bytes`` does not matter.
         """
         _expect_positive(hidden_bytes=hidden_bytes, num_ranks=num_ranks)
-        control = _native.normal_bytes(num_ranks)
-        if not torch.cuda.is_available():
-            return control
-        rows = self.num_sms // 2 * self.num_max_nvl_chunked_recv_tokens * num_ranks
-        return control + rows * (hidden_bytes + _BESIDE_BYTES)
+        return _native.normal_bytes(num_ranks)
 
     def get_rdma_buffer_size_hint(self, hidden_bytes: int, num_ranks: int) -> int:
         """Bytes that ``Buffer(num_rdma_bytes=...)`` needs for the normal mode: none."""

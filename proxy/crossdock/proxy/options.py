@@ -44,6 +44,9 @@ class Options:
     gpu_direct: bool = True
     """NICs read and write the memory of GPUs themselves where they can; else rows go through memory
     of the host."""
+    inbox_bytes: int = 512 << 20
+    """Memory of a rank's GPU for rows of the normal mode that other GPUs of the node write there
+    themselves; those of a call that has more go through memory of the host. 0: all do."""
     timeout_s: float = 30.0
     """Deadline of every wait that is given none."""
     heap_bytes: int | None = None
@@ -103,6 +106,7 @@ class Options:
             raise ArgumentError(f"timeout_s is {self.timeout_s}, but must be a positive number")
         _within("proxy_threads", self.proxy_threads, 0, 64)
         _within("proxy_sleep_us", self.proxy_sleep_us, 0, 1_000_000)
+        _within("inbox_bytes", self.inbox_bytes, 0, 1 << 40)
         _within("heap_bytes", self.heap_bytes, 1, schema.MAX_REGION_BYTES)
         _within("ring_slots", self.ring_slots, 2, 1 << 24)
         _within("window", self.window, 2, 1 << 20)

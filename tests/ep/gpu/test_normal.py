@@ -17,10 +17,10 @@ from tests.ep.worlds import INTERPRETED, World, built, on_one_node
 from tests.harness import RankContext, run_ranks
 from tests.networks import NETWORK
 
-from crossdock.ep import Config, reference
+from crossdock.ep import reference
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
-# With room for so many bytes of rows that ranks write to each other by themselves.
+# With so many bytes for rows that ranks write to each other by themselves.
 PLACES = [
     (on_one_node(2, "shm", 0), 0),
     (on_one_node(3, NETWORK, 1), 0),
@@ -35,8 +35,7 @@ def _name(place: tuple[World, int]) -> str:
 @pytest.fixture(scope="module", params=PLACES, ids=_name)
 def pool(request: pytest.FixtureRequest) -> Iterator[RankPool]:
     world, inbox = request.param
-    room = Config().get_nvl_buffer_size_hint(1, world.size) + inbox
-    with RankPool(world, device="interpreter", num_nvl_bytes=room, ring_slots=16) as ranks:
+    with RankPool(world, device="interpreter", inbox_bytes=inbox, ring_slots=16) as ranks:
         yield ranks
 
 

@@ -12,14 +12,13 @@ from tests.ep.pool import Seat
 from tests.ep.worlds import INTERPRETED, build, on_one_node
 from tests.harness import RankContext, run_ranks
 
-from crossdock.ep import Buffer, Config
+from crossdock.ep import Buffer
 from crossdock.ep.gpu.platform import InterpreterPlatform
 from crossdock.ep.gpu.region import Region
 from crossdock.proxy.errors import CapacityError
 
 SIZE = 3
 WORLD = on_one_node(SIZE, "shm", 1)
-CONTROL_BYTES = Config().get_nvl_buffer_size_hint(1, SIZE)
 LARGE, SMALL = 1 << 20, 1 << 16
 SPEC = NormalSpec((4, 0, 3), hidden=72, masked=0.2, biases=1)
 # Twice 64 KiB of rows.
@@ -28,8 +27,7 @@ MANY_BYTES = NormalSpec((2, 2, 1), hidden=32 * 1024, masked=0.0, topk=3)
 
 def seated(rank: RankContext, inbox: int, device: str = "interpreter", **more: Any) -> Seat:
     torch.set_num_threads(1)
-    room = CONTROL_BYTES + inbox
-    return Seat(rank, WORLD, build(rank, WORLD, num_nvl_bytes=room, device=device, **more))
+    return Seat(rank, WORLD, build(rank, WORLD, device=device, inbox_bytes=inbox, **more))
 
 
 def is_staged(buffer: Buffer) -> bool:
@@ -53,9 +51,9 @@ def ended(seat: Seat) -> None:
 def check(
     rank: RankContext, inbox: int, specs: Sequence[NormalSpec], device: str = "interpreter"
 ) -> list[bool]:
-    """After each whether rows were staged so far."""
+    """Whether the rank writes to all others; after each spec whether rows were staged so far."""
     seat = seated(rank, inbox, device)
-    staged = []
+    staged = [seat.buffer.writes_to_peers]
     for spec in specs:
         check_normal(seat, spec)
         staged.append(is_staged(seat.buffer))
@@ -65,12 +63,12 @@ def check(
 
 def test_no_row_goes_through_memory_of_the_host() -> None:
     found = run_ranks(check, SIZE, LARGE, [SPEC, MANY_BYTES], environment=INTERPRETED)
-    assert found == [[False, False]] * SIZE
+    assert found == [[True, False, False]] * SIZE
 
 
 def test_what_does_not_fit_is_staged() -> None:
     found = run_ranks(check, SIZE, SMALL, [SPEC, MANY_BYTES], environment=INTERPRETED)
-    assert found == [[False, True]] * SIZE
+    assert found == [[True, False, True]] * SIZE
 
 
 def one_out_of_reach(rank: RankContext) -> tuple[list[bool], bool]:
@@ -79,6 +77,7 @@ def one_out_of_reach(rank: RankContext) -> tuple[list[bool], bool]:
     assert gpu is not None
     assert gpu._device is not None
     reached = [address != 0 for address in gpu._device.inboxes]
+    assert not seat.buffer.writes_to_peers
     check_normal(seat, SPEC)
     check_normal(seat, MANY_BYTES)
     staged = is_staged(seat.buffer)
@@ -98,7 +97,8 @@ def beside_the_cpu(rank: RankContext) -> list[bool]:
 
 
 def test_beside_a_rank_without_a_gpu() -> None:
-    run_ranks(beside_the_cpu, SIZE, environment=INTERPRETED)
+    found = run_ranks(beside_the_cpu, SIZE, environment=INTERPRETED)
+    assert not any(writes for writes, *_ in found)
 
 
 def one_without_memory(rank: RankContext) -> list[bool]:
@@ -113,7 +113,7 @@ def no_room(_: InterpreterPlatform, size: int) -> int:
 
 def test_a_device_without_room_stages() -> None:
     """Rank 1 has no tokens, but gets some."""
-    assert run_ranks(one_without_memory, SIZE, environment=INTERPRETED) == [[True]] * SIZE
+    assert run_ranks(one_without_memory, SIZE, environment=INTERPRETED) == [[False, True]] * SIZE
 
 
 def alone_on_a_gpu(rank: RankContext) -> bool:

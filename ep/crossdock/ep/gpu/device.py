@@ -35,8 +35,8 @@ class Device:
         exchange: how the ranks meet.
         region_at, region_bytes: the low-latency part of the main region.
         control_bytes: of the main region from its begin on, for messages of the normal mode.
-        inbox_bytes: for rows of the normal mode that ranks of the node write here by themselves;
-            all ranks must give the same, and those without a GPU must ``meet`` the others.
+        inbox_bytes: for rows of the normal mode that ranks of the node write here by themselves.
+            None, on all ranks, where nobody has an inbox; else those without a GPU must ``meet``.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Device:
         region_at: int,
         region_bytes: int,
         control_bytes: int = 0,
-        inbox_bytes: int = 0,
+        inbox_bytes: int | None = None,
     ) -> None:
         self.platform = platform
         self.communicator = communicator
@@ -72,7 +72,7 @@ class Device:
             self._reach(exchange)
         self.inbox: Region | None = None
         self.inboxes = [0] * communicator.size
-        if inbox_bytes:
+        if inbox_bytes is not None:
             self._share_inbox(exchange, inbox_bytes)
         self._rings = [address for address, _ in native.ring_stretches()]
         self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
@@ -128,21 +128,18 @@ class Device:
         _log.info("rank %d: rows go through memory of the host: %s", rank, why)
 
     def _share_inbox(self, exchange: Exchange, size: int) -> None:
-        """Make `inbox`, and find `inboxes`, those of all ranks as `peers`; without neighbours who
-        reach it there is none."""
-        rank = exchange.rank
+        """Make `inbox`, and find `inboxes`, those of all ranks as `peers`."""
         try:
-            self.inbox = Region(self.platform, size)
+            self.inbox = Region(self.platform, size) if size else None
         except CapacityError as error:
-            _log.info("rank %d: rows of the normal mode are staged: %s", rank, error)
+            _log.info("rank %d: rows of the normal mode are staged: %s", exchange.rank, error)
         memory = (0, 0) if self.inbox is None else (self.inbox.address, self.inbox.size)
         self.inboxes = self._meet(exchange, *memory).addresses
-        if not any(self.inboxes[:rank] + self.inboxes[rank + 1 :]):
-            self.inbox, self.inboxes[rank] = None, 0
 
     def _meet(self, exchange: Exchange, address: int, size: int) -> peers.Peers:
-        memory = (address, size)
-        return peers.meet(self.communicator, exchange, self.platform, memory, self._held.open)
+        met = peers.meet(self.communicator, exchange, self.platform, (address, size))
+        self._held.opened += met.opened
+        return met
 
     def _view_of(self, native: Native) -> torch.Tensor:
         known = [*self.peers, *self.inboxes]
@@ -244,7 +241,7 @@ class _Held:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._pinned: list[int] = []
-        self._opened: list[int] = []
+        self.opened: list[int] = []
         self._control: torch.Tensor | None = None
 
     def control(self, words: int) -> torch.Tensor:
@@ -265,13 +262,8 @@ class _Held:
         self._pinned.remove(address)
         self._platform.unpin(address)
 
-    def open(self, handle: bytes, size: int) -> int:
-        address = self._platform.open(handle, size)
-        self._opened.append(address)
-        return address
-
     def release(self) -> None:
-        while self._opened:
-            self._platform.close(self._opened.pop())
+        while self.opened:
+            self._platform.close(self.opened.pop())
         while self._pinned:
             self._platform.unpin(self._pinned.pop())

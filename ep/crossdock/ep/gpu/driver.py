@@ -68,8 +68,8 @@ class Driver:
         code = self._call(self._names.allocate, ctypes.byref(address), ctypes.c_size_t(size))
         if code:
             raise CapacityError(
-                f"the GPU has no {size} bytes for the low-latency region (driver error {code}); "
-                "build the Buffer with a smaller num_rdma_bytes, or free memory"
+                f"the GPU has no {size} bytes left for others to write into (driver error {code}); "
+                "free memory, or build the Buffer with a smaller num_rdma_bytes"
             )
         return int(address.value or 0)
 

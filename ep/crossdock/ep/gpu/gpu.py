@@ -24,7 +24,7 @@ class Gpu:
         region_at, region_bytes: the low-latency part of the main region; without bytes there is no
             low-latency mode.
         control_bytes: for messages of the normal mode; without them kernels do not run it.
-        inbox_bytes: for its rows; see ``Device``.
+        inbox_bytes: for its rows; None where ranks share no inboxes. See ``Device``.
         masking: ranks that do not answer are masked.
     """
 
@@ -38,7 +38,7 @@ class Gpu:
         region_at: int,
         region_bytes: int,
         control_bytes: int,
-        inbox_bytes: int,
+        inbox_bytes: int | None,
         masking: bool,
     ) -> None:
         self.platform = platform

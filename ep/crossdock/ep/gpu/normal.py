@@ -47,6 +47,11 @@ class GpuNormalMode:
         self._arena = Arena(device)
         self._side = Side(device.platform)
 
+    @property
+    def writes_to_peers(self) -> bool:
+        """Whether this rank and all others reach each other's inboxes."""
+        return all(self._device.inboxes)
+
     # ---- layout -----------------------------------------------------------------------------
 
     def layout(
@@ -134,7 +139,7 @@ class GpuNormalMode:
         call.exchange_headers(args.tokens_per_expert)
         ranks = self._device.communicator.size
         if worst:
-            returned = args.x.shape[0] * min(ranks - 1, agreed.topk)
+            returned = args.x.shape[0] * (ranks - 1)
             return call, Route(ways, worst, returned, self._device.platform.synchronize), []
         told = torch.cat([ways.first_row, ways.expert_rows, ways.sent.long()]).tolist()
         first, sent = told[: ranks + 1], told[-ranks:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable
 
 import msgspec
 
@@ -33,10 +32,12 @@ class Peers:
         addresses: of each rank's memory as this rank sees it; 0 where one of the two cannot write
             to the other.
         reached: ``[a][b]`` is whether rank a can write into the memory of rank b.
+        opened: addresses that are to be closed before the memory of this rank is given back.
     """
 
     addresses: list[int]
     reached: list[list[bool]]
+    opened: list[int]
 
     @property
     def far(self) -> list[tuple[int, int]]:
@@ -53,36 +54,40 @@ def meet(
     exchange: Exchange,
     platform: Platform | None,
     memory: tuple[int, int],
-    open_: Callable[[bytes, int], int],
 ) -> Peers:
     """Offer memory of the device to the ranks of the node, and open theirs. Collective.
 
     Args:
         platform: None for a rank without a GPU, which reaches nobody.
         memory: address and bytes; of no bytes there is nothing to reach.
-        open_: maps what another rank offers; TransportError when it is out of reach.
     """
     rank, nodes = exchange.rank, communicator.node_of
     timeout_s = communicator.options.timeout_s
     address, size = memory
 
     def offer() -> Offer:
-        if platform is None or not address:
-            return Offer("cpu", b"", 0)
+        if platform is None or not address or not communicator.options.peer_access:
+            return Offer("cpu" if platform is None else platform.backend, b"", 0)
         return Offer(platform.backend, platform.share(address), size)
 
     offers = agree(exchange, timeout_s, Offer, offer, _STEP)
     mine = offers[rank]
-    found = [0] * exchange.size
+    found, opened = [0] * exchange.size, []
     for peer, theirs in enumerate(offers):
         near = nodes[peer] == nodes[rank] and communicator.options.peer_access
-        if not near or not address or theirs.backend != mine.backend:
+        if platform is None or not near or not address or theirs.backend != mine.backend:
             continue
         if peer == rank:
             found[peer] = address
         elif theirs.handle:
             with contextlib.suppress(TransportError):
-                found[peer] = open_(theirs.handle, theirs.size)
-    reached = agree(exchange, timeout_s, list[bool], lambda: [at != 0 for at in found], _STEP)
+                found[peer] = platform.open(theirs.handle, theirs.size)
+                opened.append(found[peer])
+    try:
+        reached = agree(exchange, timeout_s, list[bool], lambda: [at != 0 for at in found], _STEP)
+    except BaseException:
+        for one in opened:
+            platform.close(one)  # type: ignore[union-attr]  # who opened has one
+        raise
     both = [at if reached[peer][rank] else 0 for peer, at in enumerate(found)]
-    return Peers(both, reached)
+    return Peers(both, reached, opened)

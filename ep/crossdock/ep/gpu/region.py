@@ -1,4 +1,4 @@
-"""The low-latency region of a rank on its device."""
+"""Memory of a rank's device that other ranks or NICs write into."""
 
 from __future__ import annotations
 
