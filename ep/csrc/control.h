@@ -64,8 +64,8 @@ static_assert(sizeof(Header) == 64);
 struct Grant {
     Agreement agreement;
     Refusal refusal = Refusal::kNone;
-    // Offsets into the sender's heap region, in bytes; 1 << 62 for rows_at: a GPU's inbox, which only
-    // kernels offer each other, and meta_at is an offset in there.
+    // Offsets into the sender's heap region, in bytes; 1 << 62 for rows_at: a GPU's inbox, which
+    // only kernels offer each other, and meta_at is an offset in there.
     uint64_t rows_at = 0;  // final rows (dispatch) or rows to be summed (combine)
     uint64_t meta_at = 0;
     uint64_t node_rows_at = 0;  // rows between nodes
