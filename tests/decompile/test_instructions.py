@@ -69,7 +69,7 @@ def raw_code(*pairs: tuple[str, int]) -> CodeType:
         (raw_code(("LOAD_CONST", 0), ("JUMP_BACKWARD", 2)), "values on the stack"),
         (raw_code(("SWAP", 0), ("RETURN_VALUE", 0)), "moves no value"),
         (
-            raw_code(("LOAD_CONST", 0), ("BUILD_SLICE", 1), ("POP_TOP", 0), ("RETURN_VALUE", 0)),
+            raw_code(*[("LOAD_CONST", 0)] * 2, ("BUILD_SLICE", 1), ("RETURN_VALUE", 0)),
             "slice of 1 parts",
         ),
         (raw_code(), "no bytecode"),
