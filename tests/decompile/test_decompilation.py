@@ -10,7 +10,17 @@ import pytest
 from tests.decompile.programs import PROGRAMS
 from tests.decompile.running import codes, looped, outcomes, swapped
 
-from crossdock.decompile import Decompilation, DecompileError, decompile, recompile, verify
+from crossdock.decompile import (
+    Decompilation,
+    DecompileError,
+    decompilation,
+    decompile,
+    recompile,
+    source,
+    verify,
+)
+from crossdock.decompile.bodies import Plan
+from crossdock.decompile.errors import Unstructured
 
 LOOPS = {"finally_returns"}
 """Programs of which a part is a dispatch loop."""
@@ -148,3 +158,20 @@ def test_all_inner_code_keeps_its_names() -> None:
     again = recompile(program.__code__, decompile(program.__code__))
     names = {one.co_qualname for one in codes(program.__code__)}
     assert {one.co_qualname for one in codes(again)} == names
+
+
+def test_what_turns_out_to_be_no_source_becomes_a_dispatch_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def add(x: int) -> int:
+        return x + 1
+
+    def written(code: CodeType, plan: Plan) -> str:
+        if not plan.loops:
+            raise Unstructured("add: a mark is where the source has a value")
+        return source.written(code, plan)
+
+    monkeypatch.setattr(decompilation, "written", written)
+    found = decompilation.Decompilation(add.__code__)
+    assert found.reasons
+    assert "dispatch loop" in found.source

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import CodeType
 
 from crossdock.decompile.bodies import Plan
-from crossdock.decompile.errors import DecompileError
+from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.source import written
 from crossdock.decompile.verification import Verifier, compiled, inner_codes
 
@@ -32,23 +32,25 @@ class Decompilation:
         loops: frozenset[int] = frozenset()
         for _ in range(_ATTEMPTS):
             plan = Plan(joined=joined, loops=loops)
-            source = written(code, plan)
             verifier = Verifier()
             try:
+                source = written(code, plan)
                 self.verdict = verifier.verdict(code, compiled(code, source))
                 unproved = {id(one) for one in verifier.differing} - plan.looped
-            except DecompileError:
+                why: object = self.verdict.difference
+            except CorruptCode:
+                raise
+            except DecompileError as error:
                 if plan.looped:
                     raise
+                why = error
                 unproved = {id(one) for one in _codes(code)}
             if not unproved:
                 break
             loops = frozenset(plan.looped | unproved & joined)
             joined |= unproved
         else:
-            raise DecompileError(
-                f"{code.co_name}: no source is proved to be the same: {self.verdict.difference}"
-            )
+            raise DecompileError(f"{code.co_name}: no source is proved to be the same: {why}")
         self.reasons = plan.reasons
         notes = (f"# dispatch loop: {reason!a}\n" for reason in plan.reasons)
         self.source = "".join(notes) + source
