@@ -125,6 +125,24 @@ def guards(log, x):
     return "some"
 
 
+def guards_alone(log, x):
+    for subject in subjects(x):
+        match subject:
+            case 1 if [one for one in range(x) if one]:
+                log.append("one")
+            case _ if x > 5:
+                continue
+            case _ if x and subject == "text":
+                log.append("text")
+            case [first, *rest] if first:
+                log.append(rest)
+            case {"a": a, **rest} if any([one in rest for one in "bc"]):
+                log.append([(a, one) for one in rest])
+            case _ if not x:
+                log.append("nothing")
+    return log
+
+
 def alternatives(log, x):
     for subject in subjects(x):
         match subject:
@@ -195,6 +213,7 @@ PROGRAMS = [
     mappings,
     classes_matched,
     guards,
+    guards_alone,
     alternatives,
     surrounded,
     only_one,
