@@ -6,6 +6,7 @@ Nothing but the standard library is imported, since that is what is tested.
 
 from __future__ import annotations
 
+import signal
 import sys
 import unittest
 from typing import Any, TextIO
@@ -66,6 +67,8 @@ def main(path: str, names: list[str]) -> int:
     from test.support import os_helper  # type: ignore[import-not-found]
 
     support.use_resources = []
+    # A job in the background ignores it, and tests of asyncio would wait for it without an end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(path, "w", encoding="utf-8") as file, os_helper.temp_cwd():  # noqa: PTH123
         outcomes = Outcomes(file)
         unittest.defaultTestLoader.loadTestsFromNames(names).run(outcomes)
