@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from tests.decompile.cluster.ranks import compared
+from tests.decompile.cluster.test_histories import history
 from tests.decompile.dynamo.dumps import eager
 
+from crossdock.decompile.cluster.differences import compare
 from crossdock.decompile.cluster.histories import Divergence
+from crossdock.decompile.dynamo.index import Guard
 
 ENVIRONMENT = {"mode": "plain"}
 
@@ -160,3 +164,15 @@ def test_counters_and_symbols_are_no_difference(tmp_path: Path) -> None:
 
     found = compared(tmp_path, body(False), body(True))
     assert {one.function.function for one in found} == {"chooses"}
+
+
+@pytest.mark.parametrize("more_on_the_left", [False, True])
+def test_a_guard_that_only_one_rank_has(more_on_the_left: bool) -> None:
+    (plain,) = history("a")
+    guard = Guard(kind="EQUALS_MATCH", code="L['m'] == 2")
+    more = msgspec.structs.replace(plain, guards=[*plain.guards, guard])
+    (found,) = compare(more, plain) if more_on_the_left else compare(plain, more)
+    has, lacks = (found.left, found.right) if more_on_the_left else (found.right, found.left)
+    assert lacks is None
+    assert has is not None
+    assert has.text == guard.code

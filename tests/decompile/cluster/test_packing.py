@@ -48,3 +48,15 @@ def test_damaged_bytes_are_refused(length: int) -> None:
     packed = buffer.getvalue()
     with pytest.raises(RankMissing, match="did not arrive whole"):
         unpack(packed[:length], Path("/nonexistent/rank_1"))
+
+
+def test_a_dump_that_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "index.json").write_bytes(bytes(101))
+    packed = pack(tmp_path / "a")
+    monkeypatch.setattr("crossdock.decompile.cluster.packing.UNPACKED_BYTES_MAX", 100)
+    with pytest.raises(RankMissing, match="has 101 bytes; 100 are the limit"):
+        unpack(packed, tmp_path / "b")
+    assert not (tmp_path / "b").exists()

@@ -119,7 +119,7 @@ class Device:
             return [known and native.peer_device_memory_bytes(p) > 0 for p in range(size)]
 
         timeout_s = self.communicator.options.timeout_s
-        reached = agree(exchange, timeout_s, list[bool], by_nic, "use GPUs in a Buffer")
+        reached = agree(exchange, timeout_s, list[bool], by_nic, peers.STEP)
         self.through_nics = all(reached[a][b] for a, b in met.far)
         if self.through_nics:
             self.peers[rank] = self.region  # no NIC goes from a rank to itself

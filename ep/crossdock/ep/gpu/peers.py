@@ -13,7 +13,7 @@ from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy.bootstrap import agree
 from crossdock.proxy.errors import TransportError
 
-_STEP = "use GPUs in a Buffer"
+STEP = "use GPUs in a Buffer"
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ def meet(
             return Offer("cpu" if platform is None else platform.backend, b"", 0)
         return Offer(platform.backend, platform.share(address), size)
 
-    offers = agree(exchange, timeout_s, Offer, offer, _STEP)
+    offers = agree(exchange, timeout_s, Offer, offer, STEP)
     mine = offers[rank]
     found, opened = [0] * exchange.size, []
     for peer, theirs in enumerate(offers):
@@ -84,7 +84,7 @@ def meet(
                 found[peer] = platform.open(theirs.handle, theirs.size)
                 opened.append(found[peer])
     try:
-        reached = agree(exchange, timeout_s, list[bool], lambda: [at != 0 for at in found], _STEP)
+        reached = agree(exchange, timeout_s, list[bool], lambda: [at != 0 for at in found], STEP)
     except BaseException:
         for one in opened:
             platform.close(one)  # type: ignore[union-attr]  # who opened has one
