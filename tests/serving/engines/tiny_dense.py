@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 _BYTES = 256
-VOCABULARY = _BYTES + 3
+BOS, EOS, PAD = range(_BYTES, _BYTES + 3)
+VOCABULARY = PAD + 1
 _NOISE = 0.03
 
 
@@ -33,9 +34,9 @@ def write(folder: pathlib.Path) -> None:
         max_position_embeddings=512,
         initializer_range=0.15,
         tie_word_embeddings=False,
-        bos_token_id=_BYTES,
-        eos_token_id=_BYTES + 1,
-        pad_token_id=_BYTES + 2,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
         architectures=["LlamaForCausalLM"],
     )
     model = LlamaForCausalLM(config).to(torch.float32)
@@ -49,7 +50,7 @@ def write(folder: pathlib.Path) -> None:
 
 def _save(model: Any, folder: pathlib.Path) -> None:
     model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
 
 
 def _save_eagle(target: Any, config: Any, folder: pathlib.Path) -> None:
@@ -69,7 +70,8 @@ def _save_eagle(target: Any, config: Any, folder: pathlib.Path) -> None:
     (folder / "config.json").write_text(json.dumps(text))
 
 
-def _tokenizer() -> Any:
+def tokenizer() -> Any:
+    """A token for each byte, and three special ones."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

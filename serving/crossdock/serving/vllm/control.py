@@ -28,9 +28,11 @@ SETTINGS = "CROSSDOCK_TURBOSPEC_SETTINGS"
 """JSON of the controller's ``Settings``."""
 LOG = "CROSSDOCK_TURBOSPEC_LOG"
 """File of the decision log."""
-_MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
+MODEL_FREE = ("ngram", "ngram_gpu", "suffix", "custom_class")
 MODELS = ("medusa", "eagle", "eagle3", "mtp", "draft_model")
 """Methods whose drafter is a model."""
+WHOLE = ("ngram_gpu", "suffix", "medusa")
+"""Methods whose drafter asserts that it drafts all that it can; what is verified is chosen."""
 _log = logging.getLogger("vllm.crossdock")
 
 
@@ -56,8 +58,8 @@ def refusal(config: Any, max_draft: int) -> str | None:
     speculative = config.speculative_config
     if speculative is None or max_draft < 1:
         return "vLLM was started without --speculative-config, so there is nothing to control"
-    if speculative.method not in (*_MODEL_FREE, *MODELS):
-        known = ", ".join((*_MODEL_FREE, *MODELS))
+    if speculative.method not in (*MODEL_FREE, *MODELS):
+        known = ", ".join((*MODEL_FREE, *MODELS))
         return f"drafts by {speculative.method} are not known, only by {known}"
     if speculative.parallel_drafting:
         return "a drafter that proposes all tokens at once has no length to choose"

@@ -17,7 +17,7 @@ from crossdock.serving.turbospec import agreement, reasons
 from crossdock.serving.turbospec.agreement import Agreement, Ballot, Board
 from crossdock.serving.turbospec.driver import Driver
 from crossdock.serving.turbospec.step import Batch, Plan
-from crossdock.serving.vllm.control import MODELS, warn
+from crossdock.serving.vllm.control import MODELS, WHOLE, warn
 
 _READY = -1
 _READY_S = 60.0
@@ -27,7 +27,12 @@ def needed(config: Any) -> bool:
     """Whether ranks would wait for each other for ever if they drafted different lengths."""
     speculative = config.speculative_config
     together = config.parallel_config.data_parallel_size > 1
-    return together and speculative is not None and speculative.method in MODELS
+    return (
+        together
+        and speculative is not None
+        and speculative.method in MODELS
+        and speculative.method not in WHOLE
+    )
 
 
 class Lockstep:

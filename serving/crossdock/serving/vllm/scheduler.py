@@ -1,7 +1,7 @@
 """Schedulers of vLLM that draft and verify what a speculation policy says. Only vLLM loads this.
 
 A plan is made while a step is scheduled. It says how far the drafter goes at the end of that step,
-and how many of those drafts each request verifies in the next one.
+if it can be told, and how many of those drafts each request verifies in the next one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vllm.v1.request import RequestStatus
 from crossdock.serving.turbospec.driver import Driver
 from crossdock.serving.turbospec.step import Plan, Verified, Work
 from crossdock.serving.vllm import seen
-from crossdock.serving.vllm.control import driver_of
+from crossdock.serving.vllm.control import WHOLE, driver_of
 from crossdock.serving.vllm.lockstep import Lockstep, needed
 
 
@@ -37,6 +37,7 @@ class TurboSpecMixin(Scheduler):
             else None
         )
         if self.turbospec is not None:
+            self._whole = self.vllm_config.speculative_config.method in WHOLE
             self._reader = seen.Reader(self, self.num_spec_tokens, RequestStatus.PREEMPTED)
         self._plan: Plan | None = None
         self._planned: Sequence[str] = ()
@@ -51,7 +52,7 @@ class TurboSpecMixin(Scheduler):
     def _update_after_schedule(self, scheduler_output: Any) -> None:
         if self.turbospec is not None:
             self._turbospec_plan(self.turbospec, scheduler_output)
-        if self._plan is not None:
+        if self._plan is not None and not self._whole:
             scheduler_output.num_spec_tokens_to_schedule = self._plan.draft_length
         super()._update_after_schedule(scheduler_output)
 
@@ -125,7 +126,7 @@ class TurboSpecAsyncScheduler(TurboSpecMixin, AsyncScheduler):
         super()._update_after_schedule(scheduler_output)
         if self._plan is None:
             return
-        length, requests = self._plan.draft_length, self.requests
+        length, requests = scheduler_output.num_spec_tokens_to_schedule, self.requests
         for name, allowed in zip(self._planned, self._plan.verify, strict=True):
             if allowed < length:
                 requests[name].spec_token_ids = self._placeholders[allowed]
