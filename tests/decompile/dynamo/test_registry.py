@@ -107,6 +107,7 @@ def test_ranks_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (2**22 + 1, None, False),
         (2**22 + 1, "elsewhere", True),
     ],
+    ids=["own", "alive", "ended", "elsewhere"],
 )
 def test_a_living_process_keeps_its_folder(
     tmp_path: Path, pid: int, host: str | None, beside: bool

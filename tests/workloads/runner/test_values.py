@@ -61,7 +61,7 @@ def test_keys_that_look_alike_stay_apart(tmp_path: Path) -> None:
         {"__json__": 1},
         {"thing": {1, 2}},
     ],
-    ids=str,
+    ids=["object", "array of objects", "reserved key", "set"],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_lost(tmp_path: Path, value: Any) -> None:
     store = Store(tmp_path)
