@@ -15,7 +15,7 @@ from torch._dynamo import resume_execution
 from torch._dynamo.convert_frame import register_bytecode_hook
 from torch._guards import CompileContext
 
-from crossdock.decompile.dynamo import graph_code, inductor, overview, page
+from crossdock.decompile.dynamo import graph_code, inductor, overview, page, torch_contract
 from crossdock.decompile.dynamo.index import Line
 from crossdock.decompile.dynamo.recording import Recorder
 from crossdock.decompile.dynamo.registry import concerns
@@ -44,6 +44,9 @@ class Session:
 
     def start(self) -> None:
         """Begin to listen; what was compiled before belongs to no dump."""
+        torch_contract.warn()
+        for what in torch_contract.missing():
+            self.recorder.fault(what)
         self._modules.update(inductor.loaded())
         self._hook = register_bytecode_hook(self._on_bytecode)
         self._listener.start()
