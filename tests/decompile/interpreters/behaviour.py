@@ -23,8 +23,8 @@ from crossdock.decompile import Decompilation, DecompileError, verify  # noqa: E
 
 LOOPS = {"finally_returns"}
 """Programs of which a part is a dispatch loop."""
-NO_LOOP = {"group"}
-"""What ``except*`` compiles to has no form but itself."""
+NO_LOOP = "group"
+"""What ``except*`` compiles to has no form but itself; so names of programs with it begin."""
 RANDOM = 60
 
 
@@ -45,7 +45,7 @@ def faults(program: FunctionType) -> Iterator[str]:
         yield f"proved is {found.verdict.proved}: {found.verdict.difference} {found.reasons}"
     if outcomes(swapped(program, found.source)) != wanted:
         yield "it behaves in another way"
-    if name in NO_LOOP:
+    if name.startswith(NO_LOOP):
         return
     source = looped(program.__code__)
     if verify(program.__code__, source).proved:
