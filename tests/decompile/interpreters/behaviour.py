@@ -16,7 +16,7 @@ from types import FunctionType
 sys.path[:0] = ["/crossdock", "/crossdock/decompile", "/crossdock/proxy"]
 
 from tests.decompile import programs  # noqa: E402
-from tests.decompile.interpreters import newer, random_programs  # noqa: E402
+from tests.decompile.interpreters import alone, newer, random_programs  # noqa: E402
 from tests.decompile.running import looped, outcomes, swapped  # noqa: E402
 
 from crossdock.decompile import Decompilation, DecompileError, verify  # noqa: E402
@@ -45,6 +45,7 @@ def faults(program: FunctionType) -> Iterator[str]:
         yield f"proved is {found.verdict.proved}: {found.verdict.difference} {found.reasons}"
     if outcomes(swapped(program, found.source)) != wanted:
         yield "it behaves in another way"
+    yield from alone.faults(program.__code__)
     if name.startswith(NO_LOOP):
         return
     source = looped(program.__code__)
