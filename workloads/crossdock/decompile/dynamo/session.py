@@ -112,6 +112,7 @@ class Session:
             standing=translation.standing,
             note=translation.note,
             links=[*self.recorder.files(compile_id, "dynamo_graph"), *resumed],
+            lines=translation.lines(text),
         )
         replacement = None
         if translation.standing == "proved":
@@ -139,6 +140,7 @@ class Session:
                 standing="text" if translation.standing == "proved" else translation.standing,
                 note=translation.note,
                 runs_from=code.co_filename,
+                lines=translation.lines(text),
             )
             # Kept with its code, so that no other code can take its place in memory.
             known = self._resumed[id(code)] = (code, artifact.file)
@@ -199,7 +201,7 @@ class Session:
     def _sum_up(self) -> None:
         self.recorder.save()
         self.recorder.store.page(overview.FILE, overview.text(self.recorder.index, self.folder))
-        written = page.html(self.recorder.index)
+        written = page.html(self.recorder.index, self.folder)
         if written is not None:
             self.recorder.store.page(page.FILE, written)
 
