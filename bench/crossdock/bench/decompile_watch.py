@@ -49,7 +49,7 @@ class Options(Common):
     """On this host."""
     functions: int = 4
     """That are compiled, each with a graph break."""
-    steps: int = 200
+    steps: int = 5000
     """Calls of each, after the first."""
     rounds: int = 5
     """How often each contender has its turn."""
