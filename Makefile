@@ -1,8 +1,10 @@
 # Each target makes what it needs: system packages, a virtual environment in .venv, the build.
-#   make demo | test | test-rdma | test-engines | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
+#   make demo | test | test-rdma | test-engines | test-torch | bench | lint | sanitize | fuzz | format | stubs | clean | distclean
 PYTHON ?= python3
 VENV ?= .venv
 VENV_ENGINES ?= .venv.vllm
+TORCH ?= 2.14.1
+VENV_TORCH ?= .venv.torch-$(TORCH)
 JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 60
@@ -32,11 +34,12 @@ INSTALLED := $(VENV)/.installed
 SOURCES := build/engines/.unpacked
 ENGINES := $(VENV_ENGINES)/.engines
 ENGINES_INSTALLED := $(VENV_ENGINES)/.installed
+TORCH_INSTALLED := $(VENV_TORCH)/.installed
 CXX_FILES = find $(PARTS) tests \( -name '*.h' -o -name '*.cc' \) -not -path '*/build/*'
 CONFIGURE := cmake -S . -G Ninja -DCROSSDOCK_BUILD_TESTS=ON
 CTEST := ctest --output-on-failure --no-tests=error -j $(JOBS)
 
-.PHONY: help demo test test-native test-python test-networks test-rdma test-engines bench lint sanitize asan tsan fuzz format stubs \
+.PHONY: help demo test test-native test-python test-networks test-rdma test-engines test-torch bench lint sanitize asan tsan fuzz format stubs \
         clean distclean build/engines FORCE
 
 help:
@@ -82,6 +85,10 @@ test-rdma: $(INSTALLED)
 # vLLM for CPUs serves through crossdock; SGLang's source is held against what is written for it.
 test-engines: $(ENGINES_INSTALLED)
 	$(VENV_ENGINES)/bin/python -m pytest -rP -n $(JOBS) --dist loadfile $(PYTEST_ARGS) tests/serving/engines
+
+# The decompiler with another torch than the one that is pinned: make test-torch TORCH=2.14.1
+test-torch: $(TORCH_INSTALLED)
+	$(VENV_TORCH)/bin/python -m pytest $(PYTEST_ARGS) tests/decompile
 
 bench: $(INSTALLED)
 	mkdir -p build/bench
@@ -134,7 +141,7 @@ clean:
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 distclean: clean
-	rm -rf $(VENV) $(VENV_ENGINES)
+	rm -rf $(VENV) $(VENV_ENGINES) .venv.torch-*
 
 # What is to be installed stands in pyproject.toml; the pinned torch keeps device packages away.
 $(TOOLS): pyproject.toml
@@ -144,11 +151,25 @@ $(TOOLS): pyproject.toml
 	$(BIN)/python -m pip install --quiet --requirement $(VENV)/requirements.txt
 	touch $@
 
-$(INSTALLED): $(TOOLS) build/sources.txt $(shell find CMakeLists.txt README.md LICENSE cmake $(PARTS) \
+INSTALLED_FILES := build/sources.txt $(shell find CMakeLists.txt README.md LICENSE cmake $(PARTS) \
               -type f -not -path '*/__pycache__/*' -not -path '*/deep_ep_dist/*' \
               -not -path '*/depyf_dist/*' 2>/dev/null)
+
+$(INSTALLED): $(TOOLS) $(INSTALLED_FILES)
 	.ci/need g++ libibverbs-dev
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --force-reinstall .
+	touch $@
+
+# Where the package index has no build without them, torch brings gigabytes of CUDA packages; triton
+# is then the one that this torch asks for.
+$(TORCH_INSTALLED): pyproject.toml $(INSTALLED_FILES)
+	.ci/need python3-venv g++ libibverbs-dev
+	test -x $(VENV_TORCH)/bin/python || $(PYTHON) -m venv $(VENV_TORCH)
+	$(PYTHON) .ci/requirements.py dev | sed '/^torch==/s/==.*/==$(TORCH)/; /^triton==/d' \
+	    > $(VENV_TORCH)/requirements.txt
+	$(VENV_TORCH)/bin/python -m pip install --quiet --requirement $(VENV_TORCH)/requirements.txt
+	PATH="$(abspath $(VENV_TORCH))/bin:$$PATH" $(VENV_TORCH)/bin/python -m pip install --quiet \
+	    --no-build-isolation --no-deps --force-reinstall .
 	touch $@
 
 # The sources of vLLM and SGLang, in which tests read what these call (170 MB to download). Only

@@ -9,6 +9,7 @@ from tests.decompile import (
     programs_found,
     programs_matches,
     programs_scopes,
+    programs_stars,
     programs_values,
 )
 
@@ -18,4 +19,5 @@ PROGRAMS: list[Any] = [
     *programs_matches.PROGRAMS,
     *programs_found.PROGRAMS,
     *programs_scopes.PROGRAMS,
+    *programs_stars.PROGRAMS,
 ]

@@ -113,6 +113,22 @@ def test_explain_says_why(
     assert cli.main(["decompile", "explain", str(dumped), "--rank", "5"]) == 2
 
 
+def test_explain_leads_from_a_line_of_the_dump_to_the_users(
+    dumped: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    (resume,) = [one for one in index.load(dumped / "rank_0").artifacts if one.kind == "resume"]
+    last = resume.lines[-1]
+    place = f"{resume.file}:{last.line}"
+    assert cli.main(["decompile", "explain", str(dumped), "--line", place]) == 0
+    shown = capsys.readouterr().out
+    assert f"{BREAK_LINE + 1}: byte {last.offset} of torch_dynamo_resume_in_broken" in shown
+    assert f">  {BREAK_LINE + 1:3}     return y.cos()" in shown
+    assert f"> {last.line:4}     return y.cos()" in shown
+    assert cli.main(["decompile", "explain", str(dumped), "--line", f"{resume.file}:1"]) == 2
+    assert "has no code; lines with code: " in capsys.readouterr().err
+
+
 def status_of(*words: str) -> int:
     """Also where the options alone are refused."""
     try:

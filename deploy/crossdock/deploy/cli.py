@@ -90,6 +90,10 @@ COMMANDS = Group(
                     "Functions of the standard library there and back.",
                     "crossdock.bench.decompile",
                 ),
+                "decompile-watch": Command(
+                    "What it costs a job to be watched while it compiles.",
+                    "crossdock.bench.decompile_watch",
+                ),
                 "b-tuning": Command(
                     "B-Tuning beside its baselines at equal compute.", "crossdock.bench.b_tuning"
                 ),

@@ -60,9 +60,9 @@ def test_the_page_shows_breaks_guards_and_times(tmp_path: Path) -> None:
             assert f'href="{artifact.file}"' in text
 
 
-def test_the_page_quotes_what_it_shows() -> None:
+def test_the_page_quotes_what_it_shows(tmp_path: Path) -> None:
     user = Line(file="<b>", line=1, function="<script>")
-    shown = page.html(Index(compiles=[Compile(compile_id="0/0", user=user)]))
+    shown = page.html(Index(compiles=[Compile(compile_id="0/0", user=user)]), tmp_path)
     assert shown is not None
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown

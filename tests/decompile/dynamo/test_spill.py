@@ -85,6 +85,55 @@ def test_copies_and_swaps() -> None:
     same_effects(function)
 
 
+def test_a_method_whose_name_comes_after_many_others() -> None:
+    names = [[one("LOAD_CONST", argval=0), one("STORE_GLOBAL", argval=f"n{i}")] for i in range(6)]
+    function = made(
+        [
+            *[instruction for pair in names for instruction in pair],
+            *calls("a"),
+            one("LOAD_FAST", argval="a"),
+            one("LOAD_METHOD", argval="copy"),
+            one("PRECALL", arg=0),
+            one("CALL", arg=0),
+            one("POP_TOP"),
+            one("LOAD_CONST", argval=5),
+            one("BUILD_LIST", arg=2),
+            one("RETURN_VALUE"),
+        ]
+    )
+    assert "stack_0" in same_effects(function).co_varnames
+
+
+def test_what_does_nothing_moves_nothing() -> None:
+    function = made(
+        [
+            *calls("a"),
+            one("NOP"),
+            *calls("b"),
+            one("POP_TOP"),
+            one("NOP"),
+            one("BUILD_LIST", arg=1),
+            one("RETURN_VALUE"),
+        ]
+    )
+    assert "stack_0" in same_effects(function).co_varnames
+
+
+def test_a_sequence_taken_apart_above_what_waits() -> None:
+    """It is longer than the stack is high."""
+    function = made(
+        [
+            one("LOAD_CONST", argval=(1, 2, 3)),
+            one("UNPACK_SEQUENCE", arg=3),
+            *calls("b"),
+            one("POP_TOP"),
+            one("BUILD_LIST", arg=3),
+            one("RETURN_VALUE"),
+        ]
+    )
+    assert "stack_2" in same_effects(function).co_varnames
+
+
 def test_lists_that_grow_on_the_stack() -> None:
     function = made(
         [

@@ -112,7 +112,7 @@ class Calls(MachineBase):
         if instruction.arg & 4:
             flat = _items(self.pop())
             names = [_text(one) for one in flat[::2]]
-            made.annotations = dict(zip(names, flat[1::2], strict=True))
+            made.annotations = dict(zip(names, map(_annotation, flat[1::2]), strict=True))
         if instruction.arg & 2:
             defaults = self.pop()
             if not isinstance(defaults, ast.Dict):
@@ -227,6 +227,13 @@ def _awaits_itself(value: ast.expr) -> bool:
     return isinstance(value, ast.ListComp | ast.SetComp | ast.DictComp) and getattr(
         value, "awaits", False
     )
+
+
+def _annotation(value: ast.expr) -> ast.expr:
+    """That of ``*args: *Ts`` is the only part of an unpacking."""
+    if isinstance(value, marks.Part) and value.unpacking.count == 1 and value.unpacking.star < 0:
+        return ast.Starred(value.unpacking.value, ast.Load())
+    return value
 
 
 def _items(value: ast.expr) -> list[ast.expr]:

@@ -49,7 +49,7 @@ class Lockstep:
     ``stop`` says of a place on the left that the comparison ends there: where the right has come to
     by then is in ``stopped``. ``past`` leads over what only the left has. ``alike`` are pairs of
     handlers taken to be the same. ``same_code`` compares code objects among the constants.
-    ``difference`` says in words what differed.
+    ``difference`` says in words what differed; ``pairs`` are the places that were compared.
     """
 
     left: Flow
@@ -61,11 +61,12 @@ class Lockstep:
     same_depth: bool = True
     stopped: set[int] = field(default_factory=set)
     difference: str = ""
+    pairs: set[tuple[int, int]] = field(default_factory=set)
 
     def compare(self, left: int, right: int) -> bool:
         """Whether both do the same from these places on."""
         todo = [(left, right)]
-        seen: set[tuple[int, int]] = set()
+        seen = self.pairs = set()
         size = len(self.left.instructions) + len(self.right.instructions)
         while todo:
             left, right = todo.pop()

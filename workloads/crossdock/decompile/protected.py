@@ -142,7 +142,10 @@ class Protected(StructureBase):
             self.expect_later([following])
             body = self.sequence(body_at, replace(context, following=following))
             self.expect_later([following], -1)
-            found.append(_handler(work.test.type, body))
+            handler = _handler(work.test.type, body)
+            if _only_forgets(handler):  # as of an empty body, which nothing can leave otherwise
+                handler.body = [ast.Pass()]
+            found.append(handler)
         return found
 
     def _first_test(self, number: int) -> int:
@@ -182,6 +185,15 @@ def _handler(type_: ast.expr | None, body: list[ast.stmt]) -> ast.ExceptHandler:
         if isinstance(target, ast.Name):
             name, body = target.id, body[1:]
     return ast.ExceptHandler(type_, name, body or [ast.Pass()])
+
+
+def _only_forgets(handler: ast.ExceptHandler) -> bool:
+    """Whether the body is ``name = None; del name``, of the name of its exception."""
+    if handler.name is None or len(handler.body) != 2:
+        return False
+    stored, deleted = (ast.Name(handler.name, way()) for way in (ast.Store, ast.Del))
+    forgets = [ast.Assign([stored], ast.Constant(None)), ast.Delete([deleted])]
+    return marks.same(handler.body, forgets)
 
 
 __all__ = ["Protected", "Received"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from types import CodeType
 
-from crossdock.decompile import marks, signatures
+from crossdock.decompile import marks, signatures, type_parameters
 from crossdock.decompile.bodies import Body, Plan, only_value
 from crossdock.decompile.calls import COMPREHENSIONS, GENERIC
 from crossdock.decompile.comprehensions import comprehension
@@ -16,6 +16,8 @@ OUTER = "_enclosing"
 """The function that binds the names that the code has from functions around it."""
 
 ROOT = "_decompiled"
+_OF_CLASS = frozenset({"__class__", "__classdict__"})
+"""Variables that a class has of itself."""
 
 
 def written(code: CodeType, plan: Plan) -> str:
@@ -96,7 +98,8 @@ def _statement(body: Body) -> ast.stmt:
     if not name.isidentifier():
         raise Unstructured(f"{name}: not the name of anything that source can define")
     if not is_function(code):
-        return ast.ClassDef(name, [], [], body.class_body(), [])
+        found = ast.ClassDef(name, [], [], body.class_body(), [])
+        return type_parameters.of_class(found, code)
     return body.definition(signatures.bare(code))
 
 
@@ -131,7 +134,9 @@ def _assigned(value: ast.expr, body: Body) -> ast.stmt:
 def _wrapped(
     body: list[ast.stmt], path: list[tuple[str, bool]], free: tuple[str, ...]
 ) -> list[ast.stmt]:
-    unbound = [name for name in free if name != "__class__" or not path or not path[-1][1]]
+    unbound = [name for name in free if name not in _OF_CLASS or not path or not path[-1][1]]
+    if type_parameters.PARAMETERS in free:
+        unbound = []  # the class has parameters of these names
     nothing = signatures.capturing("None").args  # type: ignore[attr-defined]
     for at in reversed(range(len(path))):
         name, is_class = path[at]
@@ -143,7 +148,10 @@ def _wrapped(
             body = [ast.FunctionDef(name, nothing, [*bindings, *body], [])]
             if innermost:
                 unbound = []
-    if unbound:
+    outermost = body[0]
+    if unbound and type_parameters.KNOWN and isinstance(outermost, ast.ClassDef):
+        body = [type_parameters.given(outermost, unbound)]  # no function is around a class
+    elif unbound:
         bindings = [_binding(one) for one in unbound]
         body = [ast.FunctionDef(OUTER, nothing, [*bindings, *body], [])]
     return body

@@ -7,7 +7,8 @@ parameters of, and is called at once. Here that call gives the function or class
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import CodeType
 from typing import Any, ClassVar
 
 from crossdock.decompile import marks
@@ -18,7 +19,11 @@ from crossdock.decompile.marks import Function, GenericBase, TypeAlias, TypePara
 
 _KINDS = {"TYPEVAR": "TypeVar", "PARAMSPEC": "ParamSpec", "TYPEVARTUPLE": "TypeVarTuple"}
 _HIDDEN = frozenset({".generic_base", "__classdict__", "__type_params__", "__classdictcell__"})
-_PARAMETERS = ".type_params"
+PARAMETERS = ".type_params"
+"""The variable with the parameters of a class, which its body has from the function around it."""
+KNOWN = hasattr(ast, "TypeVar")
+"""Whether this Python has any."""
+_ANY = "_parameter"
 
 
 class TypeParameters(MachineBase):
@@ -91,7 +96,7 @@ class TypeParameters(MachineBase):
         name = str(instruction.value)
         if name in self.given:
             self.push(self.given[name])
-        elif name == _PARAMETERS or name in _HIDDEN:
+        elif name == PARAMETERS or name in _HIDDEN:
             self.push(GenericBase() if name == ".generic_base" else marks.ClassNames())
         else:
             super().op_load(instruction)  # type: ignore[misc]
@@ -99,7 +104,7 @@ class TypeParameters(MachineBase):
     def op_store(self, instruction: Instruction) -> None:
         """A variable, or one that only the compiler has."""
         name, value = str(instruction.value), self.stack[-1] if self.stack else None
-        if name == _PARAMETERS and isinstance(value, ast.Tuple):
+        if name == PARAMETERS and isinstance(value, ast.Tuple):
             self.parameters = value.elts
             self.stack.pop()
         elif name in _HIDDEN and isinstance(value, marks.Mark | marks.Closure):
@@ -143,6 +148,21 @@ def written(parameters: list[ast.expr]) -> list[Any]:
             fields["default_value"] = made.default
         found.append(node(made.kind, **fields))
     return found
+
+
+def given(made: ast.ClassDef, names: Iterable[str]) -> ast.ClassDef:
+    """The class with parameters of any types."""
+    made.type_params = [node("TypeVar", name=one, bound=None) for one in names]  # type: ignore[attr-defined]
+    return made
+
+
+def of_class(made: ast.ClassDef, code: CodeType) -> ast.ClassDef:
+    """The class of a body, with those parameters that the body has something of; it does not say
+    which others there are."""
+    if PARAMETERS not in code.co_freevars:
+        return made
+    hidden = {"__class__", "__classdict__", PARAMETERS}
+    return given(made, [one for one in code.co_freevars if one not in hidden] or [_ANY])
 
 
 def alias(made: TypeAlias) -> ast.stmt:

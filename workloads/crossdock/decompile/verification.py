@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 
+from crossdock.decompile.calls import GENERIC
 from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.lockstep import Lockstep
@@ -51,7 +52,10 @@ def compiled(code: CodeType, source: str) -> CodeType:
 
 
 def _child(code: CodeType, name: str) -> CodeType | None:
-    return next((one for one in inner_codes(code) if one.co_name == name), None)
+    """The code object of that name; it may be in the function that makes its type parameters."""
+    found = {one.co_name: one for one in reversed([*inner_codes(code)])}
+    around = found.get(f"{GENERIC}{name}>")
+    return found.get(name) or (_child(around, name) if around is not None else None)
 
 
 def inner_codes(code: CodeType) -> Iterator[CodeType]:

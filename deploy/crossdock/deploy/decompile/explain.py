@@ -20,19 +20,25 @@ EXIT_TROUBLE = 2
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Explain the dump of one process, or of one rank of a run: what was compiled and for how long,
-    why graphs broke, which guard failed. Exit status: 0, or 2 if there is no dump to explain."""
+    why graphs broke, which guard failed. Exit status: 0, or 2 if there is no such dump or line."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """With index.json, or with rank_0, rank_1, ..."""
     rank: int | None = None
     """Of a run; the lowest, if not given."""
+    line: str | None = None
+    """FILE:LINE of a decompiled file: show which of the user's lines it comes from instead."""
 
 
 def main(options: Options) -> int:
     """Read, print, return the exit status."""
     try:
         folder = _dump(options)
-        explanation.show(Console(), index.load(folder), folder)
+        found = index.load(folder)
+        if options.line is None:
+            explanation.show(Console(), found, folder)
+        else:
+            explanation.show_line(Console(), found, folder, options.line)
     except CrossdockError as error:
         say(f"{type(error).__name__}: {error}")
         return EXIT_TROUBLE

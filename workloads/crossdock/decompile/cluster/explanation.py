@@ -13,7 +13,8 @@ from crossdock.decompile.cluster.lines import after_comment
 from crossdock.decompile.cluster.steps import Step, steps
 from crossdock.decompile.cluster.terminal import excerpt, line
 from crossdock.decompile.cluster.wording import at
-from crossdock.decompile.dynamo.index import Compile, Index
+from crossdock.decompile.dynamo import origins
+from crossdock.decompile.dynamo.index import Compile, Index, Line
 
 GUARDS_MAX = 10
 """Of one recompilation that are shown."""
@@ -35,6 +36,28 @@ def show(console: Console, index: Index, folder: Path) -> None:
     _again(console, list(steps(index, folder)), folder)
     for fault in index.faults:
         line(console, f"the dump misses something: {fault}", style="red")
+
+
+def show_line(console: Console, index: Index, folder: Path, place: str) -> None:
+    """Print which of the user's lines a line of a dumped file comes from.
+
+    Args:
+        console: to print on.
+        index: of the dump.
+        folder: where its files lie.
+        place: ``FILE:LINE``.
+
+    Raises:
+        LineUnknown: it is none of a decompiled file.
+    """
+    artifact, found = origins.origins(index, place)
+    written = Line(file=str(folder / artifact.file), line=found[0].line)
+    line(console, at(written), style="bold")
+    console.print(excerpt(folder, written), end="", soft_wrap=True)
+    for one in found:
+        user = Line(file=artifact.user.file if artifact.user else "", line=one.original)
+        line(console, f"comes from {at(user)}: byte {one.offset} of {one.function}")
+        console.print(excerpt(folder, user), end="", soft_wrap=True)
 
 
 def _compilations(index: Index) -> Table:

@@ -101,7 +101,7 @@ def complete(folder: Path, rank: int) -> bool:
         (own / overview.FILE).write_text(
             overview.text(found, own), encoding="utf-8", errors="surrogatepass"
         )
-        written = page.html(found)
+        written = page.html(found, own)
         if written is not None:
             (own / page.FILE).write_text(written, encoding="utf-8", errors="surrogatepass")
     return True

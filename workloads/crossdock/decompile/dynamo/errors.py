@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossdock.proxy.errors import CrossdockError
+from crossdock.proxy.errors import ArgumentError, CrossdockError
 
 
 class DumpRefused(CrossdockError, FileExistsError):
@@ -15,6 +15,10 @@ class DumpUnreadable(CrossdockError, ValueError):
 
 class NotPrepared(CrossdockError, RuntimeError):
     """``debug`` was called where nothing has been dumped, or inside ``prepare_debug``."""
+
+
+class LineUnknown(ArgumentError):
+    """A line is none of a decompiled file; the message says which lines are."""
 
 
 class StoreAbsent(CrossdockError, ConnectionError):

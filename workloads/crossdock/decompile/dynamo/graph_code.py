@@ -49,11 +49,6 @@ def stop(writer: Writer, seen: Seen) -> None:
             setattr(torch.fx.graph_module, _NAME, _previous)
 
 
-def available() -> bool:
-    """Whether this torch compiles graphs where it is expected to."""
-    return hasattr(torch.fx.graph_module, _NAME)
-
-
 def _exec_with_file(
     src: str,
     globals: dict[str, Any],  # noqa: A002 - the name that torch gives it

@@ -48,6 +48,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     function: str = ""
 
 
+class Mapped(msgspec.Struct, frozen=True, kw_only=True, array_like=True, order=True):
+    """A line of a decompiled file, and one of the user's that its instructions come from."""
+
+    line: int
+    """Of the file, from 1 on."""
+    original: int
+    """Of the user's file."""
+    function: str
+    """Name of the code object that has the instructions: the one decompiled, or one within."""
+    offset: int
+    """Of the first of these instructions, in bytes."""
+
+
 class Artifact(msgspec.Struct, kw_only=True):
     """One file of the dump."""
 
@@ -65,6 +78,8 @@ class Artifact(msgspec.Struct, kw_only=True):
     """Files of the functions and graphs that it calls."""
     runs_from: str | None = None
     """The file that the running code names, if that is not this one."""
+    lines: list[Mapped] = []
+    """Of what was decompiled, and proved; the original lines are of the file of ``user``."""
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):

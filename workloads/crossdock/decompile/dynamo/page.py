@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from crossdock.decompile.dynamo import origins
 from crossdock.decompile.dynamo.index import Index
 
 FILE = "index.html"
@@ -39,6 +42,22 @@ The whole run in one file: <a href="full_code.py">full_code.py</a>.</p>
 <td>{% for file in files(one) %}<a href="{{ file.file }}">{{ file.kind }}</a> {% endfor %}</td></tr>
 {% endfor %}
 </table>
+{% if mapped %}
+<h2>Lines</h2>
+<p>What lines of the files come from. Lines that are not listed come from the same line as those
+before them, and so does what Dynamo adds; at the beginning that is the function's first line.</p>
+{% for one in mapped %}
+<details><summary><a href="{{ one.file }}">{{ one.file }}</a>, of {{ one.user.file }}</summary>
+<table>
+<tr><th>line</th><th></th><th>from</th><th></th><th>byte</th></tr>
+{% for row in rows(one) %}
+<tr><td class="number">{{ row.mapped.line }}</td><td><pre>{{ row.text }}</pre></td>
+<td class="number">{{ row.mapped.original }}</td><td><pre>{{ row.source }}</pre></td>
+<td class="number">{{ row.mapped.offset }}</td></tr>
+{% endfor %}
+</table></details>
+{% endfor %}
+{% endif %}
 <h2>Graph breaks</h2>
 {% if index.breaks %}
 <table>
@@ -80,8 +99,13 @@ The whole run in one file: <a href="full_code.py">full_code.py</a>.</p>
 """
 
 
-def html(index: Index) -> str | None:
-    """The page; None where jinja2, which comes with the extra ``workloads``, is not installed."""
+def html(index: Index, folder: Path) -> str | None:
+    """The page; None where jinja2, which comes with the extra ``workloads``, is not installed.
+
+    Args:
+        index: what was dumped.
+        folder: where its files lie.
+    """
     try:
         from jinja2 import Environment
     except ImportError:
@@ -91,6 +115,8 @@ def html(index: Index) -> str | None:
     return environment.from_string(_PAGE).render(
         index=index,
         seconds=seconds,
+        mapped=[one for one in index.artifacts if one.lines],
+        rows=lambda one: origins.rows(one, folder),
         unproved=[one for one in index.artifacts if one.standing in {"unproved", "refused"}],
         files=lambda one: [a for a in index.artifacts if a.compile_id == one.compile_id],
         standing=lambda one: ", ".join(

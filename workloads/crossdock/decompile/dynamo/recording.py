@@ -13,7 +13,7 @@ from torch._logging import structured
 
 from crossdock.decompile.dynamo import breaks, guards
 from crossdock.decompile.dynamo.callers import callers
-from crossdock.decompile.dynamo.index import Artifact, Compile, Index, Kind, Line, Standing
+from crossdock.decompile.dynamo.index import Artifact, Compile, Index, Kind, Line, Mapped, Standing
 from crossdock.decompile.dynamo.store import Store, as_python, commented
 from crossdock.decompile.dynamo.trace import Event
 
@@ -103,6 +103,7 @@ class Recorder:
         note: str = "",
         links: list[str] | None = None,
         runs_from: str | None = None,
+        lines: list[Mapped] | None = None,
     ) -> tuple[Artifact, Path]:
         """Write a file of the dump and enter it."""
         path, mark = self.store.write(stem, text, digest_of)
@@ -116,6 +117,7 @@ class Recorder:
             note=note,
             links=links or [],
             runs_from=runs_from,
+            lines=lines or [],
         )
         known = (kind, path.name, compile_id)
         with self._lock:

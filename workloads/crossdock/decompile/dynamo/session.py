@@ -15,7 +15,7 @@ from torch._dynamo import resume_execution
 from torch._dynamo.convert_frame import register_bytecode_hook
 from torch._guards import CompileContext
 
-from crossdock.decompile.dynamo import graph_code, inductor, overview, page
+from crossdock.decompile.dynamo import graph_code, inductor, overview, page, torch_contract
 from crossdock.decompile.dynamo.index import Line
 from crossdock.decompile.dynamo.recording import Recorder
 from crossdock.decompile.dynamo.registry import concerns
@@ -44,6 +44,9 @@ class Session:
 
     def start(self) -> None:
         """Begin to listen; what was compiled before belongs to no dump."""
+        torch_contract.warn()
+        for what in torch_contract.missing():
+            self.recorder.fault(what)
         self._modules.update(inductor.loaded())
         self._hook = register_bytecode_hook(self._on_bytecode)
         self._listener.start()
@@ -109,6 +112,7 @@ class Session:
             standing=translation.standing,
             note=translation.note,
             links=[*self.recorder.files(compile_id, "dynamo_graph"), *resumed],
+            lines=translation.lines(text),
         )
         replacement = None
         if translation.standing == "proved":
@@ -136,6 +140,7 @@ class Session:
                 standing="text" if translation.standing == "proved" else translation.standing,
                 note=translation.note,
                 runs_from=code.co_filename,
+                lines=translation.lines(text),
             )
             # Kept with its code, so that no other code can take its place in memory.
             known = self._resumed[id(code)] = (code, artifact.file)
@@ -196,7 +201,7 @@ class Session:
     def _sum_up(self) -> None:
         self.recorder.save()
         self.recorder.store.page(overview.FILE, overview.text(self.recorder.index, self.folder))
-        written = page.html(self.recorder.index)
+        written = page.html(self.recorder.index, self.folder)
         if written is not None:
             self.recorder.store.page(page.FILE, written)
 

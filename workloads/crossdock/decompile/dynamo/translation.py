@@ -10,7 +10,8 @@ from types import CodeType
 
 from crossdock.decompile import DecompileError, decompile, recompile, verify
 from crossdock.decompile.dynamo.constants import put_back, taken_out
-from crossdock.decompile.dynamo.index import Standing
+from crossdock.decompile.dynamo.index import Mapped, Standing
+from crossdock.decompile.dynamo.source_map import source_map
 from crossdock.decompile.dynamo.spill import spilled
 from crossdock.decompile.dynamo.store import commented
 
@@ -48,6 +49,10 @@ class Translation:
             for text, value in self.constants.items()
         )
         return commented(title) + commented(says) + held + "\n" + self.source
+
+    def lines(self, text: str) -> list[Mapped]:
+        """Which lines the lines of the whole file come from; none where it is not proved."""
+        return source_map(self.code, text) if self.standing == "proved" else []
 
 
 def translate(code: CodeType, *, by_dynamo: bool = False) -> Translation:

@@ -59,7 +59,7 @@ def dump_compile_cache(
     recorder.save()
     store = recorder.store
     store.page(overview.FILE, overview.text(recorder.index, store.folder))
-    written = page.html(recorder.index)
+    written = page.html(recorder.index, store.folder)
     if written is not None:
         store.page(page.FILE, written)
     return recorder.index

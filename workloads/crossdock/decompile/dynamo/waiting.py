@@ -85,6 +85,12 @@ _FOLDED_MIN = 3
 
 _DISPLAYS = frozenset({*_EXTENSIONS, "BUILD_LIST", "BUILD_SET", "BUILD_MAP"})
 
+
+def _place(one: Instruction) -> int:
+    """How deep the value lies that an instruction moves, from the top on."""
+    return one.arg or 1 if one.opname in {"COPY", "SWAP"} else 1
+
+
 Kind = Literal["resident", "null", "constant", "variable", "waiting"]
 
 
@@ -118,6 +124,8 @@ class Stack:
         name, argument = one.opname, one.arg or 0
         if name in {"KW_NAMES", "PRECALL"}:
             self._prefix.append(one)
+        elif name == "NOP":
+            self.out.append(one)
         elif name == "PUSH_NULL":
             self.entries.append(Entry("null"))
         elif name == "CALL" and self._held(argument + 2):
@@ -128,7 +136,7 @@ class Stack:
             self._statement([one], _STATEMENTS[name](argument))
         elif name in _EXTENSIONS and self._has(argument + 1):
             self._extend(one, argument)
-        elif not (name in _MOVES and self._has(argument or 1) and self._move(one, argument)):
+        elif not (name in _MOVES and self._has(_place(one)) and self._move(one, argument)):
             self._raw(one)
 
     def _move(self, one: Instruction, argument: int) -> bool:
