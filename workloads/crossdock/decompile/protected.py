@@ -15,6 +15,10 @@ from crossdock.decompile.unwind import FINALLY_END
 from crossdock.decompile.work import END, NEXT, TEST, Work
 
 
+TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
+"""``except*`` came with Python 3.11."""
+
+
 class Protected(StructureBase):
     """Statements with handlers."""
 
@@ -87,7 +91,7 @@ class Protected(StructureBase):
         body = self._inner(body_at, following, region, context)
         around = self.graph.flow.handler(region)
         last = self._inner(handler, FINALLY_END - region, around, context) or [ast.Pass()]
-        if len(body) == 1 and isinstance(body[0], ast.Try | ast.TryStar) and not body[0].finalbody:
+        if len(body) == 1 and isinstance(body[0], TRIES) and not body[0].finalbody:
             inner = body[0]
             found.append(type(inner)(inner.body, inner.handlers, inner.orelse, last))
         else:

@@ -44,7 +44,7 @@ _NEEDS: dict[str, Callable[[int], int]] = {
     **dict.fromkeys(("MATCH_MAPPING", "UNPACK_SEQUENCE", "UNPACK_EX", *STORES), lambda _: 1),
     **dict.fromkeys(("POP_JUMP_IF_FALSE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE"), lambda _: 1),
     **dict.fromkeys(("COMPARE_OP", "IS_OP", "BINARY_OP", "BINARY_SUBSCR"), lambda _: 2),
-    **dict.fromkeys(("MATCH_KEYS", "DELETE_SUBSCR"), lambda _: 2),
+    **dict.fromkeys(("MATCH_KEYS", "COPY_DICT_WITHOUT_KEYS", "DELETE_SUBSCR"), lambda _: 2),
     **dict.fromkeys(("COPY", "SWAP", "BUILD_TUPLE"), lambda arg: arg),
     "MATCH_CLASS": lambda _: 3,
     "DICT_UPDATE": lambda arg: arg + 1,
