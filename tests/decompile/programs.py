@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tests.decompile import (
@@ -11,6 +12,7 @@ from tests.decompile import (
     programs_scopes,
     programs_values,
 )
+from tests.decompile.interpreters import newer
 
 PROGRAMS: list[Any] = [
     *programs_values.PROGRAMS,
@@ -18,4 +20,5 @@ PROGRAMS: list[Any] = [
     *programs_matches.PROGRAMS,
     *programs_found.PROGRAMS,
     *programs_scopes.PROGRAMS,
+    *newer.programs(sys.version_info),
 ]

@@ -46,6 +46,7 @@ _BY_ARGUMENT: Final[Mapping[str, Callable[[int], int]]] = {
     "BUILD_SLICE": lambda arg: -2 if arg == 3 else -1,
     "CALL": lambda arg: -arg - 1,
     "CALL_FUNCTION_EX": lambda arg: -2 - (arg & 1),
+    "CALL_TUPLE": lambda arg: -1 - (arg & 1),
     "FORMAT_VALUE": lambda arg: -1 if arg & 4 else 0,
     "LOAD_GLOBAL": lambda arg: 1 + (arg & 1),
     "MAKE_FUNCTION": lambda arg: -(arg & 15).bit_count(),

@@ -27,14 +27,20 @@ def named_like(code: CodeType) -> dict[str, str]:
 
 
 def _told(code: CodeType) -> str:
-    is_function = bool(code.co_flags & _CO_OPTIMIZED)
-    inner = {one.co_name for one in code.co_consts if isinstance(one, CodeType)}
-    for constant in code.co_consts:
-        if type(constant) is not str:
-            continue
-        if not is_function and constant.rpartition(".")[2] == code.co_name:
-            return constant  # what a class begins with
-        around, _, last = constant.rpartition(f".{_LOCALS}.")
-        if last in inner and around.rpartition(".")[2] == code.co_name:
+    if not code.co_flags & _CO_OPTIMIZED:
+        return _of_class(code) or code.co_name
+    inner = [one for one in code.co_consts if isinstance(one, CodeType)]
+    names = {one.co_name for one in inner}
+    texts = [one for one in code.co_consts if type(one) is str]
+    for text in [*texts, *map(_of_class, inner)]:
+        around, _, last = text.rpartition(f".{_LOCALS}.")
+        if last in names and around.rpartition(".")[2] == code.co_name:
             return around
     return code.co_name
+
+
+def _of_class(code: CodeType) -> str:
+    """What a class begins with; of a function nothing."""
+    first = code.co_consts[0] if code.co_consts else None
+    named = type(first) is str and first.rpartition(".")[2] == code.co_name
+    return str(first) if named and not code.co_flags & _CO_OPTIMIZED else ""

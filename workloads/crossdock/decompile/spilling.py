@@ -184,6 +184,14 @@ class SpillingMachine(Machine):
         value = self.stack[-instruction.arg]
         self.stack.append(value)
 
+    def op_swap(self, instruction: Instruction) -> None:
+        """What is computed out of the order on the stack is computed before."""
+        at = instruction.arg
+        moved = [self.stack[-place] for place in (1, at) if 0 < place <= len(self.stack)]
+        if not any(isinstance(one, (marks.Mark, *_NO_VALUE)) for one in moved):
+            self.spill()
+        super().op_swap(instruction)
+
     def op_before_with(self, instruction: Instruction) -> None:
         """Enter a context, and keep its exit function."""
         prefix = "__a" if instruction.op == "BEFORE_ASYNC_WITH" else "__"
@@ -240,6 +248,16 @@ class SpillingMachine(Machine):
         values = self.stack.pop()
         self.push(asked if isinstance(asked, ast.Constant) else ast.Tuple(keys, ast.Load()))
         self.push(values)
+
+    def op_copy_dict_without_keys(self, _: Instruction) -> None:
+        """What is left of a mapping without those keys."""
+        self.spill()
+        keys = self.keep(self.pop())
+        rest = self.keep(ast.Dict([None], [self._subject()]))
+        key = self.variables.fresh()
+        drop = ast.Delete([ast.Subscript(rest, load(key), ast.Del())])
+        self.statements.append(ast.For(ast.Name(key, ast.Store()), keys, [drop], []))
+        self.push(rest)
 
     def _keys(self, value: ast.expr) -> list[ast.expr]:
         """Keys as patterns can have them: constants, or names with a dot."""

@@ -34,26 +34,15 @@ def operator(at: int) -> Callable[[int], Pieces]:
     return lambda _: (("BINARY_OP", at),)
 
 
-def rotated(count: int) -> Pieces:
-    """The top of the stack goes below so many others less one."""
-    return tuple(("SWAP", distance) for distance in range(count, 1, -1))
-
-
 def call(arg: int) -> Pieces:
     """A call: the first argument is where newer versions have what a method is called on."""
     return (("CALL", arg - 1),) if arg else (("PUSH_NULL", 0), ("SWAP", 2), ("CALL", 0))
-
-
-def call_ex(arg: int) -> Pieces:
-    """A call with a tuple; what newer versions put below what is called is put there late."""
-    return ("PUSH_NULL", 0), *rotated(3 + (arg & 1)), ("CALL_FUNCTION_EX", arg)
 
 
 PIECES: Mapping[str, Callable[[int], Pieces]] = {
     **{f"BINARY_{name}": operator(at) for at, name in enumerate(_OPERATORS)},
     **{f"INPLACE_{name}": operator(at) for at, name in enumerate(_OPERATORS, len(_OPERATORS))},
     "CALL_FUNCTION": call,
-    "CALL_FUNCTION_EX": call_ex,
     "CALL_FUNCTION_KW": lambda arg: (("CALL_KW", arg - 1),),
     "LOAD_GLOBAL": lambda arg: (("LOAD_GLOBAL", arg << 1),),
     "ROT_TWO": lambda _: (("ROT_N", 2),),
@@ -74,6 +63,7 @@ JOINS = {
 
 TABLE = Table(
     same_as={
+        "CALL_FUNCTION_EX": "CALL_TUPLE",
         "CALL_METHOD": "CALL",
         **TELLING,
         "JUMP_ABSOLUTE": "JUMP",
