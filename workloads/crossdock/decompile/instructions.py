@@ -131,7 +131,7 @@ def _expect_whole(code: CodeType, table: Table) -> None:
 
     CPython 3.11 writes past the end of such code when ``co_code`` is asked for.
     """
-    raw: bytes = getattr(code, "_co_code_adaptive", code.co_code)
+    raw: bytes = getattr(code, "_co_code_adaptive", b"")  # without it there are no cache entries
     at = 0
     while at + 1 < len(raw):
         at += 2 + 2 * table.adaptive_caches[raw[at]]

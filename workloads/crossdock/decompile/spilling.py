@@ -138,6 +138,14 @@ class SpillingMachine(Machine):
         self.statements.append(ast.AugAssign(ast.Name(name, ast.Store()), value.op, value.right))
         return load(name)
 
+    def pop_raw(self) -> ast.expr:
+        """The top, as it is; what was computed after it, and is below it, is computed after it."""
+        if self.stack and not self._is_settled(self.stack[-1]):
+            top = self.stack[-1].lineno
+            if any(one.lineno > top for one in self.stack if not self._is_settled(one)):
+                self.spill()
+        return super().pop_raw()
+
     def pop(self) -> ast.expr:
         """The top; an operator in place is a statement before."""
         value = self.pop_raw()
@@ -183,14 +191,6 @@ class SpillingMachine(Machine):
         self.spill()
         value = self.stack[-instruction.arg]
         self.stack.append(value)
-
-    def op_swap(self, instruction: Instruction) -> None:
-        """What is computed out of the order on the stack is computed before."""
-        at = instruction.arg
-        moved = [self.stack[-place] for place in (1, at) if 0 < place <= len(self.stack)]
-        if not any(isinstance(one, (marks.Mark, *_NO_VALUE)) for one in moved):
-            self.spill()
-        super().op_swap(instruction)
 
     def op_before_with(self, instruction: Instruction) -> None:
         """Enter a context, and keep its exit function."""
