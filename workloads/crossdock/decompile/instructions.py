@@ -83,7 +83,7 @@ def read(code: CodeType) -> list[Instruction]:
         elif name in table.jumps or name in _TARGETS:
             way = -1 if name in table.backward else 1
             skipped = table.loop_end if name == "FOR_ITER" else 0
-            jumps[start] = found[-1].target = after + 2 * way * arg + skipped
+            jumps[start] = found[-1].target = after + 2 * way * _signed(arg) + skipped
     _expect_targets(code, jumps, starts)
     if not table.has_blocks:
         _protect(code, found, starts)
@@ -98,6 +98,12 @@ def read(code: CodeType) -> list[Instruction]:
         if one.target >= 0:
             one.target = bisect_left(offsets, one.target)
     return found
+
+
+def _signed(arg: int) -> int:
+    """An argument of 32 bits as the interpreter takes it: Python 3.10 may jump forward by less than
+    nothing."""
+    return arg - (1 << 32) if arg >> 31 else arg
 
 
 def _variables(code: CodeType, table: Table) -> tuple[str, ...]:

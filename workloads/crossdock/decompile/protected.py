@@ -58,7 +58,10 @@ class Protected(StructureBase):
         found = self._ways_from(start, scope)
         jumps = {context.leaves, context.repeats} - {context.following}
         plain = [one for one in found if one not in jumps and not self.returns(one)]
-        if context.following in found and (context.following in plain or not plain):
+        others = [one for one in plain if one != context.following]
+        if others and context.following == context.repeats:  # that is ``continue``
+            plain = others
+        elif context.following in found and (context.following in plain or not plain):
             return [context.following]
         return sorted(plain, key=lambda one: self.place[one])
 
