@@ -22,7 +22,14 @@ _FIXED: Final = {
     ),
     0: (
         *("ASYNC_GEN_WRAP", "CHECK_EG_MATCH", "CHECK_EXC_MATCH", "COMPREHENSION"),
-        *("CONVERT_VALUE", "COPY_DICT_WITHOUT_KEYS", "DELETE_DEREF", "DELETE_FAST", "DELETE_GLOBAL", "DELETE_NAME"),
+        *(
+            "CONVERT_VALUE",
+            "COPY_DICT_WITHOUT_KEYS",
+            "DELETE_DEREF",
+            "DELETE_FAST",
+            "DELETE_GLOBAL",
+            "DELETE_NAME",
+        ),
         *("GET_AITER", "GET_AWAITABLE", "GET_ITER", "GET_YIELD_FROM_ITER"),
         *("JUMP", "KW_NAMES", "LIST_TO_TUPLE", "LOAD_ATTR", "NOP", "RETURN_GENERATOR", "SEND"),
         *("SETUP_ANNOTATIONS", "SWAP", "YIELD_VALUE", "TO_BOOL"),
@@ -58,7 +65,9 @@ _NET: Final[Mapping[str, int]] = {name: net for net, names in _FIXED.items() for
 
 _LOOKED_AT: Final = {
     **dict.fromkeys(("GET_ANEXT", "GET_LEN", "IMPORT_FROM", "MATCH_MAPPING", "MATCH_SEQUENCE"), 1),
-    **dict.fromkeys(("CHECK_EG_MATCH", "CHECK_EXC_MATCH", "COPY_DICT_WITHOUT_KEYS", "MATCH_KEYS"), 2),
+    **dict.fromkeys(
+        ("CHECK_EG_MATCH", "CHECK_EXC_MATCH", "COPY_DICT_WITHOUT_KEYS", "MATCH_KEYS"), 2
+    ),
     "MATCH_CLASS": 3,
     "WITH_EXCEPT_START": 4,
 }

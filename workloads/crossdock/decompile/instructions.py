@@ -78,15 +78,11 @@ def read(code: CodeType) -> list[Instruction]:
             if op in _CONSTANTS:
                 _expect_plain(value, code.co_name)
             found.append(Instruction(op, part, value, -1, start, None))
-        if name in table.absolute:
-            jumps[start] = found[-1].target = 2 * arg
-        elif name in table.jumps or name in _TARGETS:
-            way = -1 if name in table.backward else 1
-            skipped = table.loop_end if name == "FOR_ITER" else 0
-            jumps[start] = found[-1].target = after + 2 * way * _signed(arg) + skipped
+        target = _target(name, arg, after, table)
+        if target is not None:
+            jumps[start] = found[-1].target = target
     _expect_targets(code, jumps, starts)
-    if not table.has_blocks:
-        _protect(code, found, starts)
+    _protect(code, found, starts)
     handlers = {one.handler.target for one in found if one.handler is not None}
     found = lowering.lowered(found, table, {*jumps.values(), *handlers})
     if table.has_blocks:
@@ -100,10 +96,19 @@ def read(code: CodeType) -> list[Instruction]:
     return found
 
 
-def _signed(arg: int) -> int:
-    """An argument of 32 bits as the interpreter takes it: Python 3.10 may jump forward by less than
-    nothing."""
-    return arg - (1 << 32) if arg >> 31 else arg
+def _target(name: str, arg: int, after: int, table: Table) -> int | None:
+    """The byte that an instruction may jump to, None for one that does not jump.
+
+    The argument has a sign for the interpreter: Python 3.10 may jump forward by less than nothing.
+    """
+    if name in table.absolute:
+        return 2 * arg
+    if name not in table.jumps and name not in _TARGETS:
+        return None
+    way = -1 if name in table.backward else 1
+    skipped = table.loop_end if name == "FOR_ITER" else 0
+    distance = arg - (1 << 32) if arg >> 31 else arg
+    return after + 2 * way * distance + skipped
 
 
 def _variables(code: CodeType, table: Table) -> tuple[str, ...]:
@@ -199,7 +204,7 @@ def _expect_plain(value: object, name: str, depth: int = 0) -> None:
 
 
 def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None:
-    table = exception_table.entries(code.co_exceptiontable)
+    table = exception_table.entries(getattr(code, "co_exceptiontable", b""))
     offsets = [instruction.offset for instruction in found]
     last = -1
     for entry in table:

@@ -14,7 +14,6 @@ from crossdock.decompile.structure import NOWHERE, Context, StructureBase
 from crossdock.decompile.unwind import FINALLY_END
 from crossdock.decompile.work import END, NEXT, TEST, Work
 
-
 TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
 """``except*`` came with Python 3.11."""
 

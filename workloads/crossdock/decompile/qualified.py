@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import CodeType
 
-_LOCALS = "<locals>"
+_LOCALS = ".<locals>"
 _CO_OPTIMIZED = 1
 
 
@@ -18,12 +18,12 @@ def qualified_name(code: CodeType) -> str:
     return _told(code) if known is None else known
 
 
-def named_like(code: CodeType) -> dict[str, str]:
-    """What ``replace`` needs so that another code object has the same names."""
-    names = {"co_name": code.co_name}
+def named_like(found: CodeType, code: CodeType) -> CodeType:
+    """`found` with the names of `code`."""
+    found = found.replace(co_name=code.co_name)
     if hasattr(code, "co_qualname"):
-        names["co_qualname"] = code.co_qualname
-    return names
+        found = found.replace(co_qualname=code.co_qualname)
+    return found
 
 
 def _told(code: CodeType) -> str:
@@ -33,7 +33,8 @@ def _told(code: CodeType) -> str:
     names = {one.co_name for one in inner}
     texts = [one for one in code.co_consts if type(one) is str]
     for text in [*texts, *map(_of_class, inner)]:
-        around, _, last = text.rpartition(f".{_LOCALS}.")
+        around, _, last = text.rpartition(".")
+        around = around.removesuffix(_LOCALS)
         if last in names and around.rpartition(".")[2] == code.co_name:
             return around
     return code.co_name

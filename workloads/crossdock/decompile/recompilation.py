@@ -62,12 +62,12 @@ def _stands_in(found: CodeType, code: CodeType) -> CodeType:
                 continue
         constants.append(constant)
     future = code.co_flags & ~_KEPT_FLAGS
-    return found.replace(
-        **named_like(code),
+    again = found.replace(
         co_filename=code.co_filename,
         co_flags=found.co_flags & _KEPT_FLAGS | future,
         co_consts=tuple(constants),
     )
+    return named_like(again, code)
 
 
 def _ordered(found: CodeType, wanted: tuple[str, ...]) -> CodeType:

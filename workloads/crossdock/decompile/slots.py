@@ -230,7 +230,7 @@ def _bad(one: Instruction, why: str) -> CorruptCode:
     return CorruptCode(f"{one.op} at byte {one.offset}: {why}")
 
 
-_ACTIONS: Mapping[str, Callable[["Instruction", State], tuple[State, "Parts"]]] = {
+_ACTIONS: Mapping[str, Callable[[Instruction, State], tuple[State, Parts]]] = {
     "POP_TOP": _pop_top,
     **dict.fromkeys(("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL"), _store),
     "ROT_N": _rotate,
