@@ -139,10 +139,11 @@ class SpillingMachine(Machine):
         return load(name)
 
     def pop_raw(self) -> ast.expr:
-        """The top, as it is; what was computed after it, and is below it, is computed after it."""
-        if self.stack and not self._is_settled(self.stack[-1]):
-            top = self.stack[-1].lineno
-            if any(one.lineno > top for one in self.stack if not self._is_settled(one)):
+        """The top, as it is; what lies below it but was computed later is still computed later."""
+        waiting = [one for one in self.stack if not self._is_settled(one)]
+        if waiting and waiting[-1] is self.stack[-1]:
+            later = [one for one in waiting if one.lineno > waiting[-1].lineno]
+            if later and not any(isinstance(one, _NO_VALUE) for one in waiting):
                 self.spill()
         return super().pop_raw()
 
