@@ -163,6 +163,8 @@ def test_what_is_never_executed_is_left_out() -> None:
     [
         ("0 LOAD_CONST", "runs off the end"),
         ("0 SETUP_FINALLY 0", "runs off the end"),
+        ("0 SETUP_FINALLY 1\n2 NOP", "leads to byte 1"),
+        ("0 LOAD_CONST\n2 POP_JUMP_IF_TRUE 3", "leads to byte 3"),
         ("0 LOAD_CONST\n2 JUMP 0", "depend on the way"),
         ("0 NOP\n2 SETUP_FINALLY 6\n4 JUMP 2\n6 RERAISE 0", "depend on the way"),
         ("0 LOAD_CONST\n2 POP_JUMP_IF_TRUE 6\n4 LOAD_CONST\n6 RETURN_VALUE", "depend on the way"),

@@ -116,17 +116,23 @@ class _Following:
         elif one.target >= 0:
             jumped = state if one.op in _KEEPS else after
             jumped = state.changed(1) if one.op == "FOR_ITER" else jumped
-            self.todo.append((self.at[one.target], jumped))
+            self.todo.append((self._index(one.target), jumped))
         return after
 
     def _enter(self, target: int, state: State) -> None:
         """Follow the handler of the block that was just entered."""
         block = state.blocks[-1]
-        kind = self.kinds[target] = self._kind(self.at[target])
+        kind = self.kinds[target] = self._kind(self._index(target))
         stack = (*state.stack[: block.height], *_BELOW[kind], *slots.RAISED)
         handling = replace(block, handling=True)
         self.handlers[target] = State(stack, (*state.blocks[:-1], handling))
         self.todo.append((self.at[target], self.handlers[target]))
+
+    def _index(self, target: int) -> int:
+        index = self.at.get(target)
+        if index is None:
+            raise CorruptCode(f"a jump leads to byte {target}, amid what makes one value")
+        return index
 
     def _kind(self, first: int) -> str:
         while first + 1 < len(self.found) and self.found[first].op == "NOP":
