@@ -161,7 +161,7 @@ class _Following:
         return replace(self.found[0], **fields, handler=handler)  # type: ignore[arg-type]
 
     def _handler(self, state: State) -> Entry | None:
-        """The handler of an instruction in this state."""
+        """The handler of an instruction in this state; it does not tell which others it is for."""
         for block in reversed(state.blocks):
             place, kept = block.target, self._is_kept(block.target)
             if block.handling and kept:
