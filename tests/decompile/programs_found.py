@@ -190,7 +190,21 @@ def finally_in_a_finally(log, x):
             log.append("last")
 
 
+def forgets_in_a_finally(log, x):
+    error = x
+    try:
+        try:
+            log.append(1 // (x - 2))
+        finally:
+            error = None
+            del error
+    except ZeroDivisionError as error:
+        log.append(repr(error))
+    return [log, lambda: x][x % 2](*[]) if x == 3 else [*(lambda *a, **k: (a, k))(*log, **{"x": x})]
+
+
 PROGRAMS = [
+    forgets_in_a_finally,
     continues_from_a_finally,
     finally_in_a_finally,
     modules_in_packages,

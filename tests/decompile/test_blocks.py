@@ -127,6 +127,8 @@ def test_forgetting_a_name_is_no_handler_of_its_own() -> None:
     assert "40 LOAD_CONST 78/1i" in found, "what is around it protects it"
     assert "46 RERAISE 78/1i" in found
     assert not any(one.startswith("39 ") for one in found)
+    finally_clause = told("\n".join(lines).replace("46 RERAISE 1", "46 RERAISE 0"))
+    assert any(one.startswith("39 PUSH_EXC_INFO") for one in finally_clause)
 
 
 def test_the_end_of_an_asynchronous_loop() -> None:
