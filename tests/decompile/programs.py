@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from tests.decompile import (
@@ -9,9 +10,9 @@ from tests.decompile import (
     programs_found,
     programs_matches,
     programs_scopes,
-    programs_stars,
     programs_values,
 )
+from tests.decompile.interpreters import newer
 
 PROGRAMS: list[Any] = [
     *programs_values.PROGRAMS,
@@ -19,5 +20,9 @@ PROGRAMS: list[Any] = [
     *programs_matches.PROGRAMS,
     *programs_found.PROGRAMS,
     *programs_scopes.PROGRAMS,
-    *programs_stars.PROGRAMS,
+    *newer.programs(sys.version_info),
 ]
+if sys.version_info >= (3, 11):  # noqa: UP036 - these programs run in older ones, too
+    from tests.decompile import programs_stars
+
+    PROGRAMS += programs_stars.PROGRAMS

@@ -248,34 +248,6 @@ def unbound(log, x):
         return "unbound"
 
 
-def group(log, x):
-    def throw(*errors):
-        raise ExceptionGroup("some", errors)
-
-    try:
-        if x == 0:
-            throw(ValueError(1))
-        elif x == 1:
-            throw(ValueError(1), TypeError(2))
-        elif x == 2:
-            throw(KeyError(1), ValueError(2))
-        elif x == 3:
-            raise TypeError
-        elif x == 4:
-            throw(OSError(1))
-    except* ValueError as errors:
-        log.append(("value", [repr(one) for one in errors.exceptions]))
-        if x == 2:
-            raise RuntimeError from None
-    except* (TypeError, KeyError):
-        log.append("type or key")
-    else:
-        log.append("else")
-    finally:
-        log.append("finally")
-    return "end"
-
-
 class Point:
     __match_args__ = ("a", "b")
 
@@ -340,6 +312,5 @@ PROGRAMS = [
     deletes,
     unbound,
     matches,
-    group,
 ]
 """Those that are decompiled."""

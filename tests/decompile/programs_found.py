@@ -147,7 +147,66 @@ def modules_in_packages(log, x):
     return two.__name__, three.__name__, tree.__name__, json.__name__, inside.__name__
 
 
+def continues_from_a_finally(log, x):
+    for i in range(3):
+        try:
+            if i == x:
+                continue
+            log.append(i)
+        finally:
+            if i:
+                log.append("some")
+            elif x:
+                log.clear()
+        log.append("after")
+    while True:
+        x += 1
+        try:
+            match x:
+                case 1 | 3:
+                    continue
+                case _ if x > 4:
+                    return x
+        finally:
+            match len(log):
+                case 0:
+                    log.append("none")
+                case n if n > 9:
+                    log.clear()
+        log.append(x)
+
+
+def finally_in_a_finally(log, x):
+    try:
+        if x == 2:
+            log.append(2)
+        elif x == 3:
+            log.append(1 // (x - 3))
+    finally:
+        try:
+            if x > 3:
+                log.append(x)
+        finally:
+            log.append("last")
+
+
+def forgets_in_a_finally(log, x):
+    error = x
+    try:
+        try:
+            log.append(1 // (x - 2))
+        finally:
+            error = None
+            del error
+    except ZeroDivisionError as error:
+        log.append(repr(error))
+    return [log, lambda: x][x % 2](*[]) if x == 3 else [*(lambda *a, **k: (a, k))(*log, **{"x": x})]
+
+
 PROGRAMS = [
+    forgets_in_a_finally,
+    continues_from_a_finally,
+    finally_in_a_finally,
     modules_in_packages,
     empty_handlers,
     left_from_a_handler,

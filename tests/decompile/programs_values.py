@@ -120,7 +120,9 @@ def unpacking(log, x):
     m = l[0] = say(log, 9)
     (n, o), p = q = (1, 2), 3
     [] = ()
-    return a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q
+    r = [0, 0, 0]
+    r[0], r[1], r[2] = say(log, 1), say(log, 2), say(log, 3)
+    return a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r
 
 
 def walrus(log, x):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import CodeType
 
 from crossdock.decompile import Decompilation, DecompileError
+from crossdock.decompile.qualified import qualified_name
 from crossdock.decompile.verification import inner_codes
 
 CO_OPTIMIZED = 1
@@ -20,7 +21,7 @@ def faults(code: CodeType) -> Iterator[str]:
         try:
             found = Decompilation(one)
         except DecompileError as error:
-            yield f"{one.co_qualname} alone: {error}"
+            yield f"{qualified_name(one)} alone: {error}"
         else:
             if not found.verdict.proved:
-                yield f"{one.co_qualname} alone: {found.verdict.difference}"
+                yield f"{qualified_name(one)} alone: {found.verdict.difference}"

@@ -16,7 +16,7 @@ from types import FunctionType
 sys.path[:0] = ["/crossdock", "/crossdock/decompile", "/crossdock/proxy"]
 
 from tests.decompile import programs  # noqa: E402
-from tests.decompile.interpreters import alone, newer, random_programs  # noqa: E402
+from tests.decompile.interpreters import alone, random_programs  # noqa: E402
 from tests.decompile.running import looped, outcomes, swapped  # noqa: E402
 
 from crossdock.decompile import Decompilation, DecompileError, verify  # noqa: E402
@@ -58,7 +58,6 @@ def faults(program: FunctionType) -> Iterator[str]:
 def all_programs() -> Iterator[FunctionType]:
     """Written and random ones."""
     yield from programs.PROGRAMS
-    yield from newer.programs(sys.version_info)
     source = random.Random(8)
     for number in range(RANDOM):
         yield random_programs.program(source, number)

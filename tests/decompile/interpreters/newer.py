@@ -6,6 +6,35 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
+OF_311 = """
+def group(log, x):
+    def throw(*errors):
+        raise ExceptionGroup("some", errors)
+
+    try:
+        if x == 0:
+            throw(ValueError(1))
+        elif x == 1:
+            throw(ValueError(1), TypeError(2))
+        elif x == 2:
+            throw(KeyError(1), ValueError(2))
+        elif x == 3:
+            raise TypeError
+        elif x == 4:
+            throw(OSError(1))
+    except* ValueError as errors:
+        log.append(("value", [repr(one) for one in errors.exceptions]))
+        if x == 2:
+            raise RuntimeError from None
+    except* (TypeError, KeyError):
+        log.append("type or key")
+    else:
+        log.append("else")
+    finally:
+        log.append("finally")
+    return "end"
+"""
+
 OF_312 = """
 def comprehensions_at_all_places(log, x):
     y = z = x
@@ -62,7 +91,7 @@ def quotes(log, x):
     return f"{'a' if x else "b"} {x:{x}} {f"{x!r}"}"
 """
 
-SOURCES = {(3, 12): OF_312}
+SOURCES = {(3, 11): OF_311, (3, 12): OF_312}
 
 
 def programs(version: tuple[Any, ...]) -> Iterator[FunctionType]:

@@ -28,6 +28,11 @@ class Package:
 
 
 PACKAGES = {
+    "3.10": Package(
+        version="0.22.1",
+        integrity="sha512-6+PkFLTC+kcBKtFQxYBxR44J5IBxLm8UGkobLgZv1SxzV9qOU2rb0YYf0qDtlnfDiN/IQd2uckf"
+        "+D8Zwe88Mqg==",
+    ),
     "3.12": Package(
         version="0.26.4",
         integrity="sha512-z2CHsjVlhhJi5tYBF0AYAfNEPo3zq/z+xOpFtk1tweJkRaTqU4UK/7pLvo8DBU2VDPH31vB3pSI"

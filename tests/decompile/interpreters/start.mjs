@@ -1,7 +1,9 @@
 // node start.mjs PACKAGE MOUNTS SCRIPT [ARGUMENT...]: runs a Python script in the CPython of a package
 // `pyodide`. MOUNTS is a JSON object: the folder of this machine for each folder that the script sees.
 import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 
+globalThis.require = createRequire(import.meta.url); // older packages want other packages without it
 const [folder, mounts, script, ...rest] = process.argv.slice(2);
 const { loadPyodide } = await import(`${folder}/pyodide.mjs`);
 const python = await loadPyodide({ indexURL: `${folder}/` });

@@ -21,6 +21,7 @@ from crossdock.decompile.marks import Function, GenericBase, Iteration, TypeAlia
 from crossdock.decompile.matching import matched
 from crossdock.decompile.names import Names
 from crossdock.decompile.protected import Protected
+from crossdock.decompile.qualified import qualified_name
 from crossdock.decompile.spilling import SpillingMachine, Variables
 from crossdock.decompile.structure import Context
 from crossdock.decompile.symbolic import Execution, Machine
@@ -119,7 +120,7 @@ class Body:
         self._prepare(machine)
         found = Dispatch(self.flow, machine).statements()
         self.plan.looped.add(id(self.code))
-        self.plan.reasons.append(f"{self.code.co_qualname}: {reason}")
+        self.plan.reasons.append(f"{qualified_name(self.code)}: {reason}")
         return found
 
     def function(self) -> list[ast.stmt]:

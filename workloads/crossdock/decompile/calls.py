@@ -26,6 +26,7 @@ class Calls(MachineBase):
 
     operations: ClassVar[dict[str, str]] = {
         "BEFORE_ASYNC_WITH": "op_before_with",
+        "CALL_TUPLE": "op_call_function_ex",
         "ASYNC_GEN_WRAP": "op_nothing_more",
     }
     comprehension: Callable[[Function, Iteration], ast.expr]

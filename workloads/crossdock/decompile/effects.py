@@ -22,7 +22,14 @@ _FIXED: Final = {
     ),
     0: (
         *("ASYNC_GEN_WRAP", "CHECK_EG_MATCH", "CHECK_EXC_MATCH", "COMPREHENSION"),
-        *("CONVERT_VALUE", "DELETE_DEREF", "DELETE_FAST", "DELETE_GLOBAL", "DELETE_NAME"),
+        *(
+            "CONVERT_VALUE",
+            "COPY_DICT_WITHOUT_KEYS",
+            "DELETE_DEREF",
+            "DELETE_FAST",
+            "DELETE_GLOBAL",
+            "DELETE_NAME",
+        ),
         *("GET_AITER", "GET_AWAITABLE", "GET_ITER", "GET_YIELD_FROM_ITER"),
         *("JUMP", "KW_NAMES", "LIST_TO_TUPLE", "LOAD_ATTR", "NOP", "RETURN_GENERATOR", "SEND"),
         *("SETUP_ANNOTATIONS", "SWAP", "YIELD_VALUE", "TO_BOOL"),
@@ -46,6 +53,7 @@ _BY_ARGUMENT: Final[Mapping[str, Callable[[int], int]]] = {
     "BUILD_SLICE": lambda arg: -2 if arg == 3 else -1,
     "CALL": lambda arg: -arg - 1,
     "CALL_FUNCTION_EX": lambda arg: -2 - (arg & 1),
+    "CALL_TUPLE": lambda arg: -1 - (arg & 1),
     "FORMAT_VALUE": lambda arg: -1 if arg & 4 else 0,
     "LOAD_GLOBAL": lambda arg: 1 + (arg & 1),
     "MAKE_FUNCTION": lambda arg: -(arg & 15).bit_count(),
@@ -57,7 +65,9 @@ _NET: Final[Mapping[str, int]] = {name: net for net, names in _FIXED.items() for
 
 _LOOKED_AT: Final = {
     **dict.fromkeys(("GET_ANEXT", "GET_LEN", "IMPORT_FROM", "MATCH_MAPPING", "MATCH_SEQUENCE"), 1),
-    **dict.fromkeys(("CHECK_EG_MATCH", "CHECK_EXC_MATCH", "MATCH_KEYS"), 2),
+    **dict.fromkeys(
+        ("CHECK_EG_MATCH", "CHECK_EXC_MATCH", "COPY_DICT_WITHOUT_KEYS", "MATCH_KEYS"), 2
+    ),
     "MATCH_CLASS": 3,
     "WITH_EXCEPT_START": 4,
 }

@@ -49,7 +49,7 @@ _CHANGES = {
 }
 """What instructions push for the top of the stack, which they take."""
 
-_CALLS = frozenset({"CALL", "CALL_FUNCTION_EX"})
+_CALLS = frozenset({"CALL", "CALL_FUNCTION_EX", "CALL_TUPLE"})
 
 
 class Flow:

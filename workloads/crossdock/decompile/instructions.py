@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import cast
 
-from crossdock.decompile import exception_table, lowering
+from crossdock.decompile import blocks, exception_table, lowering
 from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.exception_table import Entry
 from crossdock.decompile.versions import table as versions
@@ -67,7 +67,7 @@ def read(code: CodeType) -> list[Instruction]:
     starts: set[int] = set()
     jumps: dict[int, int] = {}
     _expect_whole(code, table)
-    variables = _variables(code)
+    variables = _variables(code, table)
     for start, number, arg, after in _decoded(code.co_code, table):
         name = table.names[number]
         starts.add(start)
@@ -78,14 +78,15 @@ def read(code: CodeType) -> list[Instruction]:
             if op in _CONSTANTS:
                 _expect_plain(value, code.co_name)
             found.append(Instruction(op, part, value, -1, start, None))
-        if name in table.jumps or name in _TARGETS:
-            way = -1 if name in table.backward else 1
-            skipped = table.loop_end if name == "FOR_ITER" else 0
-            jumps[start] = found[-1].target = after + 2 * way * arg + skipped
+        target = _target(name, arg, after, table)
+        if target is not None:
+            jumps[start] = found[-1].target = target
     _expect_targets(code, jumps, starts)
     _protect(code, found, starts)
     handlers = {one.handler.target for one in found if one.handler is not None}
     found = lowering.lowered(found, table, {*jumps.values(), *handlers})
+    if table.has_blocks:
+        found = blocks.unblocked(code.co_name, found)
     if table.guards_generators:
         lowering.unguard(code.co_name, found, bool(code.co_flags & _GENERATORS))
     offsets = [one.offset for one in found]
@@ -95,8 +96,26 @@ def read(code: CodeType) -> list[Instruction]:
     return found
 
 
-def _variables(code: CodeType) -> tuple[str, ...]:
-    """Locals, cells and free variables by the arguments of instructions on them."""
+def _target(name: str, arg: int, after: int, table: Table) -> int | None:
+    """The byte that an instruction may jump to, None for one that does not jump.
+
+    The argument has a sign for the interpreter: Python 3.10 may jump forward by less than nothing.
+    """
+    if name in table.absolute:
+        return 2 * arg
+    if name not in table.jumps and name not in _TARGETS:
+        return None
+    way = -1 if name in table.backward else 1
+    skipped = table.loop_end if name == "FOR_ITER" else 0
+    distance = arg - (1 << 32) if arg >> 31 else arg
+    return after + 2 * way * distance + skipped
+
+
+def _variables(code: CodeType, table: Table) -> tuple[str, ...]:
+    """Locals, cells and free variables by the arguments of instructions on them; without locals if
+    cells are apart."""
+    if table.cells_apart:
+        return (*code.co_cellvars, *code.co_freevars)
     cells = (name for name in code.co_cellvars if name not in code.co_varnames)
     return (*code.co_varnames, *cells, *code.co_freevars)
 
@@ -123,7 +142,7 @@ def _expect_whole(code: CodeType, table: Table) -> None:
 
     CPython 3.11 writes past the end of such code when ``co_code`` is asked for.
     """
-    raw: bytes = code._co_code_adaptive  # type: ignore[attr-defined]
+    raw: bytes = getattr(code, "_co_code_adaptive", b"")  # without it there are no cache entries
     at = 0
     while at + 1 < len(raw):
         at += 2 + 2 * table.adaptive_caches[raw[at]]
@@ -160,6 +179,8 @@ def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str
             return code.co_consts[arg]
         if op == "LOAD_GLOBAL":
             return code.co_names[arg >> 1]
+        if op in _LOCALS and table.cells_apart:
+            return code.co_varnames[arg]
         if op in _LOCALS or op in _CELLS:
             return variables[arg]
         if op == "COMPARE_OP":
@@ -183,7 +204,7 @@ def _expect_plain(value: object, name: str, depth: int = 0) -> None:
 
 
 def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None:
-    table = exception_table.entries(code.co_exceptiontable)
+    table = exception_table.entries(getattr(code, "co_exceptiontable", b""))
     offsets = [instruction.offset for instruction in found]
     last = -1
     for entry in table:

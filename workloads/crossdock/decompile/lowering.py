@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from crossdock.decompile import older
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.versions.table import Table
 
@@ -160,6 +161,7 @@ RULES: Mapping[str, Rule] = {
     for one in (
         *(kept_test, truth, class_cell, keywords, function_attribute),
         *(class_cells, attributes, groups),
+        *(older.qualified_name, older.found_parts, older.compared_twice, older.exit_call),
     )
 }
 

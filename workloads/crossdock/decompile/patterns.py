@@ -114,6 +114,11 @@ class Keys:
     count: int
     values: bool = False
 
+    def expand(self) -> None:
+        """Give the place its parts, where they are not unpacked but looked up one by one."""
+        if not self.of.parts:
+            self.of.parts = [Pattern() for _ in range(self.count)]
+
 
 @dataclass(slots=True, eq=False)
 class Rest:

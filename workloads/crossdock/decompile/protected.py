@@ -14,6 +14,9 @@ from crossdock.decompile.structure import NOWHERE, Context, StructureBase
 from crossdock.decompile.unwind import FINALLY_END
 from crossdock.decompile.work import END, NEXT, TEST, Work
 
+TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
+"""``except*`` came with Python 3.11."""
+
 
 class Protected(StructureBase):
     """Statements with handlers."""
@@ -54,7 +57,10 @@ class Protected(StructureBase):
         found = self._ways_from(start, scope)
         jumps = {context.leaves, context.repeats} - {context.following}
         plain = [one for one in found if one not in jumps and not self.returns(one)]
-        if context.following in found and (context.following in plain or not plain):
+        others = [one for one in plain if one != context.following]
+        if others and context.following == context.repeats:  # that is ``continue``
+            plain = others
+        elif context.following in found and (context.following in plain or not plain):
             return [context.following]
         return sorted(plain, key=lambda one: self.place[one])
 
@@ -87,7 +93,7 @@ class Protected(StructureBase):
         body = self._inner(body_at, following, region, context)
         around = self.graph.flow.handler(region)
         last = self._inner(handler, FINALLY_END - region, around, context) or [ast.Pass()]
-        if len(body) == 1 and isinstance(body[0], ast.Try | ast.TryStar) and not body[0].finalbody:
+        if len(body) == 1 and isinstance(body[0], TRIES) and not body[0].finalbody:
             inner = body[0]
             found.append(type(inner)(inner.body, inner.handlers, inner.orelse, last))
         else:

@@ -44,7 +44,7 @@ _NEEDS: dict[str, Callable[[int], int]] = {
     **dict.fromkeys(("MATCH_MAPPING", "UNPACK_SEQUENCE", "UNPACK_EX", *STORES), lambda _: 1),
     **dict.fromkeys(("POP_JUMP_IF_FALSE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE"), lambda _: 1),
     **dict.fromkeys(("COMPARE_OP", "IS_OP", "BINARY_OP", "BINARY_SUBSCR"), lambda _: 2),
-    **dict.fromkeys(("MATCH_KEYS", "DELETE_SUBSCR"), lambda _: 2),
+    **dict.fromkeys(("MATCH_KEYS", "COPY_DICT_WITHOUT_KEYS", "DELETE_SUBSCR"), lambda _: 2),
     **dict.fromkeys(("COPY", "SWAP", "BUILD_TUPLE"), lambda arg: arg),
     "MATCH_CLASS": lambda _: 3,
     "DICT_UPDATE": lambda arg: arg + 1,
@@ -235,6 +235,8 @@ class Reader:
         value = self.stack.pop()
         if not isinstance(value, Pattern | Keys):
             raise NoPattern
+        if isinstance(value, Keys) and value.values:
+            value.expand()
         if isinstance(value, Pattern) and value.kind == ANY and any(value is x for x in self.stack):
             value.kind = NAMELESS
 
@@ -298,13 +300,19 @@ class Reader:
         self.stack.append(FromEnd(length.of, distance))
 
     def _binary_subscr(self, _: Instruction) -> None:
-        key, place = self.stack.pop(), self._pop(Pattern)
+        key, owner = self.stack.pop(), self.stack.pop()
         index = -key.distance if isinstance(key, FromEnd) else None
         if isinstance(key, Expression) and isinstance(key.constant, int):
             index = key.constant
         if index is None:
             raise NoPattern
-        self.stack.append(place.item(index))
+        if isinstance(owner, Pattern):
+            self.stack.append(owner.item(index))
+        elif isinstance(owner, Keys) and owner.values and 0 <= index < owner.count:
+            owner.expand()
+            self.stack.append(owner.of.parts[index])
+        else:
+            raise NoPattern
 
     def _unpack_sequence(self, one: Instruction) -> None:
         value = self.stack.pop()
@@ -362,6 +370,12 @@ class Reader:
         if not isinstance(rest, Rest):
             raise NoPattern
         rest.of = place
+
+    def _copy_dict_without_keys(self, _: Instruction) -> None:
+        asked, place = self._pop(Keys), self._top(Pattern)
+        if asked.values or asked.of is not place:
+            raise NoPattern
+        self.stack.append(Rest(place))
 
     def _delete_subscr(self, _: Instruction) -> None:
         self._pop(Key)

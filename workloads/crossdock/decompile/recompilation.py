@@ -6,7 +6,9 @@ import opcode
 from types import CodeType
 
 from crossdock.decompile.errors import DecompileError
+from crossdock.decompile.qualified import named_like
 from crossdock.decompile.verification import compiled, inner_codes
+from crossdock.decompile.versions import table
 
 _KEPT_FLAGS = 0x0FFFF  # generators and such; future flags are those of the original
 _FREE = frozenset(
@@ -60,21 +62,22 @@ def _stands_in(found: CodeType, code: CodeType) -> CodeType:
                 continue
         constants.append(constant)
     future = code.co_flags & ~_KEPT_FLAGS
-    return found.replace(
-        co_name=code.co_name,
-        co_qualname=code.co_qualname,
+    again = found.replace(
         co_filename=code.co_filename,
         co_flags=found.co_flags & _KEPT_FLAGS | future,
         co_consts=tuple(constants),
     )
+    return named_like(again, code)
 
 
 def _ordered(found: CodeType, wanted: tuple[str, ...]) -> CodeType:
     """With its free variables in another order."""
     if found.co_freevars == wanted:
         return found
-    inner = [name for name in found.co_cellvars if name not in found.co_varnames]
-    first = len(found.co_varnames) + len(inner)
+    first = len(found.co_cellvars)
+    if not table.running().cells_apart:
+        inner = [name for name in found.co_cellvars if name not in found.co_varnames]
+        first = len(found.co_varnames) + len(inner)
     places = {first + at: first + wanted.index(name) for at, name in enumerate(found.co_freevars)}
     raw = bytearray(found.co_code)
     if first + len(wanted) > 255:

@@ -11,6 +11,7 @@ from crossdock.decompile.calls import COMPREHENSIONS, GENERIC
 from crossdock.decompile.comprehensions import comprehension
 from crossdock.decompile.errors import DecompileError, Unstructured
 from crossdock.decompile.marks import Iteration
+from crossdock.decompile.qualified import qualified_name
 
 OUTER = "_enclosing"
 """The function that binds the names that the code has from functions around it."""
@@ -59,7 +60,7 @@ def _placed(code: CodeType, plan: Plan) -> list[ast.stmt]:
 
 def wrappers(code: CodeType) -> list[tuple[str, bool]]:
     """Functions and classes around the code, the outermost first; whether each is a class."""
-    parts = code.co_qualname.split(".")[:-1]
+    parts = qualified_name(code).split(".")[:-1]
     found: list[tuple[str, bool]] = []
     for at, part in enumerate(parts):
         if part == "<locals>":

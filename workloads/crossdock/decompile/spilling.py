@@ -138,6 +138,15 @@ class SpillingMachine(Machine):
         self.statements.append(ast.AugAssign(ast.Name(name, ast.Store()), value.op, value.right))
         return load(name)
 
+    def pop_raw(self) -> ast.expr:
+        """The top, as it is; what lies below it but was computed later is still computed later."""
+        waiting = [one for one in self.stack if not self._is_settled(one)]
+        if waiting and waiting[-1] is self.stack[-1]:
+            later = [one for one in waiting if one.lineno > waiting[-1].lineno]
+            if later and not any(isinstance(one, _NO_VALUE) for one in waiting):
+                self.spill()
+        return super().pop_raw()
+
     def pop(self) -> ast.expr:
         """The top; an operator in place is a statement before."""
         value = self.pop_raw()
@@ -240,6 +249,16 @@ class SpillingMachine(Machine):
         values = self.stack.pop()
         self.push(asked if isinstance(asked, ast.Constant) else ast.Tuple(keys, ast.Load()))
         self.push(values)
+
+    def op_copy_dict_without_keys(self, _: Instruction) -> None:
+        """What is left of a mapping without those keys."""
+        self.spill()
+        keys = self.keep(self.pop())
+        rest = self.keep(ast.Dict([None], [self._subject()]))
+        key = self.variables.fresh()
+        drop = ast.Delete([ast.Subscript(rest, load(key), ast.Del())])
+        self.statements.append(ast.For(ast.Name(key, ast.Store()), keys, [drop], []))
+        self.push(rest)
 
     def _keys(self, value: ast.expr) -> list[ast.expr]:
         """Keys as patterns can have them: constants, or names with a dot."""

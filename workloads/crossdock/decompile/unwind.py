@@ -278,7 +278,7 @@ class Unwinding:
             if self.regions.at(index) != self.regions.at(at) and one.op not in HARMLESS:
                 return at
             key.append((one.op, tails.comparable(one.value), one.arg))
-            if one.op in {"RETURN_VALUE", "RAISE_VARARGS"}:
+            if one.op in {"RETURN_VALUE", "RAISE_VARARGS"} or (one.op == "RERAISE" and index == at):
                 break
         else:
             return at

@@ -10,6 +10,7 @@ from crossdock.decompile.calls import GENERIC
 from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.flow import Flow
 from crossdock.decompile.lockstep import Lockstep
+from crossdock.decompile.qualified import qualified_name
 from crossdock.decompile.source import OUTER, wrappers
 
 _FUTURE = 0xFFF0000
@@ -101,7 +102,7 @@ class Verifier:
 
     def _differs(self, code: CodeType, what: str) -> bool:
         if not self._difference:
-            self._difference = f"{code.co_qualname}: {what}"
+            self._difference = f"{qualified_name(code)}: {what}"
         self.differing.append(code)
         return True
 

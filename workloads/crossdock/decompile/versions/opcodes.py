@@ -7,9 +7,9 @@ from typing import Any, cast
 
 _NUMBERS = 256
 
-_ENTRIES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
-_FAMILIES: Any = opcode._specializations  # type: ignore[attr-defined]
-_OPERATORS: Any = opcode._nb_ops  # type: ignore[attr-defined]
+_ENTRIES: Any = getattr(opcode, "_inline_cache_entries", {})
+_FAMILIES: Any = getattr(opcode, "_specializations", {})
+_OPERATORS: Any = getattr(opcode, "_nb_ops", ())
 
 
 def names() -> tuple[str, ...]:
@@ -20,6 +20,11 @@ def names() -> tuple[str, ...]:
 def jumps() -> frozenset[str]:
     """The opcodes with a relative target."""
     return frozenset(opcode.opname[number] for number in opcode.hasjrel)
+
+
+def absolute_jumps() -> frozenset[str]:
+    """The opcodes whose target is counted from the start."""
+    return frozenset(opcode.opname[number] for number in opcode.hasjabs)
 
 
 def operators() -> tuple[str, ...]:
@@ -49,6 +54,6 @@ def _specialised() -> dict[str, int]:
     known: Any = getattr(opcode, "_specialized_opmap", None)
     if known is not None:
         return dict(known)
-    listed: Any = opcode._specialized_instructions  # type: ignore[attr-defined]
+    listed: Any = getattr(opcode, "_specialized_instructions", ())
     free = (number for number, name in enumerate(names()) if name.startswith("<"))
     return dict(zip(listed, free, strict=False))

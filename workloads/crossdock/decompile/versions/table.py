@@ -10,7 +10,7 @@ from types import ModuleType
 
 from crossdock.decompile.errors import UnsupportedVersion
 
-KNOWN = ((3, 11), (3, 12), (3, 13))
+KNOWN = ((3, 10), (3, 11), (3, 12), (3, 13))
 
 Pieces = tuple[tuple[str, int], ...]
 """Names and arguments of the instructions that one stands for."""
@@ -32,6 +32,10 @@ class Table:
     but says that the iterator is dropped. ``guards_generators``: a handler around the whole of a
     generator turns StopIteration into RuntimeError. ``shortens_super``: an attribute of ``super()``
     is loaded without that object, unless the module mentions super.
+
+    ``absolute`` are jumps whose argument counts from the start. ``has_blocks``: instructions enter
+    and leave what has a handler, and there is no table of handlers; see ``blocks``.
+    ``cells_apart``: instructions on cells count from the first cell, else from the first local.
     """
 
     same_as: Mapping[str, str]
@@ -48,6 +52,9 @@ class Table:
     loop_end: int = 0
     guards_generators: bool = False
     shortens_super: bool = False
+    absolute: frozenset[str] = frozenset()
+    has_blocks: bool = False
+    cells_apart: bool = False
 
 
 def running() -> Table:
