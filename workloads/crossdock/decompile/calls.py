@@ -109,6 +109,8 @@ class Calls(MachineBase):
         made = Function(code.value)
         if instruction.arg & 8:
             self._expect_cells(code.value, self.pop())
+        if instruction.arg & 16:
+            made.annotate = self._annotate(self.pop())
         if instruction.arg & 4:
             flat = _items(self.pop())
             names = [_text(one) for one in flat[::2]]
@@ -122,6 +124,11 @@ class Calls(MachineBase):
         if instruction.arg & 1:
             made.defaults = _items(self.pop())
         self.push(made)
+
+    def _annotate(self, made: ast.expr) -> Function:
+        if not isinstance(made, Function):
+            raise Unstructured(f"{self.flow.code.co_name}: annotations of no function")
+        return made
 
     def _expect_cells(self, code: CodeType, cells: ast.expr) -> None:
         names = [one.name for one in _items(cells) if isinstance(one, marks.Closure)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import CodeType
 
-from crossdock.decompile import effects, inlining, instructions
+from crossdock.decompile import effects, inlining, instructions, shortcuts
 from crossdock.decompile.errors import CorruptCode
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
@@ -72,6 +72,7 @@ class Flow:
             self._take_awaits_together()
             self._thread_jumps()
             if apart:
+                shortcuts.leave_out(self)
                 inlining.take_apart(self)
         self.find_shapes()
 

@@ -19,7 +19,7 @@ INSTRUCTIONS_MAX = 100_000
 """Longer code is refused: no source of a file's usual length compiles to it."""
 
 _CONSTANTS = frozenset({"LOAD_CONST", "KW_NAMES"})
-_CONTAINERS = frozenset({tuple, frozenset})
+_CONTAINERS = frozenset({tuple, frozenset, slice})
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis), CodeType})
 CONSTANT_DEPTH_MAX = 100
 """Of tuples in tuples."""
@@ -176,7 +176,8 @@ def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str
 def _expect_plain(value: object, name: str, depth: int = 0) -> None:
     """DecompileError for a constant that no source spells, whose methods must not run."""
     if type(value) in _CONTAINERS and depth < CONSTANT_DEPTH_MAX:
-        for one in cast("tuple[object, ...]", value):
+        found = (value.start, value.stop, value.step) if type(value) is slice else value
+        for one in cast("tuple[object, ...]", found):
             _expect_plain(one, name, depth + 1)
     elif type(value) not in _PLAIN:
         raise DecompileError(f"{name} has a constant of type {type(value).__name__}")
