@@ -198,6 +198,8 @@ class Calls(MachineBase):
     def op_before_with(self, instruction: Instruction) -> None:
         """A ``with`` statement is entered; async, the value is awaited first."""
         context = self.pop()
+        if instruction.arg:
+            self.push(Null())
         self.push(marks.Kept())
         self.push(marks.Entered(context, instruction.op == "BEFORE_ASYNC_WITH"))
 

@@ -84,8 +84,10 @@ def read(code: CodeType) -> list[Instruction]:
             jumps[start] = found[-1].target = after + 2 * way * arg + skipped
     _expect_targets(code, jumps, starts)
     _protect(code, found, starts)
-    handlers = {one.handler.target for one in found if one.handler is not None}
-    found = lowering.lowered(found, table, {*jumps.values(), *handlers})
+    found = lowering.threaded(found)
+    targets = {one.target for one in found}
+    targets |= {one.handler.target for one in found if one.handler is not None}
+    found = lowering.lowered(found, table, targets)
     if table.guards_generators:
         lowering.unguard(code.co_name, found, bool(code.co_flags & _GENERATORS))
     offsets = [one.offset for one in found]
@@ -186,7 +188,7 @@ def _expect_plain(value: object, name: str, depth: int = 0) -> None:
 def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None:
     table = exception_table.entries(code.co_exceptiontable)
     offsets = [instruction.offset for instruction in found]
-    last = -1
+    last, same = -1, dict[tuple[int, int, bool], Entry]()
     for entry in table:
         if entry.target not in starts or entry.start < last:
             raise CorruptCode(f"{code.co_name}: the exception table has a bad entry {entry}")
@@ -195,4 +197,5 @@ def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None
         for index in range(first, bisect_right(offsets, entry.end - 1)):
             if found[index].handler is not None:
                 raise CorruptCode(f"{code.co_name}: entries of the exception table overlap")
-            found[index].handler = entry
+            # one entry for all ranges that it protects, between which there may be nothings
+            found[index].handler = same.setdefault((entry.target, entry.depth, entry.lasti), entry)

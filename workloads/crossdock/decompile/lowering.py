@@ -8,6 +8,7 @@ the one that it works at, and may change or drop them.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -39,6 +40,35 @@ _UNGUARDED = frozenset(
 """Instructions outside of the handler around a generator; all but the first raise nothing there."""
 
 Rule = Callable[[list["Instruction"], "Instruction", Container[int]], list["Instruction"]]
+
+
+def threaded(found: list[Instruction]) -> list[Instruction]:
+    """Without copies that are dropped wherever a test leads: that of a in ``a and b or c`` jumps to
+    where the test of b drops its value."""
+    places = {one.offset: at for at, one in enumerate(found)}
+    jumps = Counter(one.target for one in found)
+    left_out = set[int]()
+    for at, one in enumerate(found[:-1]):
+        copy, drop = _kept(found, at)
+        if copy < 0 or jumps[found[drop].offset]:
+            continue
+        goal = places[one.target]
+        other = max(goal - 1 - (found[goal - 1].op == "NOT_TAKEN"), 0)
+        if _kept(found, other)[1] == goal and goal + 1 < len(found):
+            left_out |= {copy, drop}
+            jumps[one.target] -= 1
+            one.target = found[goal + 1].offset
+            jumps[one.target] += 1
+    return [one for at, one in enumerate(found) if at not in left_out]
+
+
+def _kept(found: list[Instruction], test: int) -> tuple[int, int]:
+    """The places where the value of a test is copied before and dropped behind; else -1."""
+    copy = max(test - 1 - (found[test - 1].op == "TO_BOOL"), 0)
+    drop = test + 1 + (found[min(test + 1, len(found) - 1)].op == "NOT_TAKEN")
+    if found[test].op not in _TRUTHS or (found[copy].op, found[copy].arg) != ("COPY", 1):
+        return -1, -1
+    return (copy, drop) if drop < len(found) and found[drop].op == "POP_TOP" else (-1, -1)
 
 
 def lowered(found: list[Instruction], table: Table, targets: Container[int]) -> list[Instruction]:
@@ -196,8 +226,8 @@ def spread(
 def entered(
     before: list[Instruction], one: Instruction, targets: Container[int]
 ) -> list[Instruction]:
-    """A manager is entered: its methods are looked up, the exit first, which stays below, over a
-    place for what it is bound to."""
+    """A manager is entered: its methods are looked up, the exit first. That stays on the stack, and
+    below it there is a place for what it is bound to."""
     parts = before[-len(next(iter(_ENTERS))) :]
     op = None if one.arg else _ENTERS.get(tuple(part.op for part in parts))
     if (
@@ -208,9 +238,7 @@ def entered(
     ):
         return [one]
     del before[-len(parts) :]
-    first = parts[0]
-    null = replace(first, op="PUSH_NULL", arg=0, value=0)
-    return [null, replace(first, op="SWAP", arg=2, value=2), replace(first, op=op, arg=0, value=0)]
+    return [replace(parts[0], op=op, arg=1, value=1)]
 
 
 RULES: Mapping[str, Rule] = {

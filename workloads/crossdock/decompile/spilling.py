@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from crossdock.decompile import marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
-from crossdock.decompile.flow import LASTI, NULL, PREVIOUS, Flow, Shape
+from crossdock.decompile.flow import BOUND, LASTI, NULL, PREVIOUS, Flow, Shape
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.marks import InPlace, Iteration
 from crossdock.decompile.names import Names
@@ -78,7 +78,7 @@ class SpillingMachine(Machine):
         self.statements = []
         self.stack = []
         for at, (kind, _) in enumerate(shape):
-            if kind == NULL:
+            if kind in {NULL, BOUND}:
                 self.push(marks.Null())
             elif kind in {PREVIOUS, LASTI}:
                 self.push(marks.Kept())
@@ -190,6 +190,8 @@ class SpillingMachine(Machine):
         manager = self.keep(self.pop())
         self.spill()
         leave = ast.Attribute(manager, prefix + "exit__", ast.Load())
+        if instruction.arg:
+            self.push(marks.Null())
         self.push(self.keep(leave))
         self.push(ast.Call(ast.Attribute(manager, prefix + "enter__", ast.Load()), [], []))
         self.spill()

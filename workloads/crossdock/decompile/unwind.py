@@ -12,7 +12,7 @@ import operator
 
 from crossdock.decompile import tails
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.flow import EXCEPTION, ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
+from crossdock.decompile.flow import BOUND, EXCEPTION, ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
 from crossdock.decompile.regions import (
     CLEANUP,
@@ -115,7 +115,7 @@ class Unwinding:
         at = self.flow.instructions[branch].target
         for op in ("POP_TOP", "POP_EXCEPT", "POP_TOP", "POP_TOP"):
             at = self._expect(at, op)
-        if self._drops(at, NULL):
+        if self._drops(at, BOUND):
             at = self._expect(at, "POP_TOP")
         return self.resolve(at - 1, at)
 
