@@ -8,9 +8,13 @@ from types import CodeType
 from typing import ClassVar
 
 from crossdock.decompile import annotations, marks, signatures
+from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
+
+
+_OTHER_BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Annotating(MachineBase):
@@ -119,11 +123,13 @@ class _Statements(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Lists of statements are joined after all that is in them."""
-        if isinstance(node, ast.expr | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        if isinstance(node, (ast.expr, *_OTHER_BODIES)):
             return node
         other = self.changed(node) if isinstance(node, ast.stmt) else None
         if other is not None:
             return other
+        if isinstance(node, ast.If) and _first_met(node.orelse) < _first_met(node.body):
+            node.test, node.body, node.orelse = negated(node.test), node.orelse, node.body
         self.generic_visit(node)
         for name in ("body", "orelse", "finalbody"):
             if getattr(node, name, None):
@@ -155,6 +161,13 @@ class _Texts(_Statements):
         return found
 
 
+def _first_met(body: list[ast.stmt]) -> int:
+    """The lowest number of an annotation in statements, which is that of the first."""
+    marked = [one for statement in body for one in ast.walk(statement)]
+    numbers = [one.number for one in marked if isinstance(one, marks.Met)]
+    return min((one for one in numbers if isinstance(one, int)), default=1 << 62)
+
+
 def _joined(body: list[ast.stmt]) -> list[ast.stmt]:
     """``x = 1`` and ``x: int`` are one statement."""
     found: list[ast.stmt] = []
@@ -178,6 +191,33 @@ def _assigned(one: ast.stmt | None) -> str | None:
         target = one.targets[0]
         return target.id if isinstance(target, ast.Name) else None
     return None
+
+
+def nameless(body: list[ast.stmt], code: CodeType) -> list[ast.stmt]:
+    """A statement that leaves what annotations of no plain name leave, where they left something:
+    the variables of annotations, under a condition or not."""
+    note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 0)
+    plain = [one for one in body if isinstance(one, ast.AnnAssign)]
+    inner = [one for statement in body for one in _inside(statement)]
+    if annotations.MET in code.co_cellvars and not (
+        any(isinstance(one, ast.AnnAssign) for one in inner)
+        or (plain and code.co_name == "<module>")
+    ):
+        return [ast.If(ast.Constant(False), [note], [])]
+    used = {name for one in code.co_consts if isinstance(one, CodeType) for name in one.co_freevars}
+    if "__classdict__" in set(code.co_cellvars) - used and not plain and not inner:
+        return [note]
+    return []
+
+
+def _inside(statement: ast.stmt) -> Iterator[ast.stmt]:
+    """The statements in another of the same body."""
+    if not isinstance(statement, _OTHER_BODIES):
+        for one in ast.iter_child_nodes(statement):
+            if isinstance(one, ast.stmt):
+                yield one
+            if isinstance(one, ast.stmt | ast.ExceptHandler | ast.match_case):
+                yield from _inside(one)  # type: ignore[arg-type]
 
 
 def alone(notes: list[marks.Annotation]) -> Iterator[ast.stmt]:

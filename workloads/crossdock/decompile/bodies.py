@@ -24,6 +24,7 @@ from crossdock.decompile.protected import Protected
 from crossdock.decompile.spilling import SpillingMachine, Variables
 from crossdock.decompile.structure import Context
 from crossdock.decompile.symbolic import Execution, Machine
+from crossdock.decompile.versions import table as versions
 from crossdock.decompile.work import Work
 
 CO_GENERATOR, CO_ASYNC_GENERATOR = 32, 512
@@ -180,6 +181,8 @@ class Body:
         if signatures.has_texts(self.code):
             found = annotating.with_texts(found)
         found = [signatures.annotation(one) or one for one in found]
+        if versions.running().defers_annotations:
+            return [*found, *annotating.nameless(found, self.code)]
         wanted = any(one.op == "SETUP_ANNOTATIONS" for one in self.flow.instructions)
         if wanted and not any(isinstance(one, ast.AnnAssign) for one in found):
             note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 1)
