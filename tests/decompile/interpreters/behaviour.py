@@ -21,7 +21,7 @@ from tests.decompile.running import looped, outcomes, swapped  # noqa: E402
 
 from crossdock.decompile import Decompilation, DecompileError, verify  # noqa: E402
 
-LOOPS = {"finally_returns", "commented_templates"}
+LOOPS = {"finally_returns"}
 """Programs of which a part is a dispatch loop."""
 NO_LOOP = {"group"}
 """What ``except*`` compiles to has no form but itself."""

@@ -182,16 +182,6 @@ def only_text_is_no_docstring(log, x):
         "a"
         return "b"
     return f(), f.__doc__, g(), g.__doc__
-
-def returns_in_finally(log, x):
-    for i in range(3):
-        try:
-            1 // x
-        finally:
-            if i:
-                break
-            continue
-    return x
 """
 
 TEXTS_314 = """

@@ -193,9 +193,9 @@ def _assigned(one: ast.stmt | None) -> str | None:
     return None
 
 
-def nameless(body: list[ast.stmt], code: CodeType) -> list[ast.stmt]:
+def nameless(body: list[ast.stmt], code: CodeType, collects: bool) -> list[ast.stmt]:
     """A statement that leaves what annotations of no plain name leave, where they left something:
-    the variables of annotations, under a condition or not."""
+    the variables of annotations, under a condition or not, and their dictionary if there is one."""
     note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 0)
     plain = [one for one in body if isinstance(one, ast.AnnAssign)]
     inner = [one for statement in body for one in _inside(statement)]
@@ -205,9 +205,9 @@ def nameless(body: list[ast.stmt], code: CodeType) -> list[ast.stmt]:
     ):
         return [ast.If(ast.Constant(False), [note], [])]
     used = {name for one in code.co_consts if isinstance(one, CodeType) for name in one.co_freevars}
-    if "__classdict__" in set(code.co_cellvars) - used and not plain and not inner:
-        return [note]
-    return []
+    some = plain or any(isinstance(one, ast.AnnAssign) for one in inner)
+    leaves = collects or "__classdict__" in set(code.co_cellvars) - used
+    return [note] if leaves and not some else []
 
 
 def _inside(statement: ast.stmt) -> Iterator[ast.stmt]:

@@ -27,7 +27,6 @@ MET = "__conditional_annotations__"
 STORED = frozenset({"__annotate__", "__annotate_func__"})
 """Where a module or a class has its function."""
 
-_NOT_IMPLEMENTED = 1
 _FORMAT = (
     *("LOAD_FAST", "LOAD_CONST", "COMPARE_OP", "POP_JUMP_IF_FALSE"),
     *("LOAD_COMMON_CONSTANT", "RAISE_VARARGS"),
@@ -64,7 +63,7 @@ def _test_of_format(found: list[Instruction]) -> list[Instruction]:
     """The instructions of the test; none where code does not begin with it."""
     start = next((at for at, one in enumerate(found) if one.op != "NOP"), 0)
     test = found[start : start + len(_FORMAT)]
-    if tuple(one.op for one in test) != _FORMAT or test[4].arg != _NOT_IMPLEMENTED:
+    if tuple(one.op for one in test) != _FORMAT or test[4].value != "NotImplementedError":
         return []
     return test
 

@@ -181,9 +181,9 @@ class Body:
         if signatures.has_texts(self.code):
             found = annotating.with_texts(found)
         found = [signatures.annotation(one) or one for one in found]
-        if versions.running().defers_annotations:
-            return [*found, *annotating.nameless(found, self.code)]
         wanted = any(one.op == "SETUP_ANNOTATIONS" for one in self.flow.instructions)
+        if versions.running().defers_annotations:
+            return [*found, *annotating.nameless(found, self.code, wanted)]
         if wanted and not any(isinstance(one, ast.AnnAssign) for one in found):
             note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 1)
             found.append(ast.If(ast.Constant(False), [note], []))

@@ -12,6 +12,7 @@ from typing import cast
 from crossdock.decompile import exception_table, lowering
 from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.exception_table import Entry
+from crossdock.decompile.versions import opcodes
 from crossdock.decompile.versions import table as versions
 from crossdock.decompile.versions.table import Pieces, Table
 
@@ -168,6 +169,8 @@ def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str
             return table.compare[arg]
         if op == "BINARY_OP":
             return table.binary[arg]
+        if op == "LOAD_COMMON_CONSTANT":
+            return opcodes.common()[arg]
         if op in _NAMED:
             return code.co_names[arg]
     except (IndexError, ValueError) as error:

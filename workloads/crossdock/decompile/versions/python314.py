@@ -11,7 +11,6 @@ from crossdock.decompile.versions.python313 import two
 from crossdock.decompile.versions.table import Pieces, Table
 
 _SPECIAL: Any = getattr(opcode, "_special_method_names", ())
-_COMMON: Any = getattr(opcode, "_common_constants", ())
 _ENDS_LOOP = 4
 """Bytes of ``END_FOR`` and ``POP_ITER``."""
 
@@ -28,7 +27,7 @@ def special(arg: int) -> Pieces:
 
 def common(arg: int) -> Pieces:
     """A builtin that the compiler itself needs."""
-    is_assertion = _COMMON[arg] is AssertionError
+    is_assertion = opcodes.common()[arg] == "AssertionError"
     return (("LOAD_ASSERTION_ERROR", 0) if is_assertion else ("LOAD_COMMON_CONSTANT", arg),)
 
 
