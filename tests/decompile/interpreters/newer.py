@@ -70,7 +70,8 @@ def templates(log, x):
         return template.strings, parts
     y = "y"
     plain = t"", t"only {{text}}", t"{x}", t"{x}{y}"
-    more = t"a{x!r:>{x + 8}}b{ x + 1 =}{y:q}{y!s}{y!a:{x}{y!r}}", t"{ {x: y}[x] }" t"{[i for i in y]}"
+    more = t"a{x!r:>{x + 8}}b{ x + 1 =}{y:q}{y!s}{y!a:{x}{y!r}}", (
+        t"{ {x: y}[x] }" t"{[i for i in y]}")
     nested = t"{t'{x}' if x else (lambda z: z)}", t"{f'{x}' + \"'\"!r}", t'''{
         x
     }\\ \n'''

@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from types import CodeType
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from crossdock.decompile import annotations, marks, signatures
+from crossdock.decompile import late, marks, signatures
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
 
-
 _OTHER_BODIES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Annotating(MachineBase):
-    """The instructions that ``annotations`` makes."""
+    """The instructions that ``late`` makes."""
 
     operations: ClassVar[dict[str, str]] = {}
 
@@ -46,27 +45,27 @@ def of_function(body: list[ast.stmt], code: CodeType) -> dict[str, ast.expr]:
     kept = signatures.parsed if signatures.has_texts(code) else lambda text: text
     value = body[0].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
     if not isinstance(value, ast.Dict):
-        raise Unstructured(f"{annotations.NAME}: annotations are no dictionary")
+        raise Unstructured(f"{late.NAME}: annotations are no dictionary")
     return dict(zip(map(_text, value.keys), map(kept, value.values), strict=True))
 
 
 def of_body(body: list[ast.stmt]) -> list[marks.Annotation]:
     """What it notes of a class or a module, in the order of the source."""
     if not body or not isinstance(body.pop(), ast.Return):
-        raise Unstructured(f"{annotations.NAME}: annotations are not returned")
+        raise Unstructured(f"{late.NAME}: annotations are not returned")
     return [_expected(one) for one in body]
 
 
 def _expected(one: ast.stmt) -> marks.Annotation:
     if isinstance(one, marks.Annotation):
         return one
-    raise Unstructured(f"{annotations.NAME}: a {type(one).__name__} between annotations")
+    raise Unstructured(f"{late.NAME}: a {type(one).__name__} between annotations")
 
 
 def _text(key: ast.expr | None) -> str:
     if isinstance(key, ast.Constant) and isinstance(key.value, str):
         return key.value
-    raise Unstructured(f"{annotations.NAME}: what is annotated has no name")
+    raise Unstructured(f"{late.NAME}: what is annotated has no name")
 
 
 def placed(body: list[ast.stmt], notes: list[marks.Annotation]) -> list[ast.stmt]:
@@ -121,7 +120,7 @@ class _Statements(ast.NodeTransformer):
         """Given by each kind."""
         raise NotImplementedError
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         """Lists of statements are joined after all that is in them."""
         if isinstance(node, (ast.expr, *_OTHER_BODIES)):
             return node
@@ -199,7 +198,7 @@ def nameless(body: list[ast.stmt], code: CodeType, collects: bool) -> list[ast.s
     note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 0)
     plain = [one for one in body if isinstance(one, ast.AnnAssign)]
     inner = [one for statement in body for one in _inside(statement)]
-    if annotations.MET in code.co_cellvars and not (
+    if late.MET in code.co_cellvars and not (
         any(isinstance(one, ast.AnnAssign) for one in inner)
         or (plain and code.co_name == "<module>")
     ):

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from types import CodeType
 
-from crossdock.decompile import annotating, annotations, inversion, signatures, type_parameters
+from crossdock.decompile import annotating, inversion, late, signatures, type_parameters
 from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.cases import restored
 from crossdock.decompile.comprehensions import comprehension
@@ -88,7 +88,7 @@ class Body:
 
     def _recovered(self, joins_all: bool) -> list[ast.stmt]:
         flow = Flow(self.code, self.part, apart=True)
-        annotations.take_together(flow)
+        late.take_together(flow)
         graph = Graph(matched(flow), joins_all)
         execution = Execution(graph, self.names)
         machine = execution.machine
@@ -162,7 +162,7 @@ class Body:
 
     def _with_annotations(self, body: list[ast.stmt]) -> list[ast.stmt]:
         """With what a function computes of annotations, where one does."""
-        body = [one for one in body if not _assigns(one, annotations.MET)]
+        body = [one for one in body if not _assigns(one, late.MET)]
         for one in body:
             made = one.value if isinstance(one, ast.Assign) else None
             if isinstance(made, Function):  # all others are definitions

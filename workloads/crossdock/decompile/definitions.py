@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import ClassVar
 
-from crossdock.decompile import annotations, marks, type_parameters
+from crossdock.decompile import late, marks, type_parameters
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
@@ -48,9 +48,9 @@ class Definitions(MachineBase):
         """Whether a class or module is given the function that computes its annotations."""
         return (
             isinstance(value, Function)
-            and value.code.co_name == annotations.NAME
-            and self._name(targets) in annotations.STORED
-            and annotations.is_late(value.code)
+            and value.code.co_name == late.NAME
+            and self._name(targets) in late.STORED
+            and late.is_late(value.code)
         )
 
     def _class(self, call: ast.Call, targets: list[ast.expr]) -> ast.stmt:

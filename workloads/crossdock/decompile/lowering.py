@@ -28,7 +28,7 @@ _CLOSURE = 8
 _ATTRIBUTES = (0, 8, 4, 16, 2, 1)
 """What a function is made with, as the compiler sets it: cells, annotations, or a function that
 gives them, defaults."""
-_ENTERS = {
+_ENTERS: Mapping[tuple[str, ...], str] = {
     ("COPY", "LOAD__EXIT__", "SWAP", "SWAP", "LOAD__ENTER__"): "BEFORE_WITH",
     ("COPY", "LOAD__AEXIT__", "SWAP", "SWAP", "LOAD__AENTER__"): "BEFORE_ASYNC_WITH",
 }
@@ -199,9 +199,7 @@ def attributes(before: list[Instruction], one: Instruction, _: Container[int]) -
     return [one]
 
 
-def small_int(
-    _: list[Instruction], one: Instruction, __: Container[int]
-) -> list[Instruction]:
+def small_int(_: list[Instruction], one: Instruction, __: Container[int]) -> list[Instruction]:
     """A number that is its own argument."""
     return [replace(one, op="LOAD_CONST")]
 

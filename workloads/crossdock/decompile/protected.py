@@ -54,6 +54,8 @@ class Protected(StructureBase):
         found = self._ways_from(start, scope)
         jumps = {context.leaves, context.repeats} - {context.following}
         plain = [one for one in found if one not in jumps and not self.returns(one)]
+        if context.following == context.repeats and len(plain) > 1:
+            plain.remove(context.following)  # by continue, past what comes after
         if context.following in found and (context.following in plain or not plain):
             return [context.following]
         return sorted(plain, key=lambda one: self.place[one])

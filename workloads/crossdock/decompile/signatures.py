@@ -34,12 +34,12 @@ def has_texts(code: CodeType) -> bool:
 
 def parsed(text: ast.expr) -> ast.expr:
     """The annotation that such a string is of."""
+    if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
+        raise Unstructured("an annotation that is no string")
     try:
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            return ast.parse(text.value, mode="eval").body
-    except (SyntaxError, ValueError, MemoryError) as error:
+        return ast.parse(text.value, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise Unstructured(f"an annotation that is no expression: {text.value!a}") from error
-    raise Unstructured("an annotation that is no string")
 
 
 def signature(made: Function) -> ast.arguments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from types import CodeType
 
-from crossdock.decompile import annotating, annotations, marks, signatures, type_parameters
+from crossdock.decompile import annotating, late, marks, signatures, type_parameters
 from crossdock.decompile.bodies import Body, Plan, only_value
 from crossdock.decompile.calls import COMPREHENSIONS, GENERIC
 from crossdock.decompile.comprehensions import comprehension
@@ -16,7 +16,7 @@ OUTER = "_enclosing"
 """The function that binds the names that the code has from functions around it."""
 
 ROOT = "_decompiled"
-_OF_CLASS = frozenset({"__class__", "__classdict__", annotations.MET})
+_OF_CLASS = frozenset({"__class__", "__classdict__", late.MET})
 """Variables that a class has of itself."""
 
 
@@ -49,7 +49,7 @@ def _placed(code: CodeType, plan: Plan) -> list[ast.stmt]:
     if any(not is_class for _, is_class in path) or code.co_freevars:
         visible |= _bound_around(path, code)
     body = Body(code, visible, plan, inner_class if is_function(code) else code.co_name)
-    statements = _late(body) if annotations.is_late(code) else [_statement(body)]
+    statements = _late(body) if late.is_late(code) else [_statement(body)]
     placed = _wrapped(statements, path, code.co_freevars)
     imported = sorted(body.names.imported)
     if imported:  # changes how calls compile, though it is never executed
@@ -113,7 +113,7 @@ def _statement(body: Body) -> ast.stmt:
 def _late(body: Body) -> list[ast.stmt]:
     """What has this function compute annotations, or a type."""
     name, found = body.code.co_name, body.statements()
-    if name != annotations.NAME:
+    if name != late.NAME:
         made = marks.TypeAlias(name, [], only_value(found, body.code))
         return [type_parameters.alias(made)]
     if not isinstance(found[-1], ast.Return) or not isinstance(found[-1].value, ast.Dict):

@@ -90,9 +90,12 @@ class CalledTemplates(Templates):
         return self._call("Template", [ast.Starred(row, ast.Load())])
 
     def _call(self, name: str, arguments: list[ast.expr]) -> ast.expr:
-        nothing = ast.Constant(None)
-        path = [ast.Constant("string.templatelib"), nothing, nothing, ast.Constant((name,))]
-        module = ast.Call(self.builtin("__import__"), path, [])
+        path, listed = (
+            ast.Constant("string.templatelib"),
+            ast.Tuple([ast.Constant(name)], ast.Load()),
+        )
+        named = [ast.keyword("fromlist", listed)]
+        module = ast.Call(self.builtin("__import__"), [path], named)
         return ast.Call(ast.Attribute(module, name, ast.Load()), arguments, [])
 
 

@@ -122,8 +122,8 @@ class Unwinding:
     def _drops(self, at: int, kind: str) -> bool:
         """Whether what comes next drops something of this kind."""
         at = self.flow.skip(at)
-        shape = self.flow.shapes[at]
-        return self.flow.instructions[at].op == "POP_TOP" and bool(shape) and shape[-1][0] == kind
+        kinds = [one for one, _ in self.flow.shapes[at] or ()]
+        return self.flow.instructions[at].op == "POP_TOP" and kinds[-1:] == [kind]
 
     def _after_reraise(self, index: int) -> list[int]:
         for region in self.regions.chain(self.regions.at(index)):

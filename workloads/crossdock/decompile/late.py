@@ -5,8 +5,9 @@ test of the format that is asked for. That of a class or module makes a dictiona
 annotations into it one after the other; for those under a condition the body notes their numbers in
 a set as they are met. Each of these becomes one instruction here:
 
-``ANNOTATIONS`` makes the dictionary; ``ANNOTATION`` takes the annotation of the name that is its value; ``ANNOTATED_IF`` says of the next
-one under which number it was met; ``ANNOTATED``, in the body, is the place where it is met.
+``ANNOTATIONS`` makes the dictionary; ``ANNOTATION`` takes the annotation of the name that is its
+value; ``ANNOTATED_IF`` says of the next one under which number it was met; ``ANNOTATED``, in the
+body, is the place where it is met.
 """
 
 from __future__ import annotations
