@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import ClassVar
 
-from crossdock.decompile import marks
+from crossdock.decompile import late, marks
 from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
@@ -126,8 +126,8 @@ class Calls(MachineBase):
         self.push(made)
 
     def _annotate(self, made: ast.expr) -> Function:
-        if not isinstance(made, Function):
-            raise Unstructured(f"{self.flow.code.co_name}: annotations of no function")
+        if not isinstance(made, Function) or not late.is_late(made.code):
+            raise Unstructured(f"{self.flow.code.co_name}: annotations of no function for them")
         return made
 
     def _expect_cells(self, code: CodeType, cells: ast.expr) -> None:
