@@ -73,6 +73,9 @@ def test_texts_are_parsed_where_the_code_stores_them() -> None:
     text = "a = 1; __annotations__['a'] = 'x | None'\nif a:\n  __annotations__['b'] = \"'x'\""
     found = ast.Module(annotating.with_texts(body(text)), [])
     assert ast.unparse(ast.fix_missing_locations(found)) == "a: x | None = 1\nif a:\n    b: 'x'"
+    other = body("def f():\n    __annotations__['a'] = 'b'")
+    assert ast.dump(annotating.with_texts(other)[0]) == ast.dump(other[0]), "not of this body"
+    assert "__annotations__" in ast.unparse(other[0])
     with pytest.raises(Unstructured, match="no expression: 'x y'"):
         annotating.with_texts(body("__annotations__['a'] = 'x y'"))
 

@@ -114,6 +114,8 @@ def test_a_call_has_a_mapping_or_a_null() -> None:
     without = lowering.lowered([first, null, swap, call], NEWER, {null.offset})
     assert [(one.op, one.arg, one.offset) for one in without[1:]] == [("CALL_FUNCTION_EX", 0, 2)]
     assert ops(("LOAD_FAST", 0), ("CALL_FUNCTION_EX", 0)).endswith("CALL_FUNCTION_EX:1@2")
+    apart = (("PUSH_NULL", 0), ("SWAP", 2), ("CALL_FUNCTION_EX", 0))
+    assert ops(*apart) == "PUSH_NULL:0@0 SWAP:2@2 CALL_FUNCTION_EX:1@4"
 
 
 def test_small_numbers_are_constants_and_branches_not_taken_are_nothing() -> None:
