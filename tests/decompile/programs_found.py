@@ -137,6 +137,38 @@ def decorators_of_attributes(log, x):
     return type(log.pop()), len(log), log.clear()
 
 
+def leaves_a_try_early(log, x):
+    try:
+        if log.count(x):
+            return
+    except AttributeError:
+        log.append("never")
+        raise
+    log.append(x // (x - 2))
+    log.append("late")
+
+
+def goes_on_from_a_try(log, x):
+    while x < 9:
+        x += 2
+        try:
+            if x % 3 == 0:
+                continue
+            if x == 7:
+                raise KeyError(x)
+        except KeyError as error:
+            log.append(error.args)
+        finally:
+            log.append("finally")
+        log.append(x)
+    return x
+
+
+def iterates_over_a_choice(log, x):
+    log += (one + x for one in (range(x) if x > 1 else [x]))
+    return sum(one for one in log or [7])
+
+
 def modules_in_packages(log, x):
     import os.path as two
     import concurrent.futures.thread as three
@@ -218,4 +250,7 @@ PROGRAMS = [
     stars_of_constants,
     annotations_of_no_name,
     decorators_of_attributes,
+    leaves_a_try_early,
+    goes_on_from_a_try,
+    iterates_over_a_choice,
 ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
+
 import pytest
 from tests.decompile.test_decompilation import code_of
 
-from crossdock.decompile import verify
+from crossdock.decompile import decompile, verify
+from crossdock.decompile.lockstep import same_constant
 
 PLAIN = "def f(x):\n    return g(x)"
 CAUGHT = "def f(x):\n    try:\n        return g(x)\n    except E:\n        return h(x)"
@@ -52,3 +56,20 @@ def test_what_differs_is_not_proved(name: str) -> None:
 def test_the_verdict_says_where() -> None:
     verdict = verify(code_of(CAUGHT), PLAIN)
     assert "under another handler" in str(verdict)
+
+
+def test_warnings_of_the_code_are_no_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = code_of("def f(x):\n    return x is 1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert verify(code, decompile(code)).proved
+        with pytest.raises(SyntaxWarning, match="as before"):
+            warnings.warn("filters are as before", SyntaxWarning, stacklevel=1)
+
+
+def test_slices_are_compared_by_the_types_of_their_parts() -> None:
+    assert same_constant(slice(1, None), slice(1, None), operator.eq)
+    assert not same_constant(slice(1, None), slice(True, None), operator.eq)
+    assert not same_constant((slice(None, 1.0),), (slice(None, 1),), operator.eq)

@@ -11,12 +11,12 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 
 sys.path[:0] = ["/crossdock", "/crossdock/decompile", "/crossdock/proxy"]
 
 from tests.decompile import programs  # noqa: E402
-from tests.decompile.interpreters import alone, random_programs  # noqa: E402
+from tests.decompile.interpreters import alone, newer, random_programs  # noqa: E402
 from tests.decompile.running import looped, outcomes, swapped  # noqa: E402
 
 from crossdock.decompile import Decompilation, DecompileError, verify  # noqa: E402
@@ -55,6 +55,24 @@ def faults(program: FunctionType) -> Iterator[str]:
         yield "its dispatch loop behaves in another way"
 
 
+def module_faults(text: str) -> Iterator[str]:
+    """What is wrong with the round trip of a module: with what it annotates, or itself."""
+    code = compile(text, "module", "exec", dont_inherit=True)
+    found = Decompilation(code)
+    if not found.verdict.proved:
+        yield f"a module is not proved: {found.verdict.difference}"
+    if annotated(compile(found.source, "module", "exec", dont_inherit=True)) != annotated(code):
+        yield f"a module annotates other things: {found.source}"
+
+
+def annotated(code: CodeType) -> str:
+    """What is annotated in a module that a text makes."""
+    module = ModuleType("module")
+    exec(code, vars(module))  # noqa: S102
+    owners = [module, *(one for one in vars(module).values() if hasattr(one, "__annotations__"))]
+    return repr([(one.__doc__, one.__annotations__) for one in owners])
+
+
 def all_programs() -> Iterator[FunctionType]:
     """Written and random ones."""
     yield from programs.PROGRAMS
@@ -75,6 +93,9 @@ def main(check: Callable[[FunctionType], Iterator[str]]) -> None:
             found = [f"{type(error).__name__}: {error}"]
         for fault in found:
             print(json.dumps([program.__name__, fault]))
+    for text in newer.modules(sys.version_info):
+        for fault in module_faults(text):
+            print(json.dumps(["module", fault]))
     print(json.dumps(["programs", count]))
 
 

@@ -91,13 +91,187 @@ def quotes(log, x):
     return f"{'a' if x else "b"} {x:{x}} {f"{x!r}"}"
 """
 
-SOURCES = {(3, 11): OF_311, (3, 12): OF_312}
+OF_314 = """
+def templates(log, x):
+    def shown(template):
+        parts = [(one.value, one.expression, one.conversion, one.format_spec)
+                 for one in template.interpolations]
+        return template.strings, parts
+    y = "y"
+    plain = t"", t"only {{text}}", t"{x}", t"{x}{y}"
+    more = t"a{x!r:>{x + 8}}b{ x + 1 =}{y:q}{y!s}{y!a:{x}{y!r}}", (
+        t"{ {x: y}[x] }" t"{[i for i in y]}")
+    nested = t"{t'{x}' if x else (lambda z: z)}", t"{f'{x}' + \"'\"!r}", t'''{
+        x
+    }\\ \n'''
+    return [shown(one) for one in (*plain, *more)], len(nested), shown(nested[1])
+
+def commented_templates(log, x):
+    found = t'''{x  # the first
+        }'''
+    return found.values, found.interpolations[0].expression
+
+def late_annotations(log, x):
+    y = int
+    def f(a: y, *b: missing if x > 3 else str, c: "text" = 1, **d: (log.append(x), x)[1]) -> [y, x]:
+        inner: log.append("never") = a
+        return inner
+    async def g[T](a: T, b: y = 2) -> list[T]:
+        return a
+    before = len(log)
+    try:
+        found = f.__annotations__
+    except NameError as error:
+        found = str(error)
+    return found, before, log, str(g.__annotations__), g.__defaults__
+
+def annotated_classes(log, x):
+    class K[T]:
+        "text"
+        a: int = 1
+        b: Later
+        _c: list[T]
+        __d: "text" = 3
+        if x:
+            e: str = "e"
+            log.append(a)
+        elif not x:
+            e: bytes
+        else:
+            never: int
+        for i in range(x):
+            f: T = i
+        try:
+            g: int = 1 // x
+        except ZeroDivisionError:
+            h: int = 0
+        while False:
+            gone: int
+        def m(self, a: T, __b: a = a) -> Later:
+            return self.b
+        z: (lambda: a)
+        class In:
+            b: a
+            c: Later
+    class Later:
+        a = str
+    names = lambda found: {name: str(one).split(" at ")[0] for name, one in found.items()}
+    kept = [names(one.__annotations__) for one in (K, K.In, K.m)]
+    return kept, K.__doc__, [one for one in vars(K) if one[0] != "_"]
+
+def written_out(log, x):
+    found = all(i < 4 for i in range(x)), any(i == 3 for i in range(x)), tuple(i for i in range(x))
+    if any(log.append(i) or i for i in (range(x) if x > 2 else [x])) and not all([i for i in log]):
+        found += tuple(j for i in found for j in (i, x) if any(k for k in range(x)))
+    try:
+        return tuple(1 // (x - i) for i in range(x + 1)) or found
+    except ZeroDivisionError:
+        return found, all(x for x in log), any((yield_ for yield_ in log)), x
+
+def of_another_meaning(log, x):
+    global any, tuple
+    any, tuple = max, sorted
+    def inner(all):
+        return all(i for i in range(x))
+    try:
+        return any((i for i in range(x)), default=x), any(i for i in [3, x]), tuple(
+            -i for i in range(x)), inner(list)
+    finally:
+        del any, tuple
+
+def without_parentheses(log, x):
+    try:
+        return [1, 2, 3][x], {1: 2}[x], log.missing
+    except IndexError, KeyError:
+        return x
+
+def constant_slices(log, x):
+    a = list(range(9))
+    a[1:3] = a[:2]
+    del a[4:]
+    a[::2] += [7, 7] if len(a[::2]) == 2 else a[:0]
+    class Items:
+        def __getitem__(self, key):
+            return key
+    items = Items()
+    return a[-1:], a[None:2], items[1:2, x], items[1:True], items[:], items[1:2, 3:x, ...]
+
+def kept_tests(log, x):
+    from builtins import slice, Ellipsis
+    def flag(value):
+        log.append(value)
+        return value
+    found = flag(x) and flag(x > 2) or flag(x % 2) and flag(0) or flag("end")
+    with_else = (flag(x) or flag(3)) and flag(x > 1) or flag(4) if x < 5 else flag(5) and flag(6)
+    return found, with_else, slice is not Ellipsis
+
+def only_text_is_no_docstring(log, x):
+    def f():
+        return "a"
+    def g():
+        "a"
+        return "b"
+    return f(), f.__doc__, g(), g.__doc__
+"""
+
+TEXTS_314 = """
+from __future__ import annotations
+
+def annotations_as_texts(log, x):
+    def f(a: int, b: 'text' = 1, *c: list[Missing]) -> (1, 2):
+        return a
+    class K:
+        "text"
+        a: Missing = 3
+        b: dict[str, "int"]
+        if x:
+            c: int = 4
+        def m(self, a: K) -> None: pass
+    return f.__annotations__, K.__annotations__, K.m.__annotations__, K.__doc__
+"""
+
+MODULES = {
+    (3, 14): (
+        """'text'
+a: int = 3
+b: str
+if a:
+    c: list[a] = 4
+else:
+    d: int
+for i in range(2):
+    e: (i, a)
+class K:
+    f: K
+def g(x: a) -> K: return x
+""",
+        """'text'
+from __future__ import annotations
+a: int = 3
+b: Missing
+if a:
+    c: list[a] = 4
+class K:
+    f: K
+def g(x: a) -> K: return x
+""",
+    )
+}
+"""What stands outside of all functions."""
+
+SOURCES = {(3, 11): (OF_311,), (3, 12): (OF_312,), (3, 14): (OF_314, TEXTS_314)}
 
 
 def programs(version: tuple[Any, ...]) -> Iterator[FunctionType]:
     """Those that a version can read."""
-    for since, text in SOURCES.items():
-        if version >= since:
+    for since, texts in SOURCES.items():
+        for text in texts if version >= since else ():
             names: dict[str, Any] = {}
-            exec(compile(text, "newer", "exec"), names)  # noqa: S102
+            exec(compile(text, "newer", "exec", dont_inherit=True), names)  # noqa: S102
             yield from (one for one in names.values() if isinstance(one, FunctionType))
+
+
+def modules(version: tuple[Any, ...]) -> Iterator[str]:
+    """Those that a version can read, as text."""
+    for since, texts in MODULES.items():
+        yield from texts if version >= since else ()

@@ -43,6 +43,11 @@ PACKAGES = {
         integrity="sha512-tCseTsqU3kSxZIjkue5zXxTMNEwrKZwOIIEQRBA/VzHxFN1hoCxe4w41phfCdHd9it9RcCNQb5K"
         "/Re0InqMgvA==",
     ),
+    "3.14": Package(
+        version="314.0.7",
+        integrity="sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V"
+        "5JEsOlD2R1A==",
+    ),
 }
 """By the version of Python."""
 

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from types import CodeType
 
-from crossdock.decompile import inversion, signatures, type_parameters
+from crossdock.decompile import annotating, inversion, late, signatures, type_parameters
 from crossdock.decompile.calls import CO_COROUTINE
 from crossdock.decompile.cases import restored
 from crossdock.decompile.comprehensions import comprehension
@@ -25,6 +25,7 @@ from crossdock.decompile.qualified import qualified_name
 from crossdock.decompile.spilling import SpillingMachine, Variables
 from crossdock.decompile.structure import Context
 from crossdock.decompile.symbolic import Execution, Machine
+from crossdock.decompile.versions import table as versions
 from crossdock.decompile.work import Work
 
 CO_GENERATOR, CO_ASYNC_GENERATOR = 32, 512
@@ -87,7 +88,9 @@ class Body:
             return self._recovered(True)
 
     def _recovered(self, joins_all: bool) -> list[ast.stmt]:
-        graph = Graph(matched(Flow(self.code, self.part, apart=True)), joins_all)
+        flow = Flow(self.code, self.part, apart=True)
+        late.take_together(flow)
+        graph = Graph(matched(flow), joins_all)
         execution = Execution(graph, self.names)
         machine = execution.machine
         self._prepare(machine)
@@ -128,10 +131,8 @@ class Body:
         body = self._function_statements()
         while body and _returns_none(body[-1]):
             body.pop()
-        first: list[ast.stmt] = []
-        text = self.code.co_consts[0] if self.code.co_consts else None
-        if type(text) is str:  # a subclass may run code
-            first.append(ast.Expr(ast.Constant(text)))
+        text = signatures.docstring(self.code)
+        first: list[ast.stmt] = [] if text is None else [ast.Expr(ast.Constant(text))]
         first += self._declarations(signatures.arguments(self.code))
         return [*first, *body] or [ast.Pass()]
 
@@ -140,7 +141,9 @@ class Body:
         body = self.statements()
         while body and _returns_none(body[-1]):
             body.pop()
-        return [*self._declarations(()), *self._annotated(body)]
+        body = self._annotated(body)
+        text = [body.pop(0)] if body and _is_text(body[0]) else []
+        return [*text, *self._declarations(()), *body]
 
     def class_body(self) -> list[ast.stmt]:
         """Without what every class begins and ends with."""
@@ -156,16 +159,32 @@ class Body:
             for name in _EPILOGUE:
                 if body and _assigns(body[-1], name):
                     body.pop()
-        if body and _assigns(body[0], "__doc__"):
-            value = body[0].value  # type: ignore[attr-defined]
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                body[0] = ast.Expr(value)
         return [*self._declarations(()), *self._annotated(body)] or [ast.Pass()]
 
+    def _with_annotations(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """With what a function computes of annotations, where one does."""
+        body = [one for one in body if not _assigns(one, late.MET)]
+        for one in body:
+            made = one.value if isinstance(one, ast.Assign) else None
+            if isinstance(made, Function):  # all others are definitions
+                inner = self._inner(made.code, self.class_name)
+                notes = annotating.of_body(inner.statements())
+                self._inherit(inner)
+                return annotating.placed([other for other in body if other is not one], notes)
+        return body
+
     def _annotated(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        """With annotations; those of what is no plain name leave nothing but their dictionary."""
-        found = [signatures.annotation(one) or one for one in body]
+        """With a docstring, and with annotations; those of what is no plain name leave nothing but
+        their dictionary."""
+        found = self._with_annotations(body)
+        if found and _assigns(found[0], "__doc__") and _is_text(found[0]):
+            found[0] = ast.Expr(found[0].value)  # type: ignore[attr-defined]
+        if signatures.has_texts(self.code):
+            found = annotating.with_texts(found)
+        found = [signatures.annotation(one) or one for one in found]
         wanted = any(one.op == "SETUP_ANNOTATIONS" for one in self.flow.instructions)
+        if versions.running().defers_annotations:
+            return [*found, *annotating.nameless(found, self.code, wanted)]
         if wanted and not any(isinstance(one, ast.AnnAssign) for one in found):
             note = ast.AnnAssign(ast.Name("_", ast.Store()), ast.Constant(None), None, 1)
             found.append(ast.If(ast.Constant(False), [note], []))
@@ -222,6 +241,10 @@ class Body:
         written = code.co_name
         if name != written and name != signatures.mangled(written, self.class_name):
             raise Unstructured(f"{self.code.co_name}: function {written} is bound to {name}")
+        if made.annotate is not None:
+            inner = self._inner(made.annotate.code, self.class_name)
+            made.annotations = annotating.of_function(inner.statements(), inner.code)
+            self._inherit(inner)
         return self._inner(code, self.class_name).definition(made)
 
     def _express(self, made: Function) -> ast.expr:
@@ -340,6 +363,12 @@ def _value(body: list[ast.stmt]) -> ast.expr | None:
         if yes is not None and no is not None:
             return ast.IfExp(first.test, yes, no)
     return None
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is about a constant string."""
+    value = getattr(statement, "value", None)
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 def _assigns(statement: ast.stmt, name: str) -> bool:

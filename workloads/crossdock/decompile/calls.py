@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import ClassVar
 
-from crossdock.decompile import marks
+from crossdock.decompile import late, marks, signatures
 from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
@@ -110,10 +110,12 @@ class Calls(MachineBase):
         made = Function(code.value)
         if instruction.arg & 8:
             self._expect_cells(code.value, self.pop())
+        if instruction.arg & 16:
+            made.annotate = self._annotate(self.pop())
         if instruction.arg & 4:
             flat = _items(self.pop())
             names = [_text(one) for one in flat[::2]]
-            made.annotations = dict(zip(names, map(_annotation, flat[1::2]), strict=True))
+            made.annotations = dict(zip(names, map(signatures.starred, flat[1::2]), strict=True))
         if instruction.arg & 2:
             defaults = self.pop()
             if not isinstance(defaults, ast.Dict):
@@ -123,6 +125,11 @@ class Calls(MachineBase):
         if instruction.arg & 1:
             made.defaults = _items(self.pop())
         self.push(made)
+
+    def _annotate(self, made: ast.expr) -> Function:
+        if not isinstance(made, Function) or not late.is_late(made.code):
+            raise Unstructured(f"{self.flow.code.co_name}: annotations of no function for them")
+        return made
 
     def _expect_cells(self, code: CodeType, cells: ast.expr) -> None:
         names = [one.name for one in _items(cells) if isinstance(one, marks.Closure)]
@@ -192,6 +199,8 @@ class Calls(MachineBase):
     def op_before_with(self, instruction: Instruction) -> None:
         """A ``with`` statement is entered; async, the value is awaited first."""
         context = self.pop()
+        if instruction.arg:
+            self.push(Null())
         self.push(marks.Kept())
         self.push(marks.Entered(context, instruction.op == "BEFORE_ASYNC_WITH"))
 
@@ -228,13 +237,6 @@ def _awaits_itself(value: ast.expr) -> bool:
     return isinstance(value, ast.ListComp | ast.SetComp | ast.DictComp) and getattr(
         value, "awaits", False
     )
-
-
-def _annotation(value: ast.expr) -> ast.expr:
-    """That of ``*args: *Ts`` is the only part of an unpacking."""
-    if isinstance(value, marks.Part) and value.unpacking.count == 1 and value.unpacking.star < 0:
-        return ast.Starred(value.unpacking.value, ast.Load())
-    return value
 
 
 def _items(value: ast.expr) -> list[ast.expr]:

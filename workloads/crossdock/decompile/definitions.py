@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import ClassVar
 
-from crossdock.decompile import marks, type_parameters
+from crossdock.decompile import late, marks, type_parameters
 from crossdock.decompile.errors import Unstructured
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.machine import MachineBase
@@ -27,6 +27,8 @@ class Definitions(MachineBase):
         """The statement, if what is assigned is a function or a class, decorated or not."""
         if isinstance(value, TypeAlias):
             return type_parameters.alias(value)
+        if self._annotates(targets, value):
+            return ast.Assign(targets, value)  # to be taken apart with the body
         decorators = []
         inner = value
         while isinstance(inner, ast.Call) and _is_decoration(inner):
@@ -41,6 +43,15 @@ class Definitions(MachineBase):
             return None
         made.decorator_list = decorators  # type: ignore[attr-defined]
         return made
+
+    def _annotates(self, targets: list[ast.expr], value: ast.expr) -> bool:
+        """Whether a class or module is given the function that computes its annotations."""
+        return (
+            isinstance(value, Function)
+            and value.code.co_name == late.NAME
+            and self._name(targets) in late.STORED
+            and late.is_late(value.code)
+        )
 
     def _class(self, call: ast.Call, targets: list[ast.expr]) -> ast.stmt:
         body = call.args[0] if call.args else None

@@ -42,7 +42,7 @@ _UNARY: dict[str, type[ast.unaryop]] = {
 }
 Display = TypeVar("Display", ast.List, ast.Set, ast.Dict)
 
-_CONVERSIONS = (-1, ord("s"), ord("r"), ord("a"))
+CONVERSIONS = (-1, ord("s"), ord("r"), ord("a"))
 _HAS_FORMAT = 4
 _PAIRS_AT_ONCE = 16
 """The compiler puts so many pairs into a dictionary, then makes another."""
@@ -52,13 +52,23 @@ def constant(value: object) -> ast.expr:
     """A constant as an expression."""
     if isinstance(value, frozenset):
         return ast.Set([constant(one) for one in sorted(value, key=repr)])
-    if isinstance(value, tuple) and "Ellipsis" in repr(value):
+    if isinstance(value, slice):
+        return _slice([constant(one) for one in (value.start, value.stop, value.step)])
+    if isinstance(value, tuple) and _has_parts(value):
         return ast.Tuple([constant(one) for one in value], ast.Load())
     if type(value) in {int, float} and repr(value).startswith("-"):
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))  # type: ignore[operator]
     if isinstance(value, complex) and repr(value).startswith("(-0"):  # of -1j
         return ast.UnaryOp(ast.USub(), ast.Constant(-value))
     return ast.Constant(value)  # type: ignore[arg-type]
+
+
+def _has_parts(value: tuple[object, ...]) -> bool:
+    """Whether a tuple holds, at any depth, what is no literal of its own there."""
+    return any(
+        one is ... or isinstance(one, slice) or (isinstance(one, tuple) and _has_parts(one))
+        for one in value
+    )
 
 
 def load(name: str) -> ast.Name:
@@ -172,9 +182,7 @@ class Expressions(MachineBase):
         """A slice; that of ``x[slice(1, 2)]`` is none."""
         if instruction.arg not in {2, 3}:
             raise CorruptCode(f"{self.flow.code.co_name}: a slice of {instruction.arg} parts")
-        parts: list[ast.expr | None] = list(self.pop_many(instruction.arg))
-        kept = [None if _is_none(part) else part for part in parts]
-        self.push(ast.Slice(*kept))
+        self.push(_slice(self.pop_many(instruction.arg)))
 
     def op_build_tuple(self, instruction: Instruction) -> None:
         """A tuple."""
@@ -300,17 +308,15 @@ class Expressions(MachineBase):
         """A value in an f-string."""
         spec: ast.expr | None = None
         if instruction.arg & _HAS_FORMAT:
-            spec = self.pop()
-            if not isinstance(spec, ast.JoinedStr):
-                spec = _joined([spec])
-        value, conversion = self.pop(), _CONVERSIONS[instruction.arg & 3]
+            spec = format_of(self.pop())
+        value, conversion = self.pop(), CONVERSIONS[instruction.arg & 3]
         if isinstance(value, marks.Converted):
             conversion, value = value.conversion, value.value
         self.push(ast.JoinedStr([ast.FormattedValue(value, conversion, spec)]))
 
     def op_convert_value(self, instruction: Instruction) -> None:
         """A value in an f-string that is converted, and formatted next."""
-        self.push(marks.Converted(self.pop(), _CONVERSIONS[instruction.arg & 3]))
+        self.push(marks.Converted(self.pop(), CONVERSIONS[instruction.arg & 3]))
 
     def op_build_string(self, instruction: Instruction) -> None:
         """An f-string."""
@@ -332,6 +338,11 @@ class Expressions(MachineBase):
         raise Unstructured(f"{self.flow.code.co_name}: a pattern")
 
 
+def format_of(value: ast.expr) -> ast.expr:
+    """The format of a value, as a string of parts."""
+    return value if isinstance(value, ast.JoinedStr) else _joined([value])
+
+
 def _joined(parts: list[ast.expr]) -> ast.JoinedStr:
     found: list[ast.expr] = []
     for part in parts:
@@ -350,7 +361,11 @@ def _is_display(value: ast.expr) -> bool:
     return isinstance(listed, tuple) and len(listed) > 2
 
 
-def _is_none(value: ast.expr | None) -> bool:
+def _slice(parts: list[ast.expr]) -> ast.Slice:
+    return ast.Slice(*(None if _is_none(part) else part for part in parts))
+
+
+def _is_none(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant) and value.value is None
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from types import CodeType
 
-from crossdock.decompile import effects, inlining, instructions
+from crossdock.decompile import effects, inlining, instructions, shortcuts
 from crossdock.decompile.errors import CorruptCode
 from crossdock.decompile.inlining import Outlined
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.versions import table as versions
 
-VALUE, NULL, ITERATOR, EXIT = "value", "null", "iterator", "exit"
+VALUE, NULL, ITERATOR, EXIT, BOUND = "value", "null", "iterator", "exit", "bound"
 PREVIOUS, EXCEPTION, LASTI = "previous", "exception", "lasti"
 """What a slot of the stack holds; all but values are for the interpreter's use."""
 
@@ -72,6 +72,7 @@ class Flow:
             self._take_awaits_together()
             self._thread_jumps()
             if apart:
+                shortcuts.leave_out(self)
                 inlining.take_apart(self)
         self.find_shapes()
 
@@ -220,7 +221,8 @@ class Flow:
         change = _CHANGES.get(one.op)
         if change is not None:
             self._need(index, shape, 1)
-            return (*shape[:-1], *((kind, index) for kind in change))
+            below = (BOUND,) if change[0] == EXIT and one.arg else ()  # before the exit function
+            return (*shape[:-1], *((kind, index) for kind in (*below, *change)))
         if (one.op == "LOAD_GLOBAL" and one.arg & 1) or one.op == "PUSH_NULL":
             values = ((VALUE, index),) if one.op == "LOAD_GLOBAL" else ()
             return (*shape, (NULL, index), *values)

@@ -12,6 +12,7 @@ from typing import cast
 from crossdock.decompile import blocks, exception_table, lowering
 from crossdock.decompile.errors import CorruptCode, DecompileError
 from crossdock.decompile.exception_table import Entry
+from crossdock.decompile.versions import opcodes
 from crossdock.decompile.versions import table as versions
 from crossdock.decompile.versions.table import Pieces, Table
 
@@ -19,7 +20,7 @@ INSTRUCTIONS_MAX = 100_000
 """Longer code is refused: no source of a file's usual length compiles to it."""
 
 _CONSTANTS = frozenset({"LOAD_CONST", "KW_NAMES"})
-_CONTAINERS = frozenset({tuple, frozenset})
+_CONTAINERS = frozenset({tuple, frozenset, slice})
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis), CodeType})
 CONSTANT_DEPTH_MAX = 100
 """Of tuples in tuples."""
@@ -83,8 +84,10 @@ def read(code: CodeType) -> list[Instruction]:
             jumps[start] = found[-1].target = target
     _expect_targets(code, jumps, starts)
     _protect(code, found, starts)
-    handlers = {one.handler.target for one in found if one.handler is not None}
-    found = lowering.lowered(found, table, {*jumps.values(), *handlers})
+    found = lowering.threaded(found)
+    targets = {one.target for one in found}
+    targets |= {one.handler.target for one in found if one.handler is not None}
+    found = lowering.lowered(found, table, targets)
     if table.has_blocks:
         found = blocks.unblocked(code.co_name, found)
     if table.guards_generators:
@@ -187,6 +190,8 @@ def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str
             return table.compare[arg]
         if op == "BINARY_OP":
             return table.binary[arg]
+        if op == "LOAD_COMMON_CONSTANT":
+            return opcodes.common()[arg]
         if op in _NAMED:
             return code.co_names[arg]
     except (IndexError, ValueError) as error:
@@ -197,7 +202,8 @@ def _value(code: CodeType, op: str, arg: int, table: Table, variables: tuple[str
 def _expect_plain(value: object, name: str, depth: int = 0) -> None:
     """DecompileError for a constant that no source spells, whose methods must not run."""
     if type(value) in _CONTAINERS and depth < CONSTANT_DEPTH_MAX:
-        for one in cast("tuple[object, ...]", value):
+        found = (value.start, value.stop, value.step) if type(value) is slice else value
+        for one in cast("tuple[object, ...]", found):
             _expect_plain(one, name, depth + 1)
     elif type(value) not in _PLAIN:
         raise DecompileError(f"{name} has a constant of type {type(value).__name__}")
@@ -206,7 +212,7 @@ def _expect_plain(value: object, name: str, depth: int = 0) -> None:
 def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None:
     table = exception_table.entries(getattr(code, "co_exceptiontable", b""))
     offsets = [instruction.offset for instruction in found]
-    last = -1
+    last, same = -1, dict[tuple[int, int, bool], Entry]()
     for entry in table:
         if entry.target not in starts or entry.start < last:
             raise CorruptCode(f"{code.co_name}: the exception table has a bad entry {entry}")
@@ -215,4 +221,5 @@ def _protect(code: CodeType, found: list[Instruction], starts: set[int]) -> None
         for index in range(first, bisect_right(offsets, entry.end - 1)):
             if found[index].handler is not None:
                 raise CorruptCode(f"{code.co_name}: entries of the exception table overlap")
-            found[index].handler = entry
+            # one entry for all ranges that it protects, between which there may be nothings
+            found[index].handler = same.setdefault((entry.target, entry.depth, entry.lasti), entry)

@@ -180,11 +180,18 @@ def same_constant(one: object, two: object, same_code: SameCode) -> bool:
         return len(one) == len(two) and all(
             same_constant(a, b, same_code) for a, b in zip(one, two, strict=True)
         )
+    if isinstance(one, slice) and isinstance(two, slice):
+        return same_constant(parts(one), parts(two), same_code)
     if isinstance(one, frozenset) and isinstance(two, frozenset):
         return sorted(map(_key, one)) == sorted(map(_key, two))
     if isinstance(one, float | complex):
         return repr(one) == repr(two)
     return one == two
+
+
+def parts(value: slice) -> tuple[object, ...]:
+    """The three of a slice."""
+    return (value.start, value.stop, value.step)
 
 
 def _key(value: object) -> str:

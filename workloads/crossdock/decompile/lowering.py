@@ -8,6 +8,7 @@ the one that it works at, and may change or drop them.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,13 @@ FIRST_LINE, ATTRIBUTES = "__firstlineno__", "__static_attributes__"
 """What classes note of themselves."""
 _CLASS_CELLS = frozenset({"__classcell__", "__classdictcell__"})
 _CLOSURE = 8
+_ATTRIBUTES = (0, 8, 4, 16, 2, 1)
+"""What a function is made with, as the compiler sets it: cells, annotations, or a function that
+gives them, defaults."""
+_ENTERS: Mapping[tuple[str, ...], str] = {
+    ("COPY", "LOAD__EXIT__", "SWAP", "SWAP", "LOAD__ENTER__"): "BEFORE_WITH",
+    ("COPY", "LOAD__AEXIT__", "SWAP", "SWAP", "LOAD__AENTER__"): "BEFORE_ASYNC_WITH",
+}
 
 _TRUTHS = frozenset({"POP_JUMP_IF_TRUE", "POP_JUMP_IF_FALSE"})
 _UNGUARDED = frozenset(
@@ -33,6 +41,35 @@ _UNGUARDED = frozenset(
 """Instructions outside of the handler around a generator; all but the first raise nothing there."""
 
 Rule = Callable[[list["Instruction"], "Instruction", Container[int]], list["Instruction"]]
+
+
+def threaded(found: list[Instruction]) -> list[Instruction]:
+    """Without copies that are dropped wherever a test leads: that of a in ``a and b or c`` jumps to
+    where the test of b drops its value."""
+    places = {one.offset: at for at, one in enumerate(found)}
+    jumps = Counter(one.target for one in found)
+    left_out = set[int]()
+    for at, one in enumerate(found[:-1]):
+        copy, drop = _kept(found, at)
+        if copy < 0 or jumps[found[drop].offset]:
+            continue
+        goal = places[one.target]
+        other = max(goal - 1 - (found[goal - 1].op == "NOT_TAKEN"), 0)
+        if _kept(found, other)[1] == goal and goal + 1 < len(found):
+            left_out |= {copy, drop}
+            jumps[one.target] -= 1
+            one.target = found[goal + 1].offset
+            jumps[one.target] += 1
+    return [one for at, one in enumerate(found) if at not in left_out]
+
+
+def _kept(found: list[Instruction], test: int) -> tuple[int, int]:
+    """The places where the value of a test is copied before and dropped behind; else -1."""
+    copy = max(test - 1 - (found[test - 1].op == "TO_BOOL"), 0)
+    drop = test + 1 + (found[min(test + 1, len(found) - 1)].op == "NOT_TAKEN")
+    if found[test].op not in _TRUTHS or (found[copy].op, found[copy].arg) != ("COPY", 1):
+        return -1, -1
+    return (copy, drop) if drop < len(found) and found[drop].op == "POP_TOP" else (-1, -1)
 
 
 def lowered(found: list[Instruction], table: Table, targets: Container[int]) -> list[Instruction]:
@@ -100,13 +137,20 @@ def function_attribute(
 ) -> list[Instruction]:
     """What a function is made with, the last of it first. Cells are loaded as variables are."""
     made = before[-1] if before else one
-    if made.op != "MAKE_FUNCTION" or one.offset in targets or 0 < made.arg <= one.arg:
+    if made.op != "MAKE_FUNCTION" or one.offset in targets or not _follows(one.arg, made.arg):
         return [one]
     arg = made.arg | one.arg
     before[-1] = replace(made, arg=arg, value=arg)
     if one.arg == _CLOSURE and len(before) > 2 and before[-3].op == "BUILD_TUPLE":
         _load_cells(before, len(before) - 3 - before[-3].arg, before[-3].arg)
     return []
+
+
+def _follows(attribute: int, made: int) -> bool:
+    """Whether a function gets an attribute after all that it was made with."""
+    if attribute not in _ATTRIBUTES:
+        return False
+    return not any(made & other for other in _ATTRIBUTES[_ATTRIBUTES.index(attribute) :])
 
 
 def class_cells(
@@ -156,11 +200,51 @@ def attributes(before: list[Instruction], one: Instruction, _: Container[int]) -
     return [one]
 
 
+def small_int(_: list[Instruction], one: Instruction, __: Container[int]) -> list[Instruction]:
+    """A number that is its own argument."""
+    return [replace(one, op="LOAD_CONST")]
+
+
+def nothing(_: list[Instruction], __: Instruction, ___: Container[int]) -> list[Instruction]:
+    """What only tells debuggers of a branch."""
+    return []
+
+
+def spread(
+    before: list[Instruction], one: Instruction, targets: Container[int]
+) -> list[Instruction]:
+    """A call with a tuple of arguments and a mapping, for which a null may stand."""
+    null = before[-2:]
+    ops = [other.op for other in null]
+    if ops != ["PUSH_NULL", "SWAP"] or null[0].offset != null[1].offset or one.offset in targets:
+        return [replace(one, arg=1, value=1)]
+    del before[-2:]
+    return [replace(one, arg=0, value=0, offset=null[0].offset)]
+
+
+def entered(
+    before: list[Instruction], one: Instruction, targets: Container[int]
+) -> list[Instruction]:
+    """A manager is entered: its methods are looked up, the exit first. That stays on the stack, and
+    below it there is a place for what it is bound to."""
+    parts = before[-len(next(iter(_ENTERS))) :]
+    op = None if one.arg else _ENTERS.get(tuple(part.op for part in parts))
+    if (
+        op is None
+        or [part.arg for part in parts] != [1, 0, 2, 3, 0]
+        or any(part.offset in targets for part in (*parts[1:], one))
+        or any(part.handler != one.handler for part in parts)
+    ):
+        return [one]
+    del before[-len(parts) :]
+    return [replace(parts[0], op=op, arg=1, value=1)]
+
+
 RULES: Mapping[str, Rule] = {
     one.__name__: one
     for one in (
         *(kept_test, truth, class_cell, keywords, function_attribute),
-        *(class_cells, attributes, groups),
+        *(class_cells, attributes, groups, small_int, nothing, spread, entered),
         *(older.qualified_name, older.found_parts, older.compared_twice, older.exit_call),
     )
 }

@@ -22,7 +22,7 @@ class MachineBase:
     """The stack of the block that is run, and the statements that came of it.
 
     ``shared`` are all values that were copied; those that an expression took and nothing settled
-    make the code Unstructured.
+    make the code Unstructured. ``number`` is that of the annotation which is computed.
     """
 
     operations: ClassVar[dict[str, str]] = {}
@@ -34,6 +34,7 @@ class MachineBase:
         self.statements: list[ast.stmt] = []
         self.shared: list[Shared] = []
         self.keywords: tuple[str, ...] = ()
+        self.number: object = None
         self._serial = 0
         self._parallel: list[tuple[ast.expr, ast.expr]] = []
         self._run: dict[str, Callable[[Instruction], None]] = {

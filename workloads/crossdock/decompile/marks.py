@@ -187,7 +187,35 @@ class Function(ast.expr):
         self.defaults: list[ast.expr] = []
         self.keyword_defaults: dict[str, ast.expr] = {}
         self.annotations: dict[str, ast.expr] = {}
+        self.annotate: Function | None = None
         self.type_parameters: list[ast.expr] = []
+
+
+class Annotation(ast.stmt):
+    """The annotation of a name in a class or module; ``number`` is that of one that is only there
+    if the code came to it."""
+
+    _fields = ("name", "value")
+
+    def __init__(self, name: ast.Name, value: ast.expr, number: object) -> None:
+        super().__init__()
+        self.name = name
+        self.value = value
+        self.number = number
+
+    def statement(self) -> ast.stmt:
+        """As the source has it."""
+        return ast.AnnAssign(self.name, self.value, None, 1)
+
+
+class Met(ast.expr):
+    """The place of the annotation with this number."""
+
+    _fields = ()
+
+    def __init__(self, number: object) -> None:
+        super().__init__()
+        self.number = number
 
 
 class InPlace(ast.expr):

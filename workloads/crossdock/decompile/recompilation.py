@@ -7,17 +7,17 @@ from types import CodeType
 
 from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.qualified import named_like
-from crossdock.decompile.verification import compiled, inner_codes
+from crossdock.decompile.verification import FUTURE, compiled, inner_codes
 from crossdock.decompile.versions import table
 
-_KEPT_FLAGS = 0x0FFFF  # generators and such; future flags are those of the original
+_KEPT_FLAGS = 0x0FFFF  # generators and such
 _FREE = frozenset(
     {
         *("LOAD_CLOSURE", "LOAD_DEREF", "STORE_DEREF", "DELETE_DEREF", "LOAD_CLASSDEREF"),
-        *("LOAD_FROM_DICT_OR_DEREF", "LOAD_FAST"),
+        *("LOAD_FROM_DICT_OR_DEREF", "LOAD_FAST", "LOAD_FAST_BORROW"),
     }
 )
-"""Instructions on free variables; the last one as of Python 3.13."""
+"""Instructions on free variables; the last ones as of Python 3.13."""
 _NESTED, _NOFREE = 16, 64
 
 
@@ -61,10 +61,9 @@ def _stands_in(found: CodeType, code: CodeType) -> CodeType:
                 constants.append(_stands_in(constant, original))
                 continue
         constants.append(constant)
-    future = code.co_flags & ~_KEPT_FLAGS
     again = found.replace(
         co_filename=code.co_filename,
-        co_flags=found.co_flags & _KEPT_FLAGS | future,
+        co_flags=found.co_flags & ~FUTURE | code.co_flags & FUTURE,
         co_consts=tuple(constants),
     )
     return named_like(again, code)

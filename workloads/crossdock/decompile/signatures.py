@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 from types import CodeType
 
-from crossdock.decompile.marks import Function
+from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.marks import Function, Part
+from crossdock.decompile.versions import table as versions
 
 _VARIABLE, _KEYWORDS = 4, 8
+_FUTURE_ANNOTATIONS, _HAS_DOCSTRING = 0x1000000, 0x4000000
 
 
 def arguments(code: CodeType) -> tuple[str, ...]:
@@ -15,6 +18,35 @@ def arguments(code: CodeType) -> tuple[str, ...]:
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & _VARIABLE) + bool(code.co_flags & _KEYWORDS)
     return code.co_varnames[:count]
+
+
+def docstring(code: CodeType) -> str | None:
+    """The first constant of a function, where that is its docstring."""
+    marked = not versions.running().marks_docstrings or code.co_flags & _HAS_DOCSTRING
+    first = code.co_consts[0] if code.co_consts and marked else None
+    return first if type(first) is str else None  # a subclass may run code
+
+
+def has_texts(code: CodeType) -> bool:
+    """Whether annotations are strings only because the module asked for that."""
+    return versions.running().defers_annotations and bool(code.co_flags & _FUTURE_ANNOTATIONS)
+
+
+def starred(value: ast.expr) -> ast.expr:
+    """An annotation; that of ``*args: *Ts`` is the only part of an unpacking."""
+    if isinstance(value, Part) and value.unpacking.count == 1 and value.unpacking.star < 0:
+        return ast.Starred(value.unpacking.value, ast.Load())
+    return value
+
+
+def parsed(text: ast.expr) -> ast.expr:
+    """The annotation that such a string is of."""
+    if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
+        raise Unstructured("an annotation that is no string")
+    try:
+        return ast.parse(text.value, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise Unstructured(f"an annotation that is no expression: {text.value!a}") from error
 
 
 def signature(made: Function) -> ast.arguments:

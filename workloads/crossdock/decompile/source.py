@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from types import CodeType
 
-from crossdock.decompile import marks, signatures, type_parameters
+from crossdock.decompile import annotating, late, marks, signatures, type_parameters
 from crossdock.decompile.bodies import Body, Plan, only_value
 from crossdock.decompile.calls import COMPREHENSIONS, GENERIC
 from crossdock.decompile.comprehensions import comprehension
@@ -17,7 +17,7 @@ OUTER = "_enclosing"
 """The function that binds the names that the code has from functions around it."""
 
 ROOT = "_decompiled"
-_OF_CLASS = frozenset({"__class__", "__classdict__"})
+_OF_CLASS = frozenset({"__class__", "__classdict__", late.MET})
 """Variables that a class has of itself."""
 
 
@@ -42,7 +42,7 @@ def written(code: CodeType, plan: Plan) -> str:
 
 def _placed(code: CodeType, plan: Plan) -> list[ast.stmt]:
     if code.co_name == "<module>":
-        return Body(code, frozenset(), plan).module()
+        return [*_future(code), *Body(code, frozenset(), plan).module()]
     path = wrappers(code)
     classes = [name for name, is_class in path if is_class]
     inner_class = classes[-1] if classes else ""
@@ -50,12 +50,20 @@ def _placed(code: CodeType, plan: Plan) -> list[ast.stmt]:
     if any(not is_class for _, is_class in path) or code.co_freevars:
         visible |= _bound_around(path, code)
     body = Body(code, visible, plan, inner_class if is_function(code) else code.co_name)
-    placed = _wrapped([_statement(body)], path, code.co_freevars)
+    statements = _late(body) if late.is_late(code) else [_statement(body)]
+    placed = _wrapped(statements, path, code.co_freevars)
     imported = sorted(body.names.imported)
     if imported:  # changes how calls compile, though it is never executed
         aliases = [ast.alias(name) for name in imported]
         placed.insert(0, ast.If(ast.Constant(False), [ast.Import(aliases)], []))
-    return placed
+    return [*_future(code), *placed]
+
+
+def _future(code: CodeType) -> list[ast.stmt]:
+    """What makes strings of annotations, where they are computed otherwise."""
+    if not signatures.has_texts(code) or code.co_name == "<module>":
+        return []  # a module has it among its imports
+    return [ast.ImportFrom("__future__", [ast.alias("annotations")], 0)]
 
 
 def wrappers(code: CodeType) -> list[tuple[str, bool]]:
@@ -102,6 +110,22 @@ def _statement(body: Body) -> ast.stmt:
         found = ast.ClassDef(name, [], [], body.class_body(), [])
         return type_parameters.of_class(found, code)
     return body.definition(signatures.bare(code))
+
+
+def _late(body: Body) -> list[ast.stmt]:
+    """What has this function compute annotations, or a type."""
+    name, found = body.code.co_name, body.statements()
+    if name != late.NAME:
+        made = marks.TypeAlias(name, [], only_value(found, body.code))
+        return [type_parameters.alias(made)]
+    if not isinstance(found[-1], ast.Return) or not isinstance(found[-1].value, ast.Dict):
+        return list(annotating.alone(annotating.of_body(found)))
+    texts = annotating.of_function(found, body.code)
+    returned = texts.pop("return", None)
+    arguments = [ast.arg(argument, text) for argument, text in texts.items()]
+    nothing: list[ast.expr | None] = [None for _ in arguments]
+    given = ast.arguments([], [], None, arguments, nothing, None, [])
+    return [ast.FunctionDef(ROOT, given, [ast.Pass()], [], returned)]
 
 
 def _generic(body: Body) -> ast.stmt:

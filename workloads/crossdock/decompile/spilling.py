@@ -10,12 +10,14 @@ import ast
 from typing import ClassVar
 
 from crossdock.decompile import marks
+from crossdock.decompile.calls import COMPREHENSIONS
 from crossdock.decompile.errors import CorruptCode, Unstructured
-from crossdock.decompile.flow import LASTI, NULL, PREVIOUS, Flow, Shape
+from crossdock.decompile.flow import BOUND, LASTI, NULL, PREVIOUS, Flow, Shape
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.marks import InPlace, Iteration
 from crossdock.decompile.names import Names
 from crossdock.decompile.symbolic import Machine, actions
+from crossdock.decompile.templates import CalledTemplates
 
 _NO_VALUE = (marks.Function, marks.Imported, marks.ImportedName)
 
@@ -64,7 +66,7 @@ def let(name: str, value: ast.expr) -> ast.stmt:
     return ast.Assign([ast.Name(name, ast.Store())], value)
 
 
-class SpillingMachine(Machine):
+class SpillingMachine(CalledTemplates, Machine):
     """Runs one block after the other."""
 
     operations: ClassVar[dict[str, str]] = {}
@@ -72,13 +74,14 @@ class SpillingMachine(Machine):
     def __init__(self, flow: Flow, names: Names, variables: Variables) -> None:
         super().__init__(flow, names)
         self.variables = variables
+        self.builtin = variables.builtin
 
     def start(self, shape: Shape) -> None:
         """A block begins with this on the stack."""
         self.statements = []
         self.stack = []
         for at, (kind, _) in enumerate(shape):
-            if kind == NULL:
+            if kind in {NULL, BOUND}:
                 self.push(marks.Null())
             elif kind in {PREVIOUS, LASTI}:
                 self.push(marks.Kept())
@@ -109,9 +112,17 @@ class SpillingMachine(Machine):
         if isinstance(value, ast.Slice):
             parts = (value.lower, value.upper, value.step)
             return self.variables.call("slice", *(one or ast.Constant(None) for one in parts))
+        if isinstance(value, marks.Function) and value.code.co_name in COMPREHENSIONS:
+            return self._of_iterator(value)
         if isinstance(value, _NO_VALUE):
             raise Unstructured(f"{self.flow.code.co_name}: a definition or import amid a value")
         return value
+
+    def _of_iterator(self, made: marks.Function) -> ast.expr:
+        """The function of a comprehension, to be called in another block."""
+        name = self.variables.fresh()
+        given = ast.arguments([], [ast.arg(name)], None, [], [], None, [])
+        return ast.Lambda(given, self.comprehension(made, Iteration(load(name))))
 
     def keep(self, value: ast.expr) -> ast.Name:
         """Compute a value now, into a variable."""
@@ -185,6 +196,17 @@ class SpillingMachine(Machine):
         if not (isinstance(value, ast.Name) and self._is_settled(value)):
             super()._discard(value)
 
+    def op_call(self, instruction: Instruction) -> None:
+        """A call, maybe of what was the function of a comprehension."""
+        super().op_call(instruction)
+        made = self.stack[-1]
+        if isinstance(made, ast.Call):
+            made.args = [self.plain(o) if isinstance(o, Iteration) else o for o in made.args]
+
+    def op_load_common_constant(self, instruction: Instruction) -> None:
+        """A builtin."""
+        self.push(self.variables.builtin(str(instruction.value)))
+
     def op_copy(self, instruction: Instruction) -> None:
         """A value that is needed twice is computed once."""
         if not 0 < instruction.arg <= len(self.stack):
@@ -199,6 +221,8 @@ class SpillingMachine(Machine):
         manager = self.keep(self.pop())
         self.spill()
         leave = ast.Attribute(manager, prefix + "exit__", ast.Load())
+        if instruction.arg:
+            self.push(marks.Null())
         self.push(self.keep(leave))
         self.push(ast.Call(ast.Attribute(manager, prefix + "enter__", ast.Load()), [], []))
         self.spill()

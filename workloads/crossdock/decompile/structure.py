@@ -139,7 +139,10 @@ class StructureBase:
         return [
             one
             for one in self.joins.get(work.number, ())
-            if one not in known and one not in self.placed and not self.later.get(one)
+            if one not in known
+            and one not in self.placed
+            and not self.later.get(one)
+            and context.scope in self.graph.regions.chain(self.works[one].region)
         ]
 
     def expect_later(self, numbers: list[int], by: int = 1) -> None:

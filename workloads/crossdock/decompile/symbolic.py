@@ -6,6 +6,7 @@ import ast
 from typing import ClassVar
 
 from crossdock.decompile import dominators, marks
+from crossdock.decompile.annotating import Annotating
 from crossdock.decompile.calls import Calls
 from crossdock.decompile.cases import Patterns
 from crossdock.decompile.conditions import Conditions
@@ -19,6 +20,7 @@ from crossdock.decompile.marks import Shared
 from crossdock.decompile.names import Names
 from crossdock.decompile.regions import NAMED, WITH
 from crossdock.decompile.stores import Stores
+from crossdock.decompile.templates import Templates
 from crossdock.decompile.type_parameters import TypeParameters
 from crossdock.decompile.unwind import FINALLY_END
 from crossdock.decompile.work import END, ENTRY, LOOP, NEXT, OUTSIDE_CALL, TEST, Work, Works
@@ -34,7 +36,9 @@ def actions(owner: type) -> dict[str, str]:
     return found
 
 
-class Machine(TypeParameters, Definitions, Stores, Calls, Expressions, Patterns):
+class Machine(
+    TypeParameters, Definitions, Stores, Calls, Annotating, Templates, Expressions, Patterns
+):
     """All instructions."""
 
     operations: ClassVar[dict[str, str]] = {}

@@ -12,7 +12,7 @@ import operator
 
 from crossdock.decompile import tails
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.flow import EXCEPTION, ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
+from crossdock.decompile.flow import BOUND, EXCEPTION, ITERATOR, KEEPS, NULL, TESTS, VALUE, Flow
 from crossdock.decompile.lockstep import HARMLESS, Lockstep
 from crossdock.decompile.regions import (
     CLEANUP,
@@ -115,7 +115,15 @@ class Unwinding:
         at = self.flow.instructions[branch].target
         for op in ("POP_TOP", "POP_EXCEPT", "POP_TOP", "POP_TOP"):
             at = self._expect(at, op)
+        if self._drops(at, BOUND):
+            at = self._expect(at, "POP_TOP")
         return self.resolve(at - 1, at)
+
+    def _drops(self, at: int, kind: str) -> bool:
+        """Whether what comes next drops something of this kind."""
+        at = self.flow.skip(at)
+        kinds = [one for one, _ in self.flow.shapes[at] or ()]
+        return self.flow.instructions[at].op == "POP_TOP" and kinds[-1:] == [kind]
 
     def _after_reraise(self, index: int) -> list[int]:
         for region in self.regions.chain(self.regions.at(index)):
@@ -161,7 +169,7 @@ class Unwinding:
         return self.skip(self._expect(at, "POP_EXCEPT"))
 
     def _past_exit(self, at: int) -> int:
-        at = self._optional_swap(at)
+        at = self._optional_swap(self._optional_swap(at, 3))
         for _ in range(3):
             at = self._expect(at, "LOAD_CONST")
         at = self._expect(at, "CALL")
@@ -291,10 +299,10 @@ class Unwinding:
                 return at
         return self._tails.setdefault(tuple(key), at)
 
-    def _optional_swap(self, at: int) -> int:
+    def _optional_swap(self, at: int, depth: int = 2) -> int:
         at = self.flow.skip(at)
         one = self.flow.instructions[at]
-        return at + 1 if one.op == "SWAP" and one.arg == 2 else at
+        return at + 1 if one.op == "SWAP" and one.arg == depth else at
 
     def _expect(self, at: int, op: str) -> int:
         at = self.flow.skip(at)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 
+from crossdock.decompile import signatures
 from crossdock.decompile.calls import GENERIC
 from crossdock.decompile.errors import DecompileError
 from crossdock.decompile.flow import Flow
@@ -13,10 +16,14 @@ from crossdock.decompile.lockstep import Lockstep
 from crossdock.decompile.qualified import qualified_name
 from crossdock.decompile.source import OUTER, wrappers
 
-_FUTURE = 0xFFF0000
+FUTURE = 0x1FF0000
 """Flags that ``from __future__ import`` sets."""
 _NESTED, _NOFREE = 16, 64
 DEPTH_MAX = 60
+_QUIET = threading.Lock()
+"""Filters of warnings are of the whole process, and would be put back by another thread. A warning
+of what code does, as ``return`` in ``finally``, was for the one who wrote it; taken for an error it
+would be no code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ def compiled(code: CodeType, source: str) -> CodeType:
     """The code object in compiled `source` that stands for `code`; DecompileError if none does."""
     name = code.co_filename or "<decompiled>"
     try:
-        module = compile(source, name, "exec", dont_inherit=True, optimize=0)
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            module = compile(source, name, "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError, OverflowError, MemoryError) as error:
         raise DecompileError(f"the source of {code.co_name} does not compile: {error}") from error
     if code.co_name == "<module>":
@@ -111,7 +120,7 @@ def _facts(code: CodeType, other: CodeType) -> Iterator[tuple[str, object, objec
     yield "co_name", code.co_name, other.co_name
     for name in ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount"):
         yield name, getattr(code, name), getattr(other, name)
-    ignored = ~(_FUTURE | _NESTED | _NOFREE)
+    ignored = ~(FUTURE | _NESTED | _NOFREE)
     yield "co_flags", code.co_flags & ignored, other.co_flags & ignored
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)
     count += bool(code.co_flags & 8)
@@ -122,5 +131,4 @@ def _facts(code: CodeType, other: CodeType) -> Iterator[tuple[str, object, objec
 
 
 def _docstring(code: CodeType) -> str | None:
-    first = code.co_consts[0] if code.co_consts and code.co_flags & 1 else None
-    return first if type(first) is str else None
+    return signatures.docstring(code) if code.co_flags & 1 else None

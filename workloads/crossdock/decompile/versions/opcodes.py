@@ -32,6 +32,11 @@ def operators() -> tuple[str, ...]:
     return tuple(symbol for _, symbol in _OPERATORS)
 
 
+def common() -> tuple[str, ...]:
+    """The names of builtins that an instruction loads, whatever they are bound to."""
+    return tuple(one.__name__ for one in getattr(opcode, "_common_constants", ()))
+
+
 def caches() -> tuple[int, ...]:
     """How many cache entries follow each opcode, by its number."""
     if isinstance(_ENTRIES, dict):

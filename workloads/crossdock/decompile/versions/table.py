@@ -10,7 +10,7 @@ from types import ModuleType
 
 from crossdock.decompile.errors import UnsupportedVersion
 
-KNOWN = ((3, 10), (3, 11), (3, 12), (3, 13))
+KNOWN = ((3, 10), (3, 11), (3, 12), (3, 13), (3, 14))
 
 Pieces = tuple[tuple[str, int], ...]
 """Names and arguments of the instructions that one stands for."""
@@ -31,7 +31,9 @@ class Table:
     ``loop_end`` is the length in bytes of what stands where ``FOR_ITER`` leads, and is not executed
     but says that the iterator is dropped. ``guards_generators``: a handler around the whole of a
     generator turns StopIteration into RuntimeError. ``shortens_super``: an attribute of ``super()``
-    is loaded without that object, unless the module mentions super.
+    is loaded without that object, unless the module mentions super. ``defers_annotations``: a
+    function computes them, unless the module asks for strings with ``from __future__``.
+    ``marks_docstrings``: a flag says whether the first constant of a function is its docstring.
 
     ``absolute`` are jumps whose argument counts from the start. ``has_blocks``: instructions enter
     and leave what has a handler, and there is no table of handlers; see ``blocks``.
@@ -52,6 +54,8 @@ class Table:
     loop_end: int = 0
     guards_generators: bool = False
     shortens_super: bool = False
+    defers_annotations: bool = False
+    marks_docstrings: bool = False
     absolute: frozenset[str] = frozenset()
     has_blocks: bool = False
     cells_apart: bool = False
