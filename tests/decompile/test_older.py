@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.decompile.test_lowering import listed
 
-from crossdock.decompile import lowering
+from crossdock.decompile import instructions, lowering
 from crossdock.decompile.errors import CorruptCode
 from crossdock.decompile.versions import python310, table
 
@@ -83,3 +83,18 @@ def test_operators() -> None:
     assert symbol("BINARY_TRUE_DIVIDE") == "/"
     assert symbol("INPLACE_POWER") == "**="
     assert symbol("INPLACE_XOR") == "^="
+
+
+@pytest.mark.parametrize(
+    ("name", "arg", "target"),
+    [
+        ("JUMP_ABSOLUTE", 7, 14),
+        ("JUMP_FORWARD", 7, 114),
+        ("FOR_ITER", 7, 114),
+        ("JUMP_FORWARD", (1 << 32) - 7, 86),
+        ("LOAD_FAST", 7, None),
+    ],
+)
+def test_targets(name: str, arg: int, target: int | None) -> None:
+    absolute = replace(python310.TABLE, absolute=frozenset({"JUMP_ABSOLUTE"}))
+    assert instructions._target(name, arg, 100, absolute) == target
