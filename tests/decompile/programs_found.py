@@ -169,6 +169,18 @@ def iterates_over_a_choice(log, x):
     return sum(one for one in log or [7])
 
 
+def loop_of_one_turn(log, x):
+    y = x
+    if x > 1:
+        y = 1 if x > 3 else 7
+        for one in range(x - 2):
+            try:
+                log.append(one)
+            finally:
+                return 5
+    log.append(y)
+
+
 def modules_in_packages(log, x):
     import os.path as two
     import concurrent.futures.thread as three
@@ -253,4 +265,5 @@ PROGRAMS = [
     leaves_a_try_early,
     goes_on_from_a_try,
     iterates_over_a_choice,
+    loop_of_one_turn,
 ]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from crossdock.decompile.cases import head
 from crossdock.decompile.conditions import negated
 from crossdock.decompile.errors import Unstructured
-from crossdock.decompile.flow import ITERATOR, LOOPS
+from crossdock.decompile.flow import ITERATOR
 from crossdock.decompile.marks import ITERATED, Iteration, Received
 from crossdock.decompile.structure import NOWHERE, Context, StructureBase
 from crossdock.decompile.work import END, LOOP, NEXT, TEST, Work
@@ -160,11 +160,10 @@ class Loops(StructureBase):
 
     def _after_for(self, work: Work, body: int, exhausted: int, context: Context) -> int:
         """Where ``break`` of a ``for`` loop leads: what of its iterator is dropped tells."""
-        slot = next(
-            (ITERATOR, index)
-            for index in self.graph.nodes[work.number].indices
-            if self.graph.flow.instructions[index].op in LOOPS
-        )
+        iterators = [one for one in self.works[body].before if one[0] == ITERATOR]
+        if not iterators:
+            raise Unstructured(f"{self.name}: a loop without its iterator")
+        slot = iterators[-1]
         todo, seen, exits = [body], {body}, set()
         while todo:
             number = todo.pop()
