@@ -22,7 +22,3 @@ PROGRAMS: list[Any] = [
     *programs_scopes.PROGRAMS,
     *newer.programs(sys.version_info),
 ]
-if sys.version_info >= (3, 11):  # noqa: UP036 - these programs run in older ones, too
-    from tests.decompile import programs_stars
-
-    PROGRAMS += programs_stars.PROGRAMS

@@ -87,7 +87,36 @@ def annotations_with_a_star(log, x):
     return types(x), Holder().method("a", x, key=2, more=x)
 
 
+def group(log, x):
+    def throw(*errors):
+        raise ExceptionGroup("some", errors)
+
+    try:
+        if x == 0:
+            throw(ValueError(1))
+        elif x == 1:
+            throw(ValueError(1), TypeError(2))
+        elif x == 2:
+            throw(KeyError(1), ValueError(2))
+        elif x == 3:
+            raise TypeError
+        elif x == 4:
+            throw(OSError(1))
+    except* ValueError as errors:
+        log.append(("value", [repr(one) for one in errors.exceptions]))
+        if x == 2:
+            raise RuntimeError from None
+    except* (TypeError, KeyError):
+        log.append("type or key")
+    else:
+        log.append("else")
+    finally:
+        log.append("finally")
+    return "end"
+
+
 PROGRAMS = [
+    group,
     groups_forgotten,
     groups_forgotten_at_last,
     groups_forgotten_in_a_cell,

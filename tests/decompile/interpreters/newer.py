@@ -1,39 +1,14 @@
-"""Programs in the syntax of newer versions, as text: older ones cannot read it."""
+"""Programs in the syntax of newer versions, in files of their own or as text.
+
+Older versions cannot read it.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
-
-OF_311 = """
-def group(log, x):
-    def throw(*errors):
-        raise ExceptionGroup("some", errors)
-
-    try:
-        if x == 0:
-            throw(ValueError(1))
-        elif x == 1:
-            throw(ValueError(1), TypeError(2))
-        elif x == 2:
-            throw(KeyError(1), ValueError(2))
-        elif x == 3:
-            raise TypeError
-        elif x == 4:
-            throw(OSError(1))
-    except* ValueError as errors:
-        log.append(("value", [repr(one) for one in errors.exceptions]))
-        if x == 2:
-            raise RuntimeError from None
-    except* (TypeError, KeyError):
-        log.append("type or key")
-    else:
-        log.append("else")
-    finally:
-        log.append("finally")
-    return "end"
-"""
 
 OF_312 = """
 def comprehensions_at_all_places(log, x):
@@ -259,11 +234,15 @@ def g(x: a) -> K: return x
 }
 """What stands outside of all functions."""
 
-SOURCES = {(3, 11): (OF_311,), (3, 12): (OF_312,), (3, 14): (OF_314, TEXTS_314)}
+FILES = {(3, 11): "tests.decompile.programs_stars"}
+SOURCES = {(3, 12): (OF_312,), (3, 14): (OF_314, TEXTS_314)}
 
 
 def programs(version: tuple[Any, ...]) -> Iterator[FunctionType]:
     """Those that a version can read."""
+    for since, name in FILES.items():
+        if version >= since:
+            yield from importlib.import_module(name).PROGRAMS
     for since, texts in SOURCES.items():
         for text in texts if version >= since else ():
             names: dict[str, Any] = {}
