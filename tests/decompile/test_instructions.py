@@ -120,3 +120,9 @@ def test_large_code_is_refused() -> None:
     raw = b"\x09\x00" * (instructions.INSTRUCTIONS_MAX + 1)
     with pytest.raises(CorruptCode, match="no large one"):
         decompile(code_of("def f(): pass").replace(co_code=raw))
+
+
+def test_a_handler_that_ends_again_and_again() -> None:
+    again = (("RESUME", 0), ("LOAD_CONST", 0), ("POP_EXCEPT", 0), ("JUMP_BACKWARD", 3))
+    with pytest.raises(CorruptCode, match="the end of no handler"):
+        decompile(raw_code(*again))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 
-from crossdock.decompile.errors import Unstructured
+from crossdock.decompile.errors import CorruptCode, Unstructured
 from crossdock.decompile.flow import EXCEPTION, KEEPS, LOOPS, PREVIOUS, TESTS, Flow, Shape
 from crossdock.decompile.instructions import Instruction
 from crossdock.decompile.spilling import SpillingMachine, Variables, let, load
@@ -199,6 +199,8 @@ def _levels(flow: Flow) -> list[int]:
         index, level = todo.pop()
         op = flow.instructions[index].op
         level += op == "PUSH_EXC_INFO"
+        if level < 0:
+            raise CorruptCode(f"{flow.code.co_name}: {op} follows the end of no handler")
         if levels[index] >= 0:
             continue
         levels[index] = level
