@@ -24,8 +24,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
                  tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
 
-# They leave a core alone for most of their time; all others have ranks of their own on all cores.
-SIDE_BY_SIDE := tests/workloads tests/decompile
+# It leaves a core alone for most of its time; all others have ranks or a Ray of their own.
+SIDE_BY_SIDE := tests/decompile
 
 PARTS := proxy ep bench deploy serving workloads
 PORTIONS := proxy:ep:bench:deploy:serving:workloads
