@@ -84,7 +84,8 @@ test-rdma: $(INSTALLED)
 
 # vLLM for CPUs serves through crossdock; SGLang's source is held against what is written for it.
 test-engines: $(ENGINES_INSTALLED)
-	$(VENV_ENGINES)/bin/python -m pytest -rP -n $(JOBS) --dist loadfile $(PYTEST_ARGS) tests/serving/engines
+	$(VENV_ENGINES)/bin/python -m pytest -rP \
+	    $(or $(strip $(PYTEST_ARGS)),-n $(JOBS) --dist loadfile) tests/serving/engines
 
 # The decompiler with another torch than the one that is pinned: make test-torch TORCH=2.14.1
 test-torch: $(TORCH_INSTALLED)

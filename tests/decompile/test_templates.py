@@ -19,6 +19,10 @@ class Parts(CalledTemplates):
     def __init__(self) -> None:
         self.builtin = lambda name: ast.Name(name, ast.Load())
 
+    def assignment(self, targets: list[ast.expr], value: ast.expr) -> ast.stmt:
+        """As it is."""
+        return ast.Assign(targets, value)
+
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, ClassVar
@@ -113,12 +114,12 @@ def with_texts(body: list[ast.stmt]) -> list[ast.stmt]:
     return _joined([_Texts().visit(one) for one in body])
 
 
-class _Statements(ast.NodeTransformer):
+class _Statements(ast.NodeTransformer, ABC):
     """Changes statements of one body. ``changed`` gives another for one, None to look inside."""
 
+    @abstractmethod
     def changed(self, one: ast.stmt) -> ast.stmt | None:
         """Given by each kind."""
-        raise NotImplementedError
 
     def visit(self, node: ast.AST) -> Any:
         """Lists of statements are joined after all that is in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
@@ -84,9 +85,9 @@ class Patterns(MachineBase):
             self.run(Instruction(op, arg, value, -1, 0, None))
         return self.pop()
 
+    @abstractmethod
     def _bind(self, instruction: Instruction) -> str:
         """Note that a name is bound. Given by ``Stores``."""
-        raise NotImplementedError
 
 
 class Head(NamedTuple):

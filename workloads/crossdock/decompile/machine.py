@@ -7,6 +7,7 @@ Nothing of the code is executed: values are nodes of ``ast``. Instructions are i
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from crossdock.decompile.marks import Part, Received, Shared, Unpacking
 from crossdock.decompile.names import Names
 
 
-class MachineBase:
+class MachineBase(ABC):
     """The stack of the block that is run, and the statements that came of it.
 
     ``shared`` are all values that were copied; those that an expression took and nothing settled
@@ -170,6 +171,6 @@ class MachineBase:
         target = ast.Tuple([target for target, _ in pairs], ast.Store())
         return [target], ast.Tuple([value for _, value in pairs], ast.Load())
 
+    @abstractmethod
     def assignment(self, targets: list[ast.expr], value: ast.expr) -> ast.stmt:
         """The statement that assigns; `value` may be a mark. Given by the class that joins all."""
-        raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from typing import ClassVar
 
 from crossdock.decompile import marks
@@ -148,9 +149,9 @@ class Stores(MachineBase):
             return self._import(targets, value)
         return self.definition(targets, value) or ast.Assign(targets, value)
 
+    @abstractmethod
     def definition(self, targets: list[ast.expr], value: ast.expr) -> ast.stmt | None:
         """The statement, if a function or a class is assigned. Given by ``Calls``."""
-        raise NotImplementedError
 
     def store(self, target: ast.expr) -> None:
         """Names of imports do not make a statement each."""

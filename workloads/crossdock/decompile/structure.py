@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from crossdock.decompile import dominators
@@ -41,7 +42,7 @@ class Context:
     scope: int = OUTSIDE
 
 
-class StructureBase:
+class StructureBase(ABC):
     """Blocks with their order and dominators; what all statements need."""
 
     def __init__(self, works: Works, start: int, graph: Graph) -> None:
@@ -240,13 +241,13 @@ class StructureBase:
         work = self.works.get(number)
         return work is not None and len(work.statements) == 1 and is_failure(work.statements[0])
 
+    @abstractmethod
     def loop(self, work: Work, context: Context, found: list[ast.stmt]) -> int:
         """``for`` or ``while``; see ``loops``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def entry(self, work: Work, context: Context, found: list[ast.stmt]) -> int:
         """``try`` or ``with``; see ``protected``."""
-        raise NotImplementedError
 
 
 def ends(body: list[ast.stmt]) -> bool:
