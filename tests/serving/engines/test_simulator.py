@@ -41,7 +41,8 @@ def test_its_batches_are_those_of_the_engine(case: str, real: Any) -> None:
     simulation.scheduler.lookahead = 0
     while simulation.advance(drain=True):
         pass
-    log = log_of(simulation.steps, simulation.ended, simulation.scheduler.preemptions)
+    preemptions = simulation.scheduler.preemptions
+    log = log_of(simulation.steps, simulation.ended, simulation.ends, preemptions)
     columns = ("tokens", "generated")
     simulated = list(zip(*(log.step(name).astype(int).tolist() for name in columns), strict=True))
     assert len(simulated) > 200

@@ -9,7 +9,7 @@ import pytest
 from tests.serving.simulator.cases import COST, SHORT, scenario
 
 from crossdock.serving.simulator import Acceptance, Workload
-from crossdock.serving.simulator.arrivals import Closed
+from crossdock.serving.simulator.arrivals import Closed, poisson
 from crossdock.serving.simulator.families import FAMILIES, scenarios
 from crossdock.serving.simulator.figures import phases_of
 from crossdock.serving.simulator.judge import Judge
@@ -44,6 +44,29 @@ def test_slices_hold_all_tokens_and_busy_time(judge: Judge) -> None:
         phases = phases_of(judge.workload.scenario, log)
         assert phases.tokens.sum() == log.step("generated").sum()
         assert phases.busy.sum() == pytest.approx(log.step("seconds").sum())
+
+
+def test_all_lengths_have_done_the_same_work_when_a_phase_of_an_open_load_ends() -> None:
+    """Else long drafts seemed best where prompts wait, by the prompts that were never computed."""
+    seconds = 2.0
+    case = scenario(poisson(150.0), seconds=seconds, carry=False)
+    judge = Judge(Workload(case, 1))
+    count = [len(judge.workload.times(phase)) for phase in (0, 1)]
+    wanted = [
+        sum(judge.workload.request(phase, n).output for n in range(count[phase]))
+        for phase in (0, 1)
+    ]
+    for log, phases in zip(judge.logs, judge.fixed, strict=True):
+        assert phases.tokens.sum(axis=1).tolist() == wanted
+        assert phases.busy.sum() == pytest.approx(log.step("seconds").sum())
+        assert log.request("whole").all()
+        assert log.ends[0] > seconds  # the load is more than can be served
+        assert log.ends[1] - log.ends[0] > seconds
+
+
+def test_a_phase_of_which_nothing_waits_ends_as_planned() -> None:
+    log = Judge(Workload(scenario(Closed(2), carry=False), 1)).logs[0]
+    assert log.ends.tolist() == [1.0, 2.0]
 
 
 def test_scenarios_are_the_same_for_the_same_seed() -> None:

@@ -43,7 +43,8 @@ def run(
         if len(simulation.steps) > STEPS_MAX:
             raise ArgumentError(f"the scenario takes more than {STEPS_MAX} steps; shorten it")
     simulation.close()
-    return log_of(simulation.steps, simulation.ended, simulation.scheduler.preemptions)
+    preemptions = simulation.scheduler.preemptions
+    return log_of(simulation.steps, simulation.ended, simulation.ends, preemptions)
 
 
 class Simulation:
@@ -63,7 +64,8 @@ class Simulation:
         self.phase = -1
         self.steps: list[tuple[float, ...]] = []
         self.ended: list[tuple[float, ...]] = []
-        self._ends = self.scenario.ends
+        self.ends = self.scenario.ends
+        """Of each phase; of those that are not over, as far as is known."""
         self._asked = 0.0
         """Drafts of each request that the last plan had."""
         self._taken = 0
@@ -72,18 +74,19 @@ class Simulation:
 
     def advance(self, drain: bool = False) -> bool:
         """Run a step, or pass the time until something comes; False at the end."""
-        while self.phase < len(self._ends) and self.now >= self._ends[self.phase]:
-            self._leave()
         self._arrive()
+        while self._is_over():
+            self._leave()
+            self._arrive()
         scheduler = self.scheduler
         if scheduler.running or scheduler.waiting:
-            if self.phase >= len(self._ends) and not drain:
+            if self.phase >= len(self.ends) and not drain:
                 return False
             self._step()
             return True
-        if self.phase >= len(self._ends):
+        if self.phase >= len(self.ends):
             return False
-        self.now = min(self._next_arrival(), self._ends[self.phase])
+        self.now = min(self._next_arrival(), self.ends[self.phase])
         return True
 
     def close(self) -> None:
@@ -95,12 +98,19 @@ class Simulation:
         self.phase = phase
         self._taken = 0
 
+    def _is_over(self) -> bool:
+        if self.phase >= len(self.ends) or self.now < self.ends[self.phase]:
+            return False
+        scheduler = self.scheduler
+        answered = not (scheduler.running or scheduler.waiting)
+        return answered or self.scenario.carry or self._is_closed()
+
+    def _is_closed(self) -> bool:
+        return isinstance(self.scenario.phases[self.phase].arrivals, Closed)
+
     def _leave(self) -> None:
-        """To the next phase."""
-        closed = isinstance(self.scenario.phases[self.phase].arrivals, Closed)
-        if not closed:
-            self._arrive()  # what came while the last step of the phase ran
-        if closed or not self.scenario.carry:
+        """To the next phase; the later ones begin as much later as this one took longer."""
+        if self._is_closed():
             scheduler = self.scheduler
             gone = [
                 live
@@ -115,11 +125,14 @@ class Simulation:
             scheduler.waiting.clear()
             scheduler.waiting.extend(kept)
             self.policy.forget([live.request.name for live in gone])
+        elif not self.scenario.carry:
+            late = self.now - self.ends[self.phase]
+            self.ends[self.phase :] = [end + late for end in self.ends[self.phase :]]
         self._enter(self.phase + 1)
 
     def _arrive(self) -> None:
         """Queue what has come by now."""
-        if self.phase >= len(self._ends):
+        if self.phase >= len(self.ends):
             return
         arrivals = self.scenario.phases[self.phase].arrivals
         scheduler = self.scheduler
@@ -140,7 +153,7 @@ class Simulation:
         self._taken += 1
 
     def _start(self) -> float:
-        return self._ends[self.phase - 1] if self.phase else 0.0
+        return self.ends[self.phase - 1] if self.phase else 0.0
 
     def _next_arrival(self) -> float:
         times = self.workload.times(self.phase)

@@ -59,14 +59,18 @@ def _ratio(over: Floats, under: Floats) -> Floats:
 
 
 def phases_of(scenario: Scenario, log: Log) -> Phases:
-    """The steps of a log by phase and slice; steps after the last phase are left out."""
-    ends = np.asarray(scenario.ends)
+    """The steps of a log by phase and slice; steps after the last phase are left out.
+
+    What a phase took longer than planned, see ``Scenario.carry``, is in its last slice.
+    """
+    ends = log.ends
+    begins = np.concatenate(([0.0], ends[:-1]))
     start, seconds = log.step("start"), log.step("seconds")
     phase = np.searchsorted(ends, start, side="right")
     inside = phase < len(ends)
     phase, start, seconds = phase[inside], start[inside], seconds[inside]
     lasts = np.asarray([each.seconds for each in scenario.phases])
-    part = (start - (ends - lasts)[phase]) / lasts[phase] * SLICES
+    part = (start - begins[phase]) / lasts[phase] * SLICES
     place = phase * SLICES + np.clip(part.astype(int), 0, SLICES - 1)
 
     def by_slice(weights: Floats) -> Floats:

@@ -25,6 +25,8 @@ class Log:
     """[steps, len(STEP_COLUMNS)]"""
     requests: Floats
     """[requests that have ended, len(REQUEST_COLUMNS)]"""
+    ends: Floats
+    """[phases]; virtual times."""
     preemptions: int
 
     def step(self, column: str) -> Floats:
@@ -37,11 +39,15 @@ class Log:
 
 
 def log_of(
-    steps: list[tuple[float, ...]], requests: list[tuple[float, ...]], preemptions: int
+    steps: list[tuple[float, ...]],
+    requests: list[tuple[float, ...]],
+    ends: list[float],
+    preemptions: int,
 ) -> Log:
     """From rows; there may be none."""
     return Log(
         np.asarray(steps, dtype=np.float64).reshape(-1, len(STEP_COLUMNS)),
         np.asarray(requests, dtype=np.float64).reshape(-1, len(REQUEST_COLUMNS)),
+        np.asarray(ends, dtype=np.float64),
         preemptions,
     )

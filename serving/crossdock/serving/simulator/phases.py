@@ -109,8 +109,10 @@ class Scenario:
     """Share of steps that last three times as long."""
     carry: bool = True
     """Requests of an open loop that are not done when their phase ends go on into the next one and
-    keep their acceptance; else they are dropped. To compare policies phase by phase they must be:
-    who was slow in one phase would have larger batches, so more goodput, in the next."""
+    keep their acceptance; else the next one waits until they have their answers. To compare
+    policies phase by phase it must: who was slow in one phase would have larger batches, so more
+    goodput, in the next. Nor may they be dropped: who puts prompts off for long drafts would seem
+    to be the fastest, and all policies must have done the same work."""
     misreport: float = 1.0
     """How many times its true length a step is reported to last."""
 
@@ -125,5 +127,5 @@ class Scenario:
 
     @property
     def ends(self) -> list[float]:
-        """Seconds from the start to the end of each phase."""
+        """Seconds from the start to the end of each phase, if none takes longer than planned."""
         return [float(end) for end in np.cumsum([phase.seconds for phase in self.phases])]

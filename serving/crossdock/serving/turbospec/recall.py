@@ -7,9 +7,9 @@ or what is seen then switches it off again at once, the next try comes after twi
 
 from __future__ import annotations
 
-_FIRST_S = 1.0
+_FIRST_S = 0.25
 _LAST_S = 16.0
-_KEPT_UP_S = 1.0
+_KEPT_UP_S = 0.25
 """Speculation that lasts so long was worth the try."""
 
 
