@@ -54,7 +54,9 @@ def expect_tensor(
 
 
 def expect_rows(name: str, x: torch.Tensor) -> None:
-    """Rows travel in granules of 16 bytes."""
+    """Rows travel in granules of 16 bytes; commands count them from the start of the tensor, which
+    is a region of its own.
+    """
     row_bytes = x.shape[-1] * x.element_size()
     if row_bytes == 0 or row_bytes % ROW_GRANULE:
         raise ArgumentError(
@@ -63,6 +65,12 @@ def expect_rows(name: str, x: torch.Tensor) -> None:
         )
     if row_bytes > MAX_ROW_BYTES:
         raise CapacityError(f"a row of {name} has {row_bytes} bytes, the limit is {MAX_ROW_BYTES}")
+    whole_bytes = x.shape[0] * row_bytes
+    if whole_bytes > schema.MAX_REGION_BYTES:
+        raise CapacityError(
+            f"{name} has {whole_bytes} bytes, the limit is {schema.MAX_REGION_BYTES}; send it in "
+            "parts"
+        )
 
 
 def expect_whole(name: str, value: object) -> int:
