@@ -38,7 +38,7 @@ def in_a_child(calls: list[Callable[[], Any]]) -> list[Any]:
     mine, theirs = os.pipe()
     child = os.fork()
     if child == 0:
-        raised = []
+        raised: list[tuple[str, str] | None] = []
         for call in calls:
             try:
                 call()
