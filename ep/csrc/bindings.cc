@@ -313,10 +313,10 @@ void bind_engine(nb::module_& m) {
             "shape"_a)
         .def(
             "low_latency_may_begin",
-            [](const Engine& e, const LowLatencyShape& shape) {
-                return e.low_latency().may_begin(shape);
+            [](const Engine& e, const LowLatencyShape& shape, uint32_t half) {
+                return e.low_latency().may_begin(shape, half);
             },
-            "shape"_a)
+            "shape"_a, "half"_a)
         .def("low_latency_clean", &Engine::low_latency_clean)
         .def(
             "low_latency_combine_buffer_at",

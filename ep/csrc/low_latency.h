@@ -80,12 +80,14 @@ class LowLatency {
         return half(handle.round) + layout(handle.shape).out_result(0);
     }
 
-    // Whether a round of this shape may begin. A credit says that the tokens of the last round in
-    // the same half were taken, not that its results were. With the same shape that is enough;
-    // tokens that reach further would land in results which a rank still waits for. Then all ranks
-    // end their rounds, meet, and clean().
-    bool may_begin(const LowLatencyShape& shape) const {
-        const uint64_t end = tokens_end_[round_ & 1];
+    // Whether a round of this shape may begin in a half, 0 or 1, where the last round has its
+    // tokens. A credit says that these were taken, not that its results were. With the same shape
+    // that is enough; tokens that reach further would land in results which a rank still waits for.
+    // Then all ranks end their rounds, meet, and clean().
+    //
+    // The caller says which half it will be: rounds may have been asked for that have not begun.
+    bool may_begin(const LowLatencyShape& shape, uint32_t half) const {
+        const uint64_t end = tokens_end_.at(half);
         return end == 0 || layout(shape).tokens_end() <= end;
     }
     // After all ranks have ended their rounds, and know it of each other.

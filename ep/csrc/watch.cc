@@ -55,7 +55,7 @@ std::optional<Outcome> Watch::look(const Task& task, Clock::time_point now) {
     Outcome outcome = trouble_of(task);
     // This rank was stopped, or hard at work. What has come meanwhile counts: the rows that it
     // waits for, or the word that the others go on without it.
-    if (now - looked_ > timeout_ / 8) deadline_ += now - looked_;
+    if (now - looked_ > std::max(timeout_ / 8, kPause)) deadline_ += now - looked_;
     looked_ = now;
     life_.tick(task, now);
     if (outcome.status == RunStatus::kDone) {

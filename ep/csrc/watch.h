@@ -33,6 +33,9 @@ class Watch {
 
   private:
     static constexpr uint32_t kExtensions = 3;  // of the time, for peers that wait too
+    // A busy machine lets any rank pause for as long as this between two looks. Were that counted
+    // as a stop, a short time would never be over.
+    static constexpr std::chrono::milliseconds kPause{100};
 
     Outcome trouble_of(const Task& task) const;
     bool extended(const Task& task, Clock::time_point now);

@@ -186,3 +186,35 @@ def test_a_captured_event_has_passed() -> None:
     with event:
         pass
     event.current_stream_wait()
+
+
+def reach_of_rounds(rank: RankContext) -> None:
+    """Rounds take the halves of the region in turn, also those that have not begun yet."""
+    with built(rank, on_one_node(1, "shm"), low_latency=(8, 512, 4)) as buffer:
+
+        def case(tokens: int) -> LowLatencyCase:
+            return LowLatencyCase(LowLatencySpec((tokens,), tokens, 512))
+
+        for first, second in [(2, 8), (8, 2)]:
+            buffer.clean_low_latency_buffer(8, 512, 4)
+            for tokens in (first, second):
+                combine(buffer, case(tokens), dispatch(buffer, case(tokens))[2])
+            gate: Future[object] = Future()
+            idx = torch.zeros(1, 1, dtype=torch.int64)
+            held = EventOverlap(EventHandle(gate))
+            buffer.get_dispatch_layout(idx, 4, previous_event=held, async_finish=True)
+            begun = dispatch(buffer, case(first), async_finish=True)
+            if second < first:
+                with pytest.raises(ArgumentError, match="call clean_low_latency_buffer"):
+                    dispatch(buffer, case(first), async_finish=True)
+            last = dispatch(buffer, case(second), async_finish=True)
+            gate.set_result(None)
+            for tokens, (_, _, handle, event, _) in ((first, begun), (second, last)):
+                event.current_stream_wait()
+                x = combine(buffer, case(tokens), handle)[0]
+                assert same(x, case(tokens).combined()[0])
+            del begun, last, handle
+
+
+def test_a_round_is_compared_with_the_last_one_in_its_place() -> None:
+    run_ranks(reach_of_rounds, 1)

@@ -113,6 +113,11 @@ WRONG_DISPATCHES: dict[str, tuple[Callable[[Arguments], Arguments], type[Excepti
         ArgumentError,
         "topk_idx holds -2",
     ),
+    "ranks by bytes of 2": (
+        lambda a: {"is_token_in_rank": (2 * a["is_token_in_rank"].byte()).view(torch.bool)},
+        ArgumentError,
+        "is_token_in_rank holds bytes that are neither 0 nor 1",
+    ),
     "indices in int32": (
         lambda a: {"topk_idx": a["topk_idx"].int()},
         ArgumentError,

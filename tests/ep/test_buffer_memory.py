@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,7 @@ from crossdock.proxy.errors import (
 )
 
 PAIR = on_one_node(2, "shm")
+MAP_NORESERVE = 0x4000  # mmap has it from Python 3.13 on
 
 
 def deep_ep_bytes(tokens: int, hidden: int, ranks: int, experts: int) -> int:
@@ -128,6 +131,41 @@ def too_large(rank: RankContext) -> None:
 
 def test_a_buffer_beyond_the_schema_is_refused() -> None:
     run_ranks(too_large, 2)
+
+
+def beyond_a_region(rank: RankContext) -> None:
+    """Commands count 64 GiB from the start of x; of a larger one they would send other rows."""
+    hidden = 4 << 20
+    tokens = schema.MAX_REGION_BYTES // (2 * hidden) + 1
+    untouched = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    memory = mmap.mmap(-1, 2 * tokens * hidden, flags=untouched)
+    x = torch.frombuffer(memory, dtype=torch.bfloat16).view(tokens, hidden)
+    idx = torch.full((tokens, 1), -1)
+    idx[-1] = 0
+    with built(rank, on_one_node(1, "shm")) as buffer:
+        refused = f"x has {2 * tokens * hidden} bytes, the limit is {schema.MAX_REGION_BYTES}"
+        with pytest.raises(CapacityError, match=refused):
+            dispatch_plainly(buffer, x, idx)
+        handle = dispatch_plainly(buffer, x[-1:], idx[-1:])[4]
+        with pytest.raises(CapacityError, match=refused):
+            buffer.combine(x, handle)
+
+
+def dispatch_plainly(buffer: Buffer, x: torch.Tensor, idx: torch.Tensor) -> Any:
+    """Both calls of the normal mode, with weights of 1."""
+    per_rank, _, per_expert, in_rank, _ = buffer.get_dispatch_layout(idx, buffer.group_size)
+    return buffer.dispatch(
+        x,
+        num_tokens_per_rank=per_rank,
+        is_token_in_rank=in_rank,
+        num_tokens_per_expert=per_expert,
+        topk_idx=idx,
+        topk_weights=torch.ones(idx.shape),
+    )
+
+
+def test_rows_beyond_what_commands_can_name_are_refused() -> None:
+    run_ranks(beyond_a_region, 1)
 
 
 # ---- the heap -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ as with any other argument."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -94,6 +95,35 @@ def layout_after(seat: Seat, name: str, async_finish: bool) -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_a_layout_refuses_it_too(pool: RankPool, name: str, async_finish: bool) -> None:
     pool.check(layout_after, name, async_finish)
+
+
+def layout_of_what_is_to_come(seat: Seat, chosen: int, async_finish: bool) -> torch.Tensor:
+    """The event is that of what writes the choices: nothing is said of them before that."""
+    idx = torch.full((3, 2), 99)
+    gate: Future[object] = Future()
+
+    def write() -> None:
+        idx.fill_(chosen)
+        gate.set_result(None)
+
+    threading.Timer(0.05, write).start()
+    *_, counts, _, event = seat.buffer.get_dispatch_layout(
+        idx, 12, previous_event=EventOverlap(EventHandle(gate)), async_finish=async_finish
+    )
+    event.current_stream_wait()
+    return counts
+
+
+def check_what_is_to_come(seat: Seat, async_finish: bool) -> None:
+    counts = layout_of_what_is_to_come(seat, 5, async_finish)
+    assert counts.tolist() == [3 * (expert == 5) for expert in range(12)]
+    with pytest.raises(ArgumentError, match="topk_idx holds 12, but must hold -1"):
+        layout_of_what_is_to_come(seat, 12, async_finish)
+
+
+@pytest.mark.parametrize("async_finish", [False, True])
+def test_a_layout_waits_for_its_choices(pool: RankPool, async_finish: bool) -> None:
+    pool.check(check_what_is_to_come, async_finish)
 
 
 def after_a_lost_rank(rank: RankContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from crossdock.proxy import (
     ArgumentError,
     DeadlineExceeded,
     Exchange,
+    MismatchError,
     StoreExchange,
     ThreadExchange,
     TransportError,
@@ -84,6 +86,60 @@ def test_store_keeps_no_more_than_the_last_round(tmp_path: Path) -> None:
 def test_values_may_be_any_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 100
     assert StoreExchange(FolderStore(tmp_path), 0, 1, "p").all_gather(data, 1) == [data]
+
+
+def test_a_rank_that_is_overwritten_learns_it(tmp_path: Path) -> None:
+    first, twin = (StoreExchange(FolderStore(tmp_path), 0, 1, "job") for _ in range(2))
+
+    class Overtaken(FolderStore):
+        def wait(self, keys: list[str], timeout: datetime.timedelta, /) -> None:
+            assert twin.all_gather(b"twin", 1) == [b"twin"]
+
+    first._store = Overtaken(tmp_path)
+    with pytest.raises(MismatchError, match="rank 0: two processes have joined as rank 0"):
+        first.all_gather(b"first", 1)
+
+
+def meet(exchange: StoreExchange, rounds: int, deadline_s: float) -> str:
+    try:
+        for _ in range(rounds):
+            exchange.all_gather(b"x", deadline_s)
+    except (MismatchError, DeadlineExceeded, TransportError) as error:
+        return type(error).__name__
+    return "met"
+
+
+class Slow(FolderStore):
+    """A store in which everything takes a while, so that twins get in each other's way."""
+
+    def set(self, key: str, value: bytes, /) -> None:
+        time.sleep(random.random() * 0.004)
+        super().set(key, value)
+        time.sleep(random.random() * 0.004)
+
+    def get(self, key: str, /) -> bytes:
+        time.sleep(random.random() * 0.004)
+        return super().get(key)
+
+
+@pytest.mark.parametrize("attempt", range(8))
+def test_no_two_processes_are_one_rank(tmp_path: Path, attempt: int) -> None:
+    random.seed(attempt)
+    exchanges = [StoreExchange(Slow(tmp_path), min(n, 1), 2, "job") for n in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda exchange: meet(exchange, 6, 0.5), exchanges))
+    assert ended[1:].count("met") < 2, ended
+
+
+def test_other_numbers_of_ranks_are_noticed(tmp_path: Path) -> None:
+    sizes = [2, 2, 3]
+    exchanges = [
+        StoreExchange(FolderStore(tmp_path), r, size, "job") for r, size in enumerate(sizes)
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(2):
+            ended = list(pool.map(lambda exchange: meet(exchange, 1, 10), exchanges))
+    assert ended == ["met", "met", "MismatchError"]
 
 
 class BrokenStore(FolderStore):

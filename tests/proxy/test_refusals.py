@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -283,6 +286,38 @@ def _elsewhere(offer: bootstrap.Announcement) -> bootstrap.Announcement:
 
 def test_forced_shm_out_of_reach_is_an_error_on_every_rank() -> None:
     assert len(set(run_ranks(unreachable, 3))) == 1
+
+
+def without_descriptors(context: RankContext, transport: str, step: str) -> tuple[str, float]:
+    """Rank 1 may open no more files in that step."""
+    import crossdock.proxy.builder as builder
+
+    owner = builder.Builder if transport == "shm" else builder
+    meant = getattr(owner, step)
+
+    def exhausted(*args: Any) -> Any:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # One is open while they are counted.
+        used = len(list(Path("/proc/self/fd").iterdir())) - 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, limits[1]))
+        try:
+            return meant(*args)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    if context.rank == 1:
+        setattr(owner, step, exhausted)
+    start = time.monotonic()
+    with pytest.raises(CrossdockError, match="Too many open files") as caught:
+        Communicator(context.exchange(), options(transport))
+    return type(caught.value).__name__, time.monotonic() - start
+
+
+@pytest.mark.parametrize(("transport", "step"), [("shm", "_reach"), ("tcp", "_attach_tcp")])
+def test_a_rank_without_descriptors_says_so_to_all(transport: str, step: str) -> None:
+    (other, waited), (own, _) = run_ranks(without_descriptors, 2, transport, step)
+    assert (other, own) == ("PeerArgumentError", "TransportError")
+    assert waited < options().timeout_s / 2, "it was not told"
 
 
 def fall_back(context: RankContext) -> str:

@@ -196,6 +196,8 @@ class BufferBase:
     def _expect_alive(self) -> None:
         if self.communicator.destroyed or self._leaving.locked():
             raise self._gone()
+        # Before any lock: in a forked child one may be held by a thread that is not there.
+        self.communicator.expect_own_process()
 
     def _gone(self) -> DestroyedError:
         return DestroyedError(f"rank {self.rank}: the Buffer is destroyed; build a new one")

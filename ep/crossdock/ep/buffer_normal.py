@@ -14,7 +14,7 @@ from crossdock.ep.gpu.staging import through_host
 from crossdock.ep.normal import Combined, Dispatched, NormalMode
 from crossdock.ep.normal_arguments import Bias, X
 from crossdock.ep.stream import EventOverlap, expect_event
-from crossdock.ep.tensors import CPU, expect_experts, expect_topk
+from crossdock.ep.tensors import CPU, expect_choices, expect_experts, expect_topk_shape
 from crossdock.ep.versions import with_known_arguments
 from crossdock.proxy.errors import ArgumentError, CapacityError
 
@@ -52,6 +52,7 @@ class NormalCalls(BufferBase):
         Args:
             topk_idx: int64 [tokens, topk], -1 for no expert.
             num_experts: of all ranks together.
+            previous_event: waited for before ``topk_idx`` is read.
 
         Returns:
             ``num_tokens_per_rank`` int32 [ranks]; ``num_tokens_per_rdma_rank`` int32 [nodes], None
@@ -61,8 +62,11 @@ class NormalCalls(BufferBase):
         del allocate_on_comm_stream
         self._expect_alive()
         expect_experts(num_experts, self.group_size)
-        idx = expect_topk(topk_idx, None, num_experts, self._device_of_normal)
+        idx = expect_topk_shape(topk_idx, None, self._device_of_normal)
         previous = expect_event(previous_event)
+        early = previous is None or previous.event is None or previous.event.query()
+        if early:
+            expect_choices(idx, num_experts)
         mode = self._mode
         if not isinstance(mode, NormalMode):
             counted, experts, in_rank, event = mode.layout(idx, num_experts, previous, async_finish)
@@ -74,6 +78,8 @@ class NormalCalls(BufferBase):
         in_rank = torch.empty((idx.shape[0], self.group_size), dtype=torch.bool, device="cpu")
 
         def compute() -> None:
+            if not early:  # what the event is about may be what they are
+                expect_choices(idx, num_experts)
             self._engine.layout(
                 idx.data_ptr(),
                 idx.shape[0],

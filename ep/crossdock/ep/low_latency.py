@@ -69,7 +69,7 @@ class LowLatencyMode:
         """See ``Buffer.low_latency_dispatch``."""
         self._expect_free_half()
         self.expect_room(arguments.shape)
-        if not self._engine.low_latency_may_begin(arguments.shape):
+        if not self._engine.low_latency_may_begin(arguments.shape, self._rounds & 1):
             raise ArgumentError(
                 "more or longer tokens than two rounds ago would overwrite results that a rank may "
                 "still wait for; call clean_low_latency_buffer on all ranks first"

@@ -181,6 +181,12 @@ def checked_dispatch(
 
 
 def _expect_ranks(per_rank: torch.Tensor, in_rank: torch.Tensor) -> None:
+    # Bytes that were only declared to be bool count as what they are.
+    if in_rank.numel() and int(in_rank.view(torch.uint8).max()) > 1:
+        raise ArgumentError(
+            "is_token_in_rank holds bytes that are neither 0 nor 1; compare with 0 instead of "
+            "viewing other numbers as bool"
+        )
     announced, counted = per_rank.tolist(), in_rank.sum(0).tolist()
     if announced != counted:
         raise ArgumentError(

@@ -7,6 +7,7 @@ without ``async_finish`` runs in the caller's thread, after everything asked for
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from crossdock.ep.outcomes import cut_short
-from crossdock.proxy.errors import ArgumentError, CrossdockError
+from crossdock.proxy.errors import ArgumentError, CrossdockError, ForkedError
 
 T = TypeVar("T")
 _MOMENT_S = 0.05
@@ -46,10 +47,17 @@ class EventHandle:
     ) -> None:
         self._future = future
         self._abort = abort
+        self._process = os.getpid()
 
     def current_stream_wait(self) -> None:
-        """Wait for it. Raises what the operation raised."""
+        """Wait for it. Raises what the operation raised, ForkedError in a forked child, which does
+        not have the thread that would bring it about.
+        """
         if self._future is not None:
+            if os.getpid() != self._process and not self._future.done():
+                raise ForkedError(
+                    f"the event is of process {self._process}, from which this one was forked"
+                )
             with cut_short(self._abort):
                 self._future.result()
 

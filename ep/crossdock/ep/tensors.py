@@ -54,7 +54,9 @@ def expect_tensor(
 
 
 def expect_rows(name: str, x: torch.Tensor) -> None:
-    """Rows travel in granules of 16 bytes."""
+    """Rows travel in granules of 16 bytes; commands count them from the start of the tensor, which
+    is a region of its own.
+    """
     row_bytes = x.shape[-1] * x.element_size()
     if row_bytes == 0 or row_bytes % ROW_GRANULE:
         raise ArgumentError(
@@ -63,6 +65,12 @@ def expect_rows(name: str, x: torch.Tensor) -> None:
         )
     if row_bytes > MAX_ROW_BYTES:
         raise CapacityError(f"a row of {name} has {row_bytes} bytes, the limit is {MAX_ROW_BYTES}")
+    whole_bytes = x.shape[0] * row_bytes
+    if whole_bytes > schema.MAX_REGION_BYTES:
+        raise CapacityError(
+            f"{name} has {whole_bytes} bytes, the limit is {schema.MAX_REGION_BYTES}; send it in "
+            "parts"
+        )
 
 
 def expect_whole(name: str, value: object) -> int:
@@ -95,17 +103,30 @@ def expect_topk(
 
     On a GPU the entries are not looked at: kernels do, and the next call tells.
     """
+    tensor = expect_topk_shape(topk_idx, num_tokens, device)
+    expect_choices(tensor, num_experts)
+    return tensor
+
+
+def expect_topk_shape(
+    topk_idx: object, num_tokens: int | None, device: torch.device = CPU
+) -> torch.Tensor:
+    """int64 [num_tokens, topk], whatever it holds."""
     tensor = expect_tensor("topk_idx", topk_idx, [torch.int64], [num_tokens, None], device=device)
     if not 1 <= tensor.shape[1] <= MAX_TOPK:
         raise CapacityError(f"top-k is {tensor.shape[1]}, but must be between 1 and {MAX_TOPK}")
-    if tensor.numel() and device.type == "cpu":
+    return tensor
+
+
+def expect_choices(tensor: torch.Tensor, num_experts: int) -> None:
+    """Entries of -1 .. num_experts - 1, where they can be looked at."""
+    if tensor.numel() and tensor.device.type == "cpu":
         low, high = (int(bound) for bound in torch.aminmax(tensor))
         if low < -1 or high >= num_experts:
             wrong = low if low < -1 else high
             raise ArgumentError(
                 f"topk_idx holds {wrong}, but must hold -1 (none) or 0 to {num_experts - 1}"
             )
-    return tensor
 
 
 def heap_tensor(

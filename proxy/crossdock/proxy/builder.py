@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import logging
 import secrets
@@ -27,6 +28,8 @@ from crossdock.proxy.options import Options
 
 T = TypeVar("T")
 _PAGE_BYTES = 4096
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What ails this rank, and does not tell whether it shares a host with a peer."""
 _log = logging.getLogger(__name__)
 
 
@@ -211,7 +214,11 @@ class Builder:
 
         if network == "tcp":
             sockets = open_sockets(peers, self._options.connections_per_peer)
-            _attach_tcp(native, sockets, self._options)
+            self._agree(
+                bool,
+                lambda: _attach_tcp(native, sockets, self._options),
+                "attach its tcp connections",
+            )
             return
         place = _place([person.host for person in people], self._rank)
         rdma_connect.Connector(
@@ -284,20 +291,26 @@ class Builder:
         people: Sequence[Introduction],
         offers: Sequence[Announcement],
     ) -> tuple[int, ...]:
-        """The peers whose memory this rank could map."""
+        """The peers whose memory this rank could map.
+
+        Raises:
+            OSError: it has no descriptors or no memory left for it.
+        """
         reached = []
         for peer in bootstrap.shm_peers(people, self._rank, self._options.transport):
             try:
                 host.reach(peer, _native_announcement(offers[peer]))
                 reached.append(peer)
             except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    raise
                 _log.info("rank %d cannot reach rank %d over shm: %s", self._rank, peer, error)
         return tuple(reached)
 
 
 def _attach_tcp(
     native: _native.Communicator, sockets: tcp_connect.Sockets, options: Options
-) -> None:
+) -> bool:
     """Hands the sockets over; those that nobody has taken when it fails are closed."""
     waiting = dict(enumerate(sockets))
     try:
@@ -308,6 +321,7 @@ def _attach_tcp(
     except BaseException:
         tcp_connect.close_all([list(waiting.values())])
         raise
+    return True
 
 
 def _announcement_of(offer: _native.ShmAnnouncement) -> Announcement:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from crossdock.proxy import _native, diagnosis, recording, schema
 from crossdock.proxy._native import WaitStatus
 from crossdock.proxy.builder import Builder, Built, DeviceMemory, Request
-from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError
+from crossdock.proxy.errors import ArgumentError, CapacityError, DestroyedError, ForkedError
 from crossdock.proxy.exchange import Exchange
 from crossdock.proxy.options import Options
 
@@ -75,13 +75,15 @@ class Communicator:
         self._others = [peer for peer in range(self.size) if peer != self.rank]
         self._unsignalled: list[int] | None = None
         self.device_memory = built.device_memory
+        self._process = os.getpid()
         self._finalizer = weakref.finalize(
-            self, _leave, built.native, self.recording, built.device_memory
+            self, _leave, built.native, self.recording, built.device_memory, self._process
         )
 
     @property
     def native(self) -> _native.Communicator:
-        """The native half; DestroyedError after ``destroy``."""
+        """The native half; DestroyedError after ``destroy``, ForkedError in a forked child."""
+        self.expect_own_process()
         if self._native is None:
             raise DestroyedError(
                 f"rank {self.rank}: the communicator is destroyed; build a new one"
@@ -92,6 +94,16 @@ class Communicator:
     def destroyed(self) -> bool:
         """Whether ``destroy`` was called."""
         return self._native is None
+
+    def expect_own_process(self) -> None:
+        """Raise ForkedError in a child that was forked from the rank: rings and counters are memory
+        that it shares with its parent, whose job its calls would carry on.
+        """
+        if os.getpid() != self._process:
+            raise ForkedError(
+                f"rank {self.rank} is process {self._process}, this one was forked from it and is "
+                "no rank; make the call there, or build a new communicator here"
+            )
 
     def transport_of(self, peer: int) -> str:
         """Name of the transport to a rank: shm or tcp."""
@@ -277,9 +289,10 @@ class Communicator:
         native = self._native
         if native is None:
             return
-        lost = diagnosis.lost_peers(self)
+        own = os.getpid() == self._process  # else the parent goes on, and sends what was pushed
+        lost = diagnosis.lost_peers(self) if own else []
         code, _, _ = native.fault()
-        if code == _native.FaultCode.NONE and not lost:
+        if own and code == _native.FaultCode.NONE and not lost:
             result = native.await_fence(self._limit(timeout_s))
             if result.status == WaitStatus.DEADLINE:
                 _log.warning(
@@ -295,11 +308,15 @@ class Communicator:
 
 
 def _leave(
-    native: _native.Communicator, recorded: recording.Recording, memory: DeviceMemory | None
+    native: _native.Communicator,
+    recorded: recording.Recording,
+    memory: DeviceMemory | None,
+    process: int,
 ) -> None:
     """The end of a communicator that was forgotten, or that the interpreter's end overtook."""
     try:
-        native.await_fence(_FAREWELL_S)
+        if os.getpid() == process:
+            native.await_fence(_FAREWELL_S)
     finally:
         native.shut_down(-1)
         recorded.close()

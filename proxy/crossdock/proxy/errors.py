@@ -27,6 +27,10 @@ class DestroyedError(CrossdockError, RuntimeError):
     """The object was destroyed, or aborted, and cannot be used again."""
 
 
+class ForkedError(CrossdockError, RuntimeError):
+    """A forked child uses what its parent has built: the parent is the rank, the child is none."""
+
+
 class TransportError(CrossdockError, OSError):
     """A transport could not be set up."""
 

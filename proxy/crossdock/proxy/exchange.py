@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from crossdock.proxy.errors import ArgumentError, DeadlineExceeded, TransportError
+from crossdock.proxy.errors import ArgumentError, DeadlineExceeded, MismatchError, TransportError
 
 _POLL_S = 0.01
 _LONGEST_WAIT_S = 3600.0  # what no store refuses; the loop goes on after it
+_TOKEN_BYTES = 16
 
 
 class Exchange(Protocol):
@@ -62,7 +65,12 @@ def _checked(rank: int, size: int) -> None:
 
 
 class StoreExchange:
-    """Ranks meet in a store. ``prefix`` must not be used twice in the life of the store."""
+    """Ranks meet in a store. ``prefix`` must not be used twice in the life of the store.
+
+    Two processes that were given one rank would overwrite each other's parts, and each be met by
+    some of the others. So a part begins with a token of its process and with a digest of the tokens
+    of the last round: who met others, or others than before, learns it here.
+    """
 
     def __init__(self, store: Store, rank: int, size: int, prefix: str) -> None:
         _checked(rank, size)
@@ -71,9 +79,21 @@ class StoreExchange:
         self._store = store
         self._prefix = prefix
         self._round = 0
+        self._token = secrets.token_bytes(_TOKEN_BYTES)
+        self._met: list[bytes] = []
 
     def all_gather(self, data: bytes, deadline_s: float) -> list[bytes]:
-        """See ``Exchange.all_gather``."""
+        """See ``Exchange.all_gather``.
+
+        Raises:
+            MismatchError: a rank is two processes, or ranks were given different numbers of ranks.
+            TransportError: the store failed.
+        """
+        parts = self._gather(self._token + _digest(self._met) + data, deadline_s)
+        self._expect_same_ranks(parts)
+        return [part[2 * _TOKEN_BYTES :] for part in parts]
+
+    def _gather(self, data: bytes, deadline_s: float) -> list[bytes]:
         keys = [self._key(self._round, rank) for rank in range(self.size)]
         end = time.monotonic() + deadline_s
         try:
@@ -89,6 +109,24 @@ class StoreExchange:
             self._store.delete_key(self._key(self._round - 1, self.rank))
         self._round += 1
         return gathered
+
+    def _expect_same_ranks(self, parts: Sequence[bytes]) -> None:
+        tokens = [part[:_TOKEN_BYTES] for part in parts]
+        before = self._met or [self._token if r == self.rank else t for r, t in enumerate(tokens)]
+        for rank, (token, known) in enumerate(zip(tokens, before, strict=True)):
+            if token != known:
+                raise MismatchError(
+                    f"rank {self.rank}: two processes have joined as rank {rank}; give each "
+                    "process a rank of its own"
+                )
+        digest = _digest(self._met)
+        for rank, part in enumerate(parts):
+            if part[_TOKEN_BYTES : 2 * _TOKEN_BYTES] != digest:
+                raise MismatchError(
+                    f"rank {self.rank} and rank {rank} have met different processes; is each rank "
+                    f"started once, and given the same number of ranks ({self.size} here)?"
+                )
+        self._met = tokens
 
     def _key(self, number: int, rank: int) -> str:
         return f"{self._prefix}/{number}/{rank}"
@@ -151,6 +189,11 @@ class _Meeting:
                 raise _late(rank, missing, deadline_s)
             self._rounds.pop(number - 1, None)
             return [brought[r] for r in range(self.size)]
+
+
+def _digest(tokens: Sequence[bytes]) -> bytes:
+    """A short name of those who met; of nobody before the first round."""
+    return hashlib.sha256(b"".join(tokens)).digest()[:_TOKEN_BYTES]
 
 
 def _late(rank: int, missing: Sequence[int], deadline_s: float) -> DeadlineExceeded:

@@ -158,6 +158,7 @@ void SimRank::begin_epoch(uint32_t epoch) {
     grants.restart();
     dispatch.restart();
     low_latency.restart();
+    low_latency_rounds = 0;
 }
 
 bool SimRank::progress() {

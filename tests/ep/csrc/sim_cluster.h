@@ -90,6 +90,7 @@ class SimRank {
     NormalDispatch dispatch;
     NormalCombine combine;
     LowLatency low_latency;
+    uint32_t low_latency_rounds = 0;  // of this epoch
 
     double laziness = 0.0;  // how often it is passed over
     std::string doing;

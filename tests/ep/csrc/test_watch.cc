@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "proxy/csrc/communicator.h"
 #include "proxy/csrc/transport/sim/profiles.h"
 #include "tests/ep/csrc/sim_cluster.h"
 
@@ -88,6 +89,22 @@ TEST_F(Watched, WhoWaitsInTurnIsNotNamed) {
     EXPECT_EQ(outcome(0).missing, Ranks{2});
     EXPECT_EQ(outcome(0).held_up, Ranks{1});
     EXPECT_LT(now(), kTimeout + kTimeout / 8);
+}
+
+// Between two looks more goes by than an eighth of it.
+TEST_F(Watched, AShortTimeIsOverToo) {
+    SimRank& rank = cluster_->rank(0);
+    Task task = wait_for(rank, 1);
+    ASSERT_FALSE(task.step());
+    Watch watch(rank.communicator->device_view(), milliseconds(5), nullptr, rank.now());
+    for (milliseconds time(2); time < milliseconds(50); time += milliseconds(2)) {
+        const auto ended = watch.look(task, rank.now() + time);
+        if (!ended) continue;
+        EXPECT_EQ(ended->status, RunStatus::kDeadline);
+        EXPECT_EQ(ended->missing, Ranks{1});
+        return;
+    }
+    FAIL() << "it is not over after 50 ms";
 }
 
 TEST_F(Watched, AChainIsFollowedToItsEnd) {
