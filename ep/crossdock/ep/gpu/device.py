@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import threading
+import traceback
 import weakref
 from collections.abc import Iterator
 from typing import cast
@@ -77,9 +78,11 @@ class Device:
             if inbox_bytes is not None:
                 self._share_inbox(exchange, inbox_bytes)
             self._map(communicator.native, control_bytes)
-        except BaseException:
+        except BaseException as error:
             self._finalizer()
             self._memory = self.inbox = None
+            # Whoever catches it shall have the memory back before it is forgotten.
+            traceback.clear_frames(error.__traceback__)
             raise
 
     def _expect_capacity(self) -> None:

@@ -135,8 +135,10 @@ class GpuPlatform:
                 self.synchronize()
                 ended.set()
 
-        threading.Thread(target=wait, name="crossdock-gpu-rests", daemon=True).start()
-        return ended.wait(grace_s)
+        waiting = threading.Thread(target=wait, name="crossdock-gpu-rests", daemon=True)
+        waiting.start()
+        waiting.join(grace_s)
+        return ended.is_set()
 
     def is_capturing(self) -> bool:
         """See ``Platform``."""
