@@ -94,10 +94,15 @@ class BufferBase:
         self.device = CPU if platform is None else platform.device
         self._gpu: Gpu | None = None
         shares_inboxes = sizes.inboxes > 1 and self._control_bytes > 0
-        if platform is not None:
-            self._gpu = self._gpu_of(platform, exchange, inbox_bytes if shares_inboxes else None)
-        elif shares_inboxes:
-            peers.meet(self.communicator, exchange, None, (0, 0))
+        try:
+            if platform is not None:
+                inbox = inbox_bytes if shares_inboxes else None
+                self._gpu = self._gpu_of(platform, exchange, inbox)
+            elif shares_inboxes:
+                peers.meet(self.communicator, exchange, None, None)
+        except BaseException:
+            self.communicator.destroy(_FAREWELL_S)
+            raise
 
     def get_comm_stream(self) -> CommStream:
         """The stream on which operations run."""
@@ -145,7 +150,15 @@ class BufferBase:
 
         Calls of other threads get DestroyedError, now, and so do asynchronous calls that do not
         end by themselves within half a second. The ranks they were made with get PeerLost.
+
+        On a GPU a graph that holds calls of the Buffer must not be replayed any more. Memory into
+        which a neighbour may still write is kept until it has destroyed its Buffer, too, or ended.
+
+        Raises:
+            ArgumentError: a graph is being captured.
         """
+        if self._gpu is not None:
+            self._gpu.expect_no_capture()
         if self.communicator.destroyed or not self._leaving.acquire(blocking=False):
             raise self._gone()
         try:
@@ -154,6 +167,8 @@ class BufferBase:
                 self._gpu.release(_GRACE_S)
         finally:
             self.communicator.destroy(None if rests else _FAREWELL_S)
+        if self._gpu is not None:
+            self._gpu.free()
         self._stream.close(None if rests else _FAREWELL_S)
 
     @property

@@ -3,11 +3,15 @@ libibverbs and libefa. In the interpreter that memory is the host's, but no regi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.ep.gpu.lives import is_all_given_back
+from tests.ep.gpu.test_failures import until
 from tests.ep.low_latency_cases import LowLatencyCase, LowLatencySpec, check_combine, check_dispatch
 from tests.ep.worlds import INTERPRETED, build, on_one_node
 from tests.harness import RankContext, run_ranks
@@ -16,6 +20,7 @@ from tests.stand_in import StandIn, stand_in
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.gpu.platform import InterpreterPlatform, Platform
 from crossdock.ep.gpu.region import Region
+from crossdock.proxy.errors import PeerLost
 
 SIZE = 2
 HIDDEN, EXPERTS, MOST_TOKENS = 256, 4, 3
@@ -57,10 +62,29 @@ def where_rows_go(rank: RankContext, network: str, **more: Any) -> tuple[bool, b
 
 
 def expect_all_given_back(device: Device, destroy: Any) -> None:
-    assert isinstance(device.platform, InterpreterPlatform)
-    assert device.region in device.platform._memory
+    """When memory is free, no NIC knows of it any more: what is still under way is refused."""
+    platform = device.platform
+    assert isinstance(platform, InterpreterPlatform)
+    assert device.region in platform._memory
+    assert registrations() > 0
+    seen = []
+    free = platform.free
+
+    def noted(address: int) -> None:
+        seen.append(registrations())
+        free(address)
+
+    pytest.MonkeyPatch().setattr(platform, "free", noted)
     destroy()
-    assert not device.platform._memory
+    assert is_all_given_back(platform)
+    assert seen
+    assert not any(seen)
+
+
+def registrations() -> int:
+    """With NICs, of this process, now."""
+    table = Path(os.environ["FAKE_VERBS_JOB"]) / f"objects.{os.getpid()}"
+    return int(dict(line.split() for line in table.read_text().splitlines())["mrs"])
 
 
 def run(nics: StandIn, function: Any, *args: Any) -> list[Any]:
@@ -71,6 +95,30 @@ def run(nics: StandIn, function: Any, *args: Any) -> list[Any]:
 
 def test_no_row_goes_through_memory_of_the_host(nics: StandIn, network: str) -> None:
     assert run(nics, where_rows_go, network) == [(True, False, "")] * SIZE
+
+
+def aborted(rank: RankContext, network: str) -> None:
+    """Rank 1 sends when rank 0 has given up."""
+    torch.set_num_threads(1)
+    room = (MOST_TOKENS, HIDDEN, EXPERTS)
+    world = on_one_node(SIZE, network, 1)
+    buffer = build(rank, world, low_latency=room, device="interpreter", peer_access=False)
+    assert buffer._gpu is not None
+    device = buffer._gpu.low_latency.device
+    assert device.through_nics
+    case = LowLatencyCase(LowLatencySpec((2, 3), MOST_TOKENS, HIDDEN, 2, 2))
+    if rank.rank == 0:
+        buffer.communicator.abort()
+        assert registrations() == 0
+        assert device.region in device.platform._memory  # type: ignore[attr-defined]
+    else:
+        until(PeerLost, lambda: check_combine(buffer, case, check_dispatch(buffer, case)))
+    buffer.destroy()
+    assert not device.platform._memory  # type: ignore[attr-defined]
+
+
+def test_nics_have_forgotten_what_is_free_after_an_abort(nics: StandIn, network: str) -> None:
+    run(nics, aborted, network)
 
 
 def by_choice(rank: RankContext, network: str) -> tuple[bool, bool, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tests.ep.gpu.lives import is_all_given_back
 from tests.ep.normal_cases import NormalSpec, check_normal
 from tests.ep.pool import Seat
 from tests.ep.worlds import INTERPRETED, build, on_one_node
@@ -45,7 +46,7 @@ def ended(seat: Seat) -> None:
     seat.buffer.destroy()
     if gpu is not None:
         assert isinstance(gpu.platform, InterpreterPlatform)
-        assert not gpu.platform._memory
+        assert is_all_given_back(gpu.platform)
 
 
 def check(

@@ -51,9 +51,9 @@ class Arena:
     def _grow(self, least: int) -> None:
         if not self._captured:
             self._device.platform.synchronize()
-            while self._blocks:
-                _, address = self._blocks.pop()
+            for address in [address for _, address in self._blocks]:
                 self._device.unpin(address)
+            self._blocks.clear()
         wanted = max(least, 2 * self._size)
         self._size = 0
         communicator = self._device.communicator

@@ -6,24 +6,28 @@ import contextlib
 import ctypes
 import logging
 import threading
+import traceback
 import weakref
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
 
 from crossdock.ep.gpu import peers
+from crossdock.ep.gpu.held import Held, whole_pages
 from crossdock.ep.gpu.platform import Platform
-from crossdock.ep.gpu.region import Region
+from crossdock.ep.gpu.region import Region, free_what_was_kept
+from crossdock.ep.gpu.writers import wait_for
 from crossdock.ep.kernels import view as table
 from crossdock.proxy import Communicator, Exchange
 from crossdock.proxy._native import Communicator as Native
 from crossdock.proxy.bootstrap import agree
-from crossdock.proxy.builder import DeviceMemory
 from crossdock.proxy.errors import CapacityError, DestroyedError
 
 _MAIN_REGION, _HEAP_REGION = 0, 1
-_PAGE_BYTES = 4096
+_FAREWELL_S = 2.0
+"""For neighbours to destroy their Buffers, too, before memory is kept because of them."""
 _log = logging.getLogger(__name__)
 _Cell = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -56,38 +60,30 @@ class Device:
         self.num_rings = communicator.num_proxies
         self.ring_slots = communicator.options.ring_slots
         self._expect_capacity()
-        self._held = _Held(platform)
+        self._held = Held(platform, communicator.rank)
         self._turn = threading.RLock()
         self._leaving = False
-        native = communicator.native
         self._finalizer = weakref.finalize(self, self._held.release)
-        self._memory: DeviceMemory | None = None
+        self._finalizer.atexit = False  # the end of the process gives all back
+        self._memory: Region | None = None
         self.region = 0
         self.peers = [0] * communicator.size
         self.through_nics = False
-        # Without a region ranks need not ask each other, and some may have no GPU.
-        if region_bytes:
-            self._memory = communicator.device_memory or Region(platform, region_bytes)
-            self.region = self._memory.address
-            self._reach(exchange)
         self.inbox: Region | None = None
         self.inboxes = [0] * communicator.size
-        if inbox_bytes is not None:
-            self._share_inbox(exchange, inbox_bytes)
-        self._rings = [address for address, _ in native.ring_stretches()]
-        self.control = self._held.control(table.EXCUSED.value + 2 * communicator.size)
-        stretches = [native.counter_stretch(), *native.ring_stretches()]
-        # In one stretch: no page is pinned twice.
-        address, _ = native.region_stretch(_MAIN_REGION)
-        staged = bool(region_bytes) and not all(self.peers) and not self.through_nics
-        first = 0 if control_bytes else region_at
-        end = region_at + region_bytes if staged else control_bytes
-        if end > first:
-            stretches.append((address + first, end - first))
-        for address, size in stretches:
-            self._held.pin(address, size)
-        self.view = self._view_of(native)
-        self.state = torch.zeros(table.STATE_WORDS, dtype=torch.int64, device=platform.device)
+        try:
+            # Without a region ranks need not ask each other, and some may have no GPU.
+            if region_bytes:
+                self._reach(exchange)
+            if inbox_bytes is not None:
+                self._share_inbox(exchange, inbox_bytes)
+            self._map(communicator.native, control_bytes)
+        except BaseException as error:
+            self._finalizer()
+            self._memory = self.inbox = None
+            # Whoever catches it shall have the memory back before it is forgotten.
+            traceback.clear_frames(error.__traceback__)
+            raise
 
     def _expect_capacity(self) -> None:
         if self.num_rings > table.MAX_RINGS:
@@ -106,10 +102,14 @@ class Device:
         return 0 if self.through_nics else self.region_at
 
     def _reach(self, exchange: Exchange) -> None:
-        """Find `peers`, the address here of each rank's region, 0 where one of the two cannot write
-        to the other; and `through_nics`, whether NICs reach all those regions on all ranks."""
+        """Make `region`, and find `peers`, the address here of each rank's region, 0 where one of
+        the two cannot write to the other; and `through_nics`, whether NICs reach all those regions
+        on all ranks."""
         rank, size, native = exchange.rank, exchange.size, self.communicator.native
-        met = self._meet(exchange, self.region, self.region_bytes)
+        made = cast("Region | None", self.communicator.device_memory)
+        self._memory = made or Region(self.platform, self.region_bytes)
+        self.region = self._memory.address
+        met = self._meet(exchange, self._memory)
         self.peers = met.addresses
         if not met.far:
             return
@@ -133,13 +133,31 @@ class Device:
             self.inbox = Region(self.platform, size) if size else None
         except CapacityError as error:
             _log.info("rank %d: rows of the normal mode are staged: %s", exchange.rank, error)
-        memory = (0, 0) if self.inbox is None else (self.inbox.address, self.inbox.size)
-        self.inboxes = self._meet(exchange, *memory).addresses
+        self.inboxes = self._meet(exchange, self.inbox).addresses
 
-    def _meet(self, exchange: Exchange, address: int, size: int) -> peers.Peers:
-        met = peers.meet(self.communicator, exchange, self.platform, (address, size))
-        self._held.opened += met.opened
+    def _meet(self, exchange: Exchange, memory: Region | None) -> peers.Peers:
+        met = peers.meet(self.communicator, exchange, self.platform, memory)
+        if met.visit is not None:
+            self._held.visits.append(met.visit)
         return met
+
+    def _map(self, native: Native, control_bytes: int) -> None:
+        """Pin what kernels use of the host, and make their tables."""
+        self._rings = [address for address, _ in native.ring_stretches()]
+        self.control = self._held.control(table.EXCUSED.value + 2 * self.communicator.size)
+        main, _ = native.region_stretch(_MAIN_REGION)
+        staged = self.region != 0 and not all(self.peers) and not self.through_nics
+        stretches = [
+            native.counter_stretch(),
+            *native.ring_stretches(),
+            (main, control_bytes),
+            (main + self.region_at, self.region_bytes if staged else 0),
+        ]
+        for address, size in whole_pages(stretches):
+            self._held.pin(address, size)
+        self.view = self._view_of(native)
+        self.state = torch.zeros(table.STATE_WORDS, dtype=torch.int64, device=self.platform.device)
+        self._held.used += [native, self._memory, self.inbox, self.view, self.state]
 
     def _view_of(self, native: Native) -> torch.Tensor:
         known = [*self.peers, *self.inboxes]
@@ -174,7 +192,10 @@ class Device:
 
     def region_tensor(self, offset: int, size: int) -> torch.Tensor:
         """uint8 [size] of the low-latency region on the device, from an offset on."""
-        return self.platform.bytes_at(self.region, self.region_bytes)[offset : offset + size]
+        memory = self._memory
+        if memory is None:
+            raise self._gone()
+        return memory.bytes()[offset : offset + size]
 
     @contextlib.contextmanager
     def launching(self) -> Iterator[None]:
@@ -191,13 +212,17 @@ class Device:
 
     def _expect_to_stay(self) -> None:
         if self._leaving:
-            rank = self.communicator.rank
-            raise DestroyedError(f"rank {rank}: the Buffer is destroyed; build a new one")
+            raise self._gone()
+
+    def _gone(self) -> DestroyedError:
+        rank = self.communicator.rank
+        return DestroyedError(f"rank {rank}: the Buffer is destroyed; build a new one")
 
     @contextlib.contextmanager
     def host_rings(self) -> Iterator[None]:
         """Within the block the host writes commands, and no kernel runs."""
         with self._turn:
+            self.platform.synchronize()
             cells = self._tickets_to_host()
             try:
                 yield
@@ -205,7 +230,6 @@ class Device:
                 self._tickets_to_device(cells)
 
     def _tickets_to_host(self) -> list[_Cell]:
-        self.platform.synchronize()
         first = table.TICKETS.value
         tickets = self.state[first : first + self.num_rings].cpu()
         cells = [_word(address + Native.RING_RESERVED_AT) for address in self._rings]
@@ -223,47 +247,37 @@ class Device:
         self._leaving = True
 
     def release(self) -> None:
-        """Give the rings to the host for good, and all memory back, once all kernels have ended."""
+        """Give the rings to the host for good, and back what kernels use of the host and of
+        neighbours, once all kernels have ended.
+
+        Where they do not end within the Buffer's deadline, all is kept until the process ends.
+        """
         self.leave()
-        with self._turn:
+        patience_s = self.communicator.options.timeout_s
+        entered = self._turn.acquire(timeout=patience_s)
+        try:
+            if not entered or not self.platform.rests(patience_s):
+                self._held.keep(patience_s)
+                self._finalizer.detach()
+                return
             self._tickets_to_host()
             self._finalizer()
-            self._memory = self.inbox = None
+        finally:
+            if entered:
+                self._turn.release()
+
+    def free(self) -> None:
+        """Give its own memory back, after ``release``, once no neighbour writes into it any more.
+
+        They should know that this rank leaves: a kernel that waits for it is still at work. What
+        they still use after a moment is kept, see ``Region``.
+        """
+        regions = [one for one in (self._memory, self.inbox) if one is not None]
+        if not self._held.used:
+            wait_for([writer for one in regions for writer in one.writers], _FAREWELL_S)
+        self._memory = self.inbox = None
+        free_what_was_kept()
 
 
 def _word(address: int) -> _Cell:
     return np.ctypeslib.as_array((ctypes.c_int64 * 1).from_address(address))
-
-
-class _Held:
-    """What has to be given back, in the order in which it may be."""
-
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._pinned: list[int] = []
-        self.opened: list[int] = []
-        self._control: torch.Tensor | None = None
-
-    def control(self, words: int) -> torch.Tensor:
-        """int32 [words] of the host that kernels see."""
-        pages = -(-4 * words // _PAGE_BYTES) + 1
-        whole = torch.zeros(pages * _PAGE_BYTES, dtype=torch.uint8, device="cpu")
-        skip = -whole.data_ptr() % _PAGE_BYTES
-        control = whole[skip : skip + 4 * words].view(torch.int32)
-        self._control = control  # as long as it is pinned
-        self.pin(control.data_ptr(), (pages - 1) * _PAGE_BYTES)
-        return control
-
-    def pin(self, address: int, size: int) -> None:
-        self._platform.pin(address, size)
-        self._pinned.append(address)
-
-    def unpin(self, address: int) -> None:
-        self._pinned.remove(address)
-        self._platform.unpin(address)
-
-    def release(self) -> None:
-        while self.opened:
-            self._platform.close(self.opened.pop())
-        while self._pinned:
-            self._platform.unpin(self._pinned.pop())

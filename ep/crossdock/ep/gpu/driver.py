@@ -52,7 +52,7 @@ _NAMES = {
 
 
 class Driver:
-    """Calls into the driver, in the context of PyTorch's current device.
+    """Calls into the driver, in the context of what was PyTorch's current device at first.
 
     Args:
         backend: cuda or hip.
@@ -61,6 +61,10 @@ class Driver:
     def __init__(self, backend: str) -> None:
         self._names = _NAMES[backend]
         self._library = ctypes.CDLL(self._names.library)
+        self._context: ctypes.c_void_p | None = None
+        if self._names is _NAMES["cuda"]:
+            self._context = ctypes.c_void_p()
+            self._library.cuCtxGetCurrent(ctypes.byref(self._context))
 
     def allocate(self, size: int) -> int:
         """Address of new memory; CapacityError when there is none."""
@@ -105,11 +109,19 @@ class Driver:
 
         Of AMD's GPUs this is not known.
         """
-        if self._names.library != _NAMES["cuda"].library:
+        if self._context is None:
             return False
         value = ctypes.c_int()
         code = self._call("cuDeviceGetAttribute", ctypes.byref(value), _WRITES_ORDERING, device)
         return code == 0 and value.value >= _ORDERED_FOR_OWNER
 
     def _call(self, name: str, *arguments: object) -> int:
-        return int(getattr(self._library, name)(*arguments))
+        call = getattr(self._library, name)
+        if self._context is None:  # HIP's calls find the device by themselves
+            return int(call(*arguments))
+        # Whichever thread forgets the last reference gives memory back, and may have no context.
+        self._library.cuCtxPushCurrent_v2(self._context)
+        try:
+            return int(call(*arguments))
+        finally:
+            self._library.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))

@@ -51,7 +51,12 @@ class Gpu:
         device = self._device = Device(
             platform, communicator, exchange, region_at, region_bytes, control_bytes, inbox_bytes
         )
-        self._watch = Watch(device, engine, masking)
+        try:
+            self._watch = Watch(device, engine, masking)
+        except BaseException:
+            device.release()
+            device.free()
+            raise
         if region_bytes:
             self._low_latency = GpuLowLatencyMode(device, engine, self._watch)
         if control_bytes:
@@ -78,12 +83,25 @@ class Gpu:
         """Within the block the host writes commands, and no kernel does."""
         return contextlib.nullcontext() if self._device is None else self._device.host_rings()
 
+    def expect_no_capture(self) -> None:
+        """ArgumentError while a graph is being captured: nobody may wait for kernels meanwhile."""
+        if self.platform.is_capturing():
+            raise ArgumentError(
+                "a graph is being captured, but destroy waits for kernels; call it afterwards"
+            )
+
     def release(self, grace_s: float) -> None:
-        """End the waits of kernels that do not end by themselves, and give memory back."""
+        """End the waits of kernels that do not end by themselves, and give back what they use of
+        the host and of neighbours."""
         if self._device is None:
             return
-        self.platform.rests(grace_s)
+        rested = self.platform.rests(grace_s)
         self._device.leave()
-        self._watch.close()
+        self._watch.close(rested)
         self._device.release()
-        self._device = None
+
+    def free(self) -> None:
+        """Give memory of the device back, after ``release``, when the neighbours know of it."""
+        if self._device is not None:
+            self._device.free()
+            self._device = None

@@ -7,9 +7,10 @@ other ranks may map, and the tensors over them.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
-import time
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,7 +22,6 @@ from crossdock.ep.stream import EventHandle
 from crossdock.proxy.errors import ArgumentError, CapacityError, TransportError
 
 _PORTABLE_AND_MAPPED = 3
-_POLL_S = 0.001
 
 
 class Platform(Protocol):
@@ -54,8 +54,8 @@ class Platform(Protocol):
     def close(self, address: int) -> None:
         """Undo ``open``."""
 
-    def bytes_at(self, address: int, size: int) -> torch.Tensor:
-        """uint8 [size] over memory of the device."""
+    def bytes_at(self, address: int, size: int, owner: object = None) -> torch.Tensor:
+        """uint8 [size] over memory of the device; the tensor and its views keep ``owner``."""
 
     def synchronize(self) -> None:
         """Wait for all kernels."""
@@ -117,18 +117,9 @@ class GpuPlatform:
         """See ``Platform``."""
         self._driver.close(address)
 
-    def bytes_at(self, address: int, size: int) -> torch.Tensor:
+    def bytes_at(self, address: int, size: int, owner: object = None) -> torch.Tensor:
         """See ``Platform``."""
-
-        class Memory:
-            __cuda_array_interface__ = {  # noqa: RUF012
-                "shape": (size,),
-                "typestr": "|u1",
-                "data": (address, False),
-                "version": 3,
-            }
-
-        return torch.as_tensor(Memory(), device=self.device)
+        return torch.as_tensor(_Memory(address, size, owner), device=self.device)
 
     def synchronize(self) -> None:
         """See ``Platform``."""
@@ -136,15 +127,18 @@ class GpuPlatform:
 
     def rests(self, grace_s: float) -> bool:
         """See ``Platform``."""
-        end = time.monotonic() + grace_s
-        events = [torch.cuda.Event() for _ in range(2)]
-        events[0].record()  # of the current stream; the default one waits for most others
-        events[1].record(torch.cuda.default_stream(self.device))
-        while not all(event.query() for event in events):
-            if time.monotonic() > end:
-                return False
-            time.sleep(_POLL_S)
-        return True
+        ended = threading.Event()
+
+        def wait() -> None:
+            # After an error of the device nothing is known of its kernels.
+            with contextlib.suppress(RuntimeError):
+                self.synchronize()
+                ended.set()
+
+        waiting = threading.Thread(target=wait, name="crossdock-gpu-rests", daemon=True)
+        waiting.start()
+        waiting.join(grace_s)
+        return ended.is_set()
 
     def is_capturing(self) -> bool:
         """See ``Platform``."""
@@ -153,6 +147,19 @@ class GpuPlatform:
     def event(self, check: Callable[[], None] | None = None) -> EventHandle:
         """See ``Platform``."""
         return GpuEvent(check)
+
+
+class _Memory:
+    """What a tensor is made of, and keeps."""
+
+    def __init__(self, address: int, size: int, owner: object) -> None:
+        self.owner = owner
+        self.__cuda_array_interface__ = {
+            "shape": (size,),
+            "typestr": "|u1",
+            "data": (address, False),
+            "version": 3,
+        }
 
 
 class InterpreterPlatform:
@@ -204,9 +211,11 @@ class InterpreterPlatform:
         with contextlib.suppress(BufferError):
             memory.close()
 
-    def bytes_at(self, address: int, size: int) -> torch.Tensor:
+    def bytes_at(self, address: int, size: int, owner: object = None) -> torch.Tensor:
         """See ``Platform``."""
-        return torch.frombuffer(self._memory[address][1], dtype=torch.uint8, count=size)
+        memory = (ctypes.c_uint8 * size).from_address(address)
+        memory.owner = owner  # type: ignore[attr-defined]  # the tensor keeps it
+        return torch.frombuffer(memory, dtype=torch.uint8)
 
     def synchronize(self) -> None:
         """See ``Platform``: kernels have ended when their launch returns."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+import weakref
 
 import triton.language as tl
 
@@ -23,11 +24,13 @@ from crossdock.proxy.errors import (
     CrossdockError,
     CutOff,
     DeadlineExceeded,
+    DestroyedError,
     MismatchError,
     PeerLost,
 )
 
 _TICK_S = 0.002
+_CALL = "a call on a GPU"
 _TELL_S = 0.25
 """For a kernel to say who is missing; it looks at each turn of its wait."""
 _NAMES = {
@@ -74,10 +77,17 @@ class Watch:
         self._cells = device.control.numpy()
         self._timeout_s = device.communicator.options.timeout_s
         self._error: CrossdockError | None = None
+        self._last: CrossdockError | None = None
         self._end = threading.Event()
         self._seen = 0
         self._since = 0.0
-        self._thread = threading.Thread(target=self._run, name="crossdock-gpu-watch", daemon=True)
+        # The thread keeps nothing alive: a Buffer that is forgotten leaves by itself.
+        self._thread = threading.Thread(
+            target=_run,
+            args=(weakref.ref(self), self._end),
+            name="crossdock-gpu-watch",
+            daemon=True,
+        )
         self._thread.start()
 
     def raise_if_failed(self) -> None:
@@ -85,7 +95,10 @@ class Watch:
         error, self._error = self._error, None
         if error is not None:
             raise error
-        diagnosis.raise_if_faulty(self._communicator, "a call on a GPU")
+        if self._last is not None:
+            raise self._last
+        if not self._end.is_set():
+            diagnosis.raise_if_faulty(self._communicator, _CALL)
         self._raise_reports()
 
     def mask(self, rank: int) -> None:
@@ -93,9 +106,21 @@ class Watch:
         self._cells[table.EXCUSED.value + rank] = 1
         self._engine.mask(rank)
 
-    def close(self) -> None:
-        """End the thread, and every wait of a kernel."""
+    def close(self, rested: bool) -> None:
+        """End the thread, and every wait of a kernel.
+
+        Args:
+            rested: all calls have ended by themselves. What they have brought stays valid, and so
+                do their events.
+        """
         self._cells[table.STOP.value] = table.GIVE_UP.value
+        try:
+            diagnosis.raise_if_faulty(self._communicator, _CALL)
+        except CrossdockError as error:
+            self._last = error
+        if not rested and self._last is None:
+            rank = self._communicator.rank
+            self._last = DestroyedError(f"rank {rank}: the Buffer was destroyed during {_CALL}")
         self._end.set()
         self._thread.join()
 
@@ -155,12 +180,12 @@ class Watch:
 
     # ---- the thread -------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._end.wait(_TICK_S):
-            try:
-                self._look()
-            except CrossdockError as error:
-                self._fail(error)
+    def turn(self) -> None:
+        """What the thread does again and again."""
+        try:
+            self._look()
+        except CrossdockError as error:
+            self._fail(error)
 
     def _look(self) -> None:
         waiting = int(self._cells[table.WAITING.value])
@@ -233,3 +258,12 @@ class Watch:
             blame = error.missing[0]
         self._cells[table.STOP.value] = table.GIVE_UP.value
         self._communicator.abort(blame)
+
+
+def _run(known: weakref.ref[Watch], end: threading.Event) -> None:
+    while not end.wait(_TICK_S):
+        watch = known()
+        if watch is None:
+            return
+        watch.turn()
+        del watch
