@@ -7,7 +7,7 @@ endif()
 # The libraries are watched by the fuzzer too, else it sees no coverage to follow.
 target_compile_options(crossdock_options INTERFACE
     -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-    -fno-omit-frame-pointer -g)
+    -fno-omit-frame-pointer -g1)
 target_link_options(crossdock_options INTERFACE -fsanitize=address,undefined)
 
 # Only these are built for fuzzing: clang 14 cannot compile coroutines with these sanitizers.
