@@ -19,20 +19,23 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SOURCES = [
+PROXY_SOURCES = [
     *(
         f"proxy/csrc/{name}.cc"
         for name in ("communicator", "heap", "proxy", "proxy_life", "proxy_post", "shared_memory")
     ),
     *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("endpoint", "faults", "network")),
     *(f"proxy/csrc/transport/sim/{name}.cc" for name in ("network_trouble", "profiles")),
+    *(f"tests/proxy/csrc/sim_{name}.cc" for name in ("seeds", "traffic")),
+]
+EP_SOURCES = [
     *(f"ep/csrc/{name}.cc" for name in ("layout", "low_latency_combine", "low_latency_dispatch")),
     *(f"ep/csrc/{name}.cc" for name in ("normal_combine", "normal_dispatch", "watch")),
-    *(f"ep/csrc/kernels/{name}.cc" for name in ("kernels", "kernels_isa")),
+    "ep/csrc/kernels/kernels.cc",
     *(f"tests/ep/csrc/sim_{name}.cc" for name in ("cluster", "low_latency", "normal", "program")),
+]
+TESTS = [
     *(f"tests/ep/csrc/test_sim_{name}.cc" for name in ("epochs", "losses", "rounds")),
-    "tests/proxy/csrc/sim_seeds.cc",
-    "tests/proxy/csrc/sim_traffic.cc",
     *(f"tests/proxy/csrc/test_sim_{name}.cc" for name in ("profiles", "sequenced")),
 ]
 SEEDS = 3000
@@ -220,10 +223,10 @@ class Workshop:
         for part in ("proxy/csrc", "ep/csrc", "tests/proxy/csrc", "tests/ep/csrc"):
             shutil.copytree(ROOT / part, folder / part)
 
-    def build(self) -> pathlib.Path:
-        """Compiles what is not compiled yet and links everything into one program."""
+    def build(self, tests: str) -> pathlib.Path:
+        """Compiles what ``tests`` need and is not compiled yet, and links it into one program."""
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            objects = list(pool.map(self._object, self._units()))
+            objects = list(pool.map(self._object, self._units(tests)))
         program = self.root / "simulation"
         libraries = ["-lgtest_main", "-lgtest", "-pthread"]
         self._call([*compiler(), *map(str, objects), "-o", str(program), *libraries])
@@ -241,8 +244,19 @@ class Workshop:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def _units(self) -> list[tuple[str, str]]:
-        units = [(source, "") for source in SOURCES if not source.endswith("_isa.cc")]
+    def _units(self, tests: str) -> list[tuple[str, str]]:
+        """Sources with flags of theirs: the tests of the suite that is named, or all of them."""
+        suite = re.search(r"\w+(?=\.)", tests)
+        chosen = [
+            source
+            for source in TESTS
+            if suite is None or f"({suite[0]}, " in (self.root / source).read_text()
+        ]
+        assert chosen, f"no source defines the tests {tests}"
+        units = [(source, "") for source in (*PROXY_SOURCES, *chosen)]
+        if not any(source.startswith("tests/ep/") for source in chosen):
+            return units
+        units += [(source, "") for source in EP_SOURCES]
         for isa, flags in (
             ("generic", ""),
             ("avx2", "-mavx2 -mfma -mf16c"),
@@ -286,7 +300,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 def test_unbroken_protocol_passes(workshop: Workshop) -> None:
-    status, output = workshop.run(workshop.build(), "*", SEEDS // 10)
+    status, output = workshop.run(workshop.build("*"), "*", SEEDS // 10)
     assert status == 0, output
 
 
@@ -300,7 +314,7 @@ def test_mutation_is_caught(mutation: Mutation, workshop: Workshop) -> None:
     )
     try:
         broken.write_text(whole.replace(mutation.old, mutation.new))
-        program = workshop.build()
+        program = workshop.build(mutation.tests)
     finally:
         broken.write_text(whole)
     status, output = workshop.run(program, mutation.tests, SEEDS)
