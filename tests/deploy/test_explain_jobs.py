@@ -25,7 +25,7 @@ from crossdock.proxy import Communicator, CrossdockError, Options
 
 SIZE = 3
 CULPRIT = 1
-LIMIT_S = 1.0
+LIMIT_S = 2.0
 EACH_WAY = pytest.mark.parametrize("transport", ["shm", "tcp"])
 Report = dict[str, Any]
 

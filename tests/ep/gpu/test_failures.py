@@ -39,7 +39,7 @@ from crossdock.proxy.errors import (
 SIZE, VICTIM = 3, 1
 ROOM = (4, 128, 6)
 SPEC = LowLatencySpec((2, 3, 1), 4, local_experts=2, topk=2)
-SILENCE_S = 2.0 * PATIENCE
+SILENCE_S = 3.0 * PATIENCE
 MASKING_S = 5.0  # ranks that mask wait for each other, too, and interpret their kernels meanwhile
 NOTICE_S = 4.0
 # Direct: ranks write into each other's memory. Staged: proxies carry all.
