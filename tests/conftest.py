@@ -1,5 +1,6 @@
 """Makes ``tests.harness`` importable, also in the processes that it starts; keeps the dumps of
-ranks that fail on purpose out of the folder that a user would look at.
+ranks that fail on purpose out of the folder that a user would look at; leaves cores to what runs
+beside a test.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from pathlib import Path
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
+
+# What tests compute is too small to gain by several threads; waiting for each other they take the
+# cores from all that runs beside, and sums depend on their number.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 if "CROSSDOCK_DUMP_DIR" not in os.environ:
     os.environ["CROSSDOCK_DUMP_DIR"] = tempfile.mkdtemp(prefix="crossdock-test-dumps-")

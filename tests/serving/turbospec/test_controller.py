@@ -156,6 +156,19 @@ def test_where_prompts_never_end_costs_are_guessed_from_steps_with_them() -> Non
     assert controller.plan(Batch(["a", "b"], 200)).reason != "start"
 
 
+def test_costs_that_were_not_profiled_are_learnt_where_they_bend() -> None:
+    controller = Controller(4)
+    for length in [0, 1, 2, 3, 4] * 30:
+        for requests in (2, 16, 64):
+            work = Work(requests, requests * (1 + length), 0, length)
+            controller.observe(Step(work, KNEE.seconds(work), Verified(), requests))
+    for requests in (2, 16, 64):
+        controller.plan(Batch([str(i) for i in range(requests)], 0))
+        assert controller.choices is not None
+        flat = KNEE.seconds(Work(requests, requests, 0, 0))
+        assert controller.choices.seconds[0] == pytest.approx(flat, rel=0.05)
+
+
 STILL = Settings(explore=0.0, correct_costs=False)
 NAMES = [str(i) for i in range(80)]
 

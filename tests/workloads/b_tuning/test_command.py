@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +67,6 @@ def options(place: Path, output: Path, **given: object) -> Options:
     return Options(**{**settings, **given})  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As the run has it: sums, and so the last bits, depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_a_run_gives_the_bits_of_the_plain_api_and_goes_on_where_it_was_cut(
     place: Path, tmp_path: Path
 ) -> None:

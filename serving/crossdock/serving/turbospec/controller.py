@@ -17,6 +17,7 @@ from crossdock.serving.turbospec.correction import PROFILED, ROUGH, Correction
 from crossdock.serving.turbospec.cost import PARTS, CostModel, rough
 from crossdock.serving.turbospec.exploration import Probes
 from crossdock.serving.turbospec.fill import Fill
+from crossdock.serving.turbospec.learning import Learning
 from crossdock.serving.turbospec.prompts import Prompts
 from crossdock.serving.turbospec.recall import Recall
 from crossdock.serving.turbospec.settings import Settings
@@ -64,6 +65,8 @@ class Controller:
         self._chooser: Chooser | None = None
         self._patience = _PATIENCE
         self._correction: Correction | None = None
+        self._costs: CostModel | None = None
+        self._learning = Learning(max_draft) if costs is None else None
         if costs is not None:
             self._use(costs, PROFILED)
 
@@ -104,6 +107,7 @@ class Controller:
             self._guess(step)
         elif self.settings.correct_costs and step.work.tokens > 0:
             self._correction.observe(step.work, step.seconds)
+            self._learn(step)
 
     def forget(self, requests: Iterable[str]) -> None:
         """These requests have ended; unknown ones are ignored."""
@@ -128,7 +132,14 @@ class Controller:
         if self._patience <= 0 or step.prefill == 0 < step.work.requests:
             self._use(rough(step.seconds, step.work.tokens), ROUGH)
 
+    def _learn(self, step: Step) -> None:
+        if self._learning is None or self._costs is None:
+            return
+        if self._learning.saw(step.work, step.seconds):
+            self._use(self._learning.costs(self._costs, self.factors), PROFILED)
+
     def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
+        self._costs = costs
         bound = self.settings.time_per_token_s
         self._chooser = Chooser(self.max_draft, costs, bound)
         self._correction = Correction(costs, spread)

@@ -16,6 +16,7 @@ from crossdock.serving.turbospec.step import Work
 _KNOTS = (64, 24, 16, 12, 8)
 """Numbers of knots that are tried: few miss the steps of padded batches, many follow the scatter
 of a noisy machine."""
+_FEW = 16
 _FOLDS = 5
 
 
@@ -54,7 +55,14 @@ def fit(samples: Sequence[tuple[Work, float]]) -> CostModel:
     return _fit(samples, best)
 
 
-def _fit(samples: Sequence[tuple[Work, float]], knots: Floats) -> CostModel:
+def fit_weighted(samples: Sequence[tuple[Work, float]], weights: Sequence[float]) -> CostModel:
+    """The same with a line of few knots, where samples are single steps of unequal weight."""
+    return _fit(samples, _knots(sorted({work.tokens for work, _ in samples}), _FEW), weights)
+
+
+def _fit(
+    samples: Sequence[tuple[Work, float]], knots: Floats, weights: Sequence[float] | None = None
+) -> CostModel:
     """The cost model whose line bends at these numbers of tokens."""
     from scipy.optimize import nnls  # only who profiles needs it
 
@@ -62,7 +70,8 @@ def _fit(samples: Sequence[tuple[Work, float]], knots: Floats) -> CostModel:
     seconds = np.array([s for _, s in samples], float)
     columns = _columns(works, np.array([w.tokens for w in works], float), knots)
     scale = np.maximum(columns.max(axis=0), 1e-12)  # features differ by orders of magnitude
-    solved, _ = nnls(columns / scale / seconds[:, None], np.ones(len(seconds)))
+    wanted = np.ones(len(seconds)) if weights is None else np.asarray(weights, float)
+    solved, _ = nnls(columns / scale * (wanted / seconds)[:, None], wanted)
     solved = solved / scale
     step, request, context, first, each_first, more, each_more = (float(x) for x in solved[:7])
     line = np.concatenate(([0.0], np.cumsum(solved[7:] * np.diff(knots))))
