@@ -56,6 +56,15 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         cluster._expect_answer(address)
 
 
+@pytest.mark.usefixtures("local_ray")
+def test_what_is_no_address_is_refused_where_a_ray_runs_already() -> None:
+    with (
+        pytest.raises(ClusterAbsent, match="--ray nonsense is no address"),
+        cluster.connected("nonsense"),
+    ):
+        pass
+
+
 def test_local_ray_of_a_program_is_its_own(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done, _ = run("--ray", "local", "--cpus", "1", "--output", str(folder), "--numbers", "2")

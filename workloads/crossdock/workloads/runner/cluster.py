@@ -45,6 +45,8 @@ def connected(ray_option: str, cpus: int | None = None) -> Iterator[Cluster]:
     """
     import ray
 
+    if ray_option not in (AUTO, LOCAL):
+        _parts_of(ray_option)
     if ray.is_initialized():
         yield _describe()
         return
@@ -73,13 +75,19 @@ def _connect(ray_option: str, cpus: int | None) -> None:
     ray.init(address=LOCAL, num_cpus=cpus, include_dashboard=False, logging_level=logging.WARNING)
 
 
-def _expect_answer(address: str) -> None:
-    """ray.init waits minutes for a cluster that is not there, and then ends the process."""
+def _parts_of(address: str) -> tuple[str, int]:
+    """Host and port."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         raise ClusterAbsent(f"--ray {address} is no address; give auto, local or HOST:PORT")
+    return host, int(port)
+
+
+def _expect_answer(address: str) -> None:
+    """ray.init waits minutes for a cluster that is not there, and then ends the process."""
+    host, port = _parts_of(address)
     try:
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise ClusterAbsent(
             f"no Ray cluster at {address}: connecting to {host} port {port} failed ({error});"
