@@ -169,6 +169,21 @@ def test_costs_that_were_not_profiled_are_learnt_where_they_bend() -> None:
         assert controller.choices.seconds[0] == pytest.approx(flat, rel=0.05)
 
 
+def test_a_fit_that_does_not_converge_leaves_what_was_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object) -> None:
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr("crossdock.serving.turbospec.fitting.fit_weighted", never)
+    controller = Controller(4)
+    for _ in range(40):
+        controller.observe(Step(Work(2, 2, 0, 0), 0.02, Verified(), 2))
+    controller.plan(Batch(["a", "b"], 0))
+    assert controller.choices is not None
+    assert controller.choices.seconds[0] == pytest.approx(0.02, rel=0.05)
+
+
 STILL = Settings(explore=0.0, correct_costs=False)
 NAMES = [str(i) for i in range(80)]
 

@@ -38,7 +38,13 @@ def learnt(works: list[Work], noise: float = 0.03, rounds: int = 20) -> CostMode
     for work in works * rounds:
         scatter = float(np.exp(noise * rng.standard_normal()))
         if learning.saw(work, TRUTH.seconds(work) * scatter):
-            costs = learning.costs(costs, SAME)
+            costs = fitted(learning, costs)
+    return costs
+
+
+def fitted(learning: Learning, believed: CostModel) -> CostModel:
+    costs = learning.costs(believed, SAME)
+    assert costs is not None
     return costs
 
 
@@ -74,7 +80,7 @@ def test_an_engine_that_has_become_slower_is_noticed() -> None:
     for seconds in (0.01, 0.02):
         for _ in range(100):
             learning.saw(work, seconds)
-        costs = learning.costs(costs, SAME)
+        costs = fitted(learning, costs)
         assert costs.seconds(work) == pytest.approx(seconds, rel=0.05)
 
 
@@ -98,6 +104,7 @@ def test_any_steps_give_a_model(steps) -> None:  # type: ignore[no-untyped-def]
     for requests, tokens, context, length, seconds in steps:
         learning.saw(Work(requests, tokens, context, length), seconds)
     costs = learning.costs(rough(0.01, 1), (0.02, 100.0, 0.02, 100.0))
+    assert costs is not None
     assert costs.seconds(decoding(4, 2)) > 0
 
 

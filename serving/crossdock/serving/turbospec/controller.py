@@ -135,8 +135,11 @@ class Controller:
     def _learn(self, step: Step) -> None:
         if self._learning is None or self._costs is None:
             return
-        if self._learning.saw(step.work, step.seconds):
-            self._use(self._learning.costs(self._costs, self.factors), PROFILED)
+        if not self._learning.saw(step.work, step.seconds):
+            return
+        costs = self._learning.costs(self._costs, self.factors)
+        if costs is not None:
+            self._use(costs, PROFILED)
 
     def _use(self, costs: CostModel, spread: Sequence[float]) -> None:
         self._costs = costs

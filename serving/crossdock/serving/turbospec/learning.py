@@ -80,8 +80,8 @@ class Learning:
         self._next += min(max(self._steps // _SLOWER, _OFTEN), _SELDOM)
         return True
 
-    def costs(self, believed: CostModel, factors: Sequence[float]) -> CostModel:
-        """The fit.
+    def costs(self, believed: CostModel, factors: Sequence[float]) -> CostModel | None:
+        """The fit; None where it does not converge.
 
         Args:
             believed: the model in use.
@@ -96,7 +96,10 @@ class Learning:
             parts = zip(believed.parts(work), factors, strict=True)
             samples.append((work, sum(part * factor for part, factor in parts)))
             weights.append(_BELIEF)
-        return fitting.fit_weighted(samples, weights)
+        try:
+            return fitting.fit_weighted(samples, weights)
+        except RuntimeError:  # of scipy's least squares
+            return None
 
     def _imagined(self) -> list[Work]:
         """Works of every length, and of batches from one request to twice as many as were seen."""
