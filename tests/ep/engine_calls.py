@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 MODULE = "deep_ep"
@@ -66,7 +66,8 @@ class ModuleReader:
         self._surface = surface
         self._names: dict[str, Kind] = {}
         self._attributes: dict[tuple[str, str], Kind] = {}
-        self._returns: dict[tuple[str, str], Kind] = {}
+        self._returns: dict[tuple[str, str, int], Kind] = {}
+        self._lengths: dict[tuple[str, str], int] = {}
         self._functions: dict[tuple[str, str], ast.FunctionDef] = {}
         self._classes = {n.name for n in ast.walk(self._tree) if isinstance(n, ast.ClassDef)}
         self._uses: set[Use] = set()
@@ -106,7 +107,7 @@ class ModuleReader:
                 local[argument.arg] = kind
         returned = self._annotated(node.returns)
         if returned is not None:
-            self._returns[outer_class, node.name] = returned
+            self._returned(outer_class, node.name, [returned])
         return outer_class, local, node
 
     def _learn(self, node: ast.AST, scope: Scope) -> None:
@@ -131,9 +132,17 @@ class ModuleReader:
                 self._names[alias.asname or alias.name] = Kind(alias.name, is_class=True)
 
     def _return(self, value: ast.expr, scope: Scope) -> None:
-        kind = self._kind(value, scope)
-        if kind is not None and isinstance(scope[2], ast.FunctionDef):
-            self._returns.setdefault((scope[0], scope[2].name), kind)
+        if isinstance(scope[2], ast.FunctionDef):
+            parts = value.elts if isinstance(value, ast.Tuple) else [value]
+            kinds = [self._kind(part, scope) for part in parts]
+            self._returned(scope[0], scope[2].name, kinds)
+
+    def _returned(self, owner: str, name: str, kinds: list[Kind | None]) -> None:
+        """Of a function, one entry for each element of a tuple. The first to say so is believed."""
+        if any(kinds) and self._lengths.setdefault((owner, name), len(kinds)) == len(kinds):
+            for index, kind in enumerate(kinds):
+                if kind is not None:
+                    self._returns.setdefault((owner, name, index), kind)
 
     def _assign(self, target: ast.expr, value: ast.expr, scope: Scope) -> None:
         if isinstance(target, ast.Tuple) and isinstance(value, ast.Call):
@@ -185,10 +194,15 @@ class ModuleReader:
             of = self._kind(node.func.value, scope)
             if of is not None:
                 return results_of(self._surface, of.name, node.func.attr)
-            return [self._returns.get((self._owner(node.func.value, scope), node.func.attr))]
+            return self._results_here(self._owner(node.func.value, scope), node.func.attr)
         if isinstance(node.func, ast.Name):
-            return [self._returns.get(("", node.func.id))]
+            return self._results_here("", node.func.id)
         return [None]
+
+    def _results_here(self, owner: str, name: str) -> list[Kind | None]:
+        """What a function of this module returns."""
+        length = self._lengths.get((owner, name), 1)
+        return [self._returns.get((owner, name, index)) for index in range(length)]
 
     def _owner(self, node: ast.expr, scope: Scope) -> str:
         text = ast.unparse(node)
@@ -340,9 +354,28 @@ def _kind_of_type(surface: Mapping[str, object], part: object) -> Kind | None:
 def read_package(folder: Path, surface: Mapping[str, object]) -> list[Use]:
     """What the modules of a package use of DeepEP."""
     found: list[Use] = []
+    for name, source in _modules(folder):
+        found += ModuleReader(source, name, surface).uses()
+    return found
+
+
+def not_followed(folder: Path, uses: list[Use], names: Collection[str]) -> set[tuple[str, str]]:
+    """Where the same modules use attributes of these names of what ``uses`` does not know: the
+    name of the module and the expression.
+    """
+    known = {(use.path, use.line, use.name) for use in uses}
+    return {
+        (Path(name).stem, ast.unparse(node))
+        for name, source in _modules(folder)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in names
+        if not {(name, line, node.attr) for line in (node.lineno, node.end_lineno)} & known
+    }
+
+
+def _modules(folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and source of those that mention DeepEP."""
     for path in sorted(folder.rglob("*.py")):
         source = path.read_text(errors="replace")
         if MODULE in source:
-            name = str(path.relative_to(folder.parent))
-            found += ModuleReader(source, name, surface).uses()
-    return found
+            yield str(path.relative_to(folder.parent)), source

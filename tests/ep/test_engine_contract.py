@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.ep.engine_calls import ModuleReader, Use, read_package
+from tests.ep.engine_calls import ModuleReader, Use, not_followed, read_package
 
 import crossdock.ep
 from crossdock.ep.compat import deep_ep_names
@@ -85,6 +85,7 @@ FOUND = {
         ("Config", "__init__"),
         ("Config", "get_nvl_buffer_size_hint"),
         ("Config", "get_rdma_buffer_size_hint"),
+        ("EventOverlap", "current_stream_wait"),
         ("ElasticBuffer", "__init__"),
         ("ElasticBuffer", "dispatch"),
         ("ElasticBuffer", "combine"),
@@ -92,6 +93,27 @@ FOUND = {
         ("EPHandle", "psum_num_recv_tokens_per_expert"),
         ("EPHandle", "psum_num_recv_tokens_per_scaleup_rank"),
         ("", "Config"),
+    },
+}
+
+
+# Names that much else in an engine has as well.
+COMMON = {"barrier", "device", "group", "num_experts", "num_sms", "rank"}
+
+# Where an engine uses one of our other names of what the reader could not follow, and what it is:
+# classes of ours, or () for something else.
+NOT_FOLLOWED: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {
+    "vllm": {
+        ("all2all", "handle.destroy"): ("Buffer", "ElasticBuffer"),  # from a cache
+        ("all2all", "state.buffer.get_local_buffer_tensor"): (),  # of NIXL
+        ("all2all", "MoeAlltoAll.combine"): (),
+        ("all2all", "self.moe_alltoall.combine"): (),
+    },
+    "sglang": {
+        ("deepep", "event.current_stream_wait"): ("EventOverlap",),  # from stage to stage
+        ("deepep_v2", "cls.destroy"): (),
+        ("deepep_v2", "self._impl.dispatch"): (),
+        ("deepep_v2", "self._impl.combine"): (),
     },
 }
 
@@ -105,10 +127,14 @@ class Engine:
     @cache  # noqa: B019 - two engines, as long as the tests run
     def uses(self) -> list[Use]:
         """Read from wherever the engine is."""
+        folder = self.folder()
+        return [] if folder is None else read_package(folder, SURFACE)
+
+    def folder(self) -> Path | None:
+        """Where the engine is."""
         spec = PathFinder.find_spec(self.name, FOLDERS)
-        if spec is None or not spec.submodule_search_locations:
-            return []
-        return read_package(Path(next(iter(spec.submodule_search_locations))), SURFACE)
+        found = None if spec is None else spec.submodule_search_locations
+        return Path(next(iter(found))) if found else None
 
 
 ENGINES = [Engine("vllm"), Engine("sglang")]
@@ -174,6 +200,21 @@ def test_all_that_an_engine_is_known_to_use_is_found(engine: Engine) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_what_is_not_followed_is_known(engine: Engine) -> None:
+    folder = engine.folder()
+    assert folder is not None
+    kinds = [kind for kind in SURFACE.values() if isinstance(kind, type)]
+    names = {name for kind in kinds for name in attributes_of(kind) if not name.startswith("_")}
+    found = not_followed(folder, engine.uses(), names - COMMON)
+    assert found == NOT_FOLLOWED[engine.name].keys()
+    for (_, expression), owners in NOT_FOLLOWED[engine.name].items():
+        name = expression.rpartition(".")[2]
+        for owner in owners:
+            use = Use(expression, 0, owner, name, is_call=True)
+            assert what_is_wrong(engine.name, use) is None
+
+
 @pytest.mark.parametrize(("engine", "use"), cases())
 def test_what_an_engine_uses_is_ours(engine: str, use: Use) -> None:
     wrong = what_is_wrong(engine, use)
@@ -209,6 +250,7 @@ DRIFT = {
     "self.buffer.barrier(lanes=1)": "argument 'lanes'",
     "self.buffer.barrier(**anything)": None,
     "event.current_stream_wait(3, 4)": "too many positional arguments",
+    "_, later = self.send(elastic); later.current_stream_wait(3, 4)": "too many positional",
 }
 
 
@@ -224,6 +266,10 @@ def test_drift_is_noticed(code: str) -> None:
 
         def get(self):
             return self.buffer
+
+        def send(self, elastic: deep_ep.ElasticBuffer):
+            y, idx, weights, handle, event = elastic.dispatch(x)
+            return y, event
 
         def run(self, x, group, cache, anything):
             elastic = self.get()

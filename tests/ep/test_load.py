@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -52,6 +53,29 @@ def test_cumulative_counters_are_read_as_differences() -> None:
     counter[1] = 3  # since it was set to 0
     window.add_cumulative(0, counter)
     assert window.total().tolist() == [[0, 8]]
+
+
+def test_a_counter_beyond_31_bits_is_read_on() -> None:
+    window = LoadWindow(1, 2, 1)
+    counter = torch.tensor([2**31 - 6, 2**31 - 1], dtype=torch.int32)
+    window.add_cumulative(0, counter)
+    counter += torch.tensor([10, 3], dtype=torch.int32)
+    assert int(counter.max()) < 0
+    window.add_cumulative(0, counter)
+    assert window.total().tolist() == [[10, 3]]
+    counter += 7
+    window.add_cumulative(0, counter)
+    assert window.total().tolist() == [[7, 7]]
+    counter.fill_(4)  # since it was set to 0
+    window.add_cumulative(0, counter)
+    assert window.total().tolist() == [[4, 4]]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.uint32, torch.uint64])
+def test_counts_may_be_whole_numbers_of_any_kind(kind: torch.dtype) -> None:
+    window = LoadWindow(1, 2, 1)
+    window.add(0, torch.tensor([3, 4], dtype=kind))
+    assert window.total().tolist() == [[3, 4]]
 
 
 def test_results_do_not_change_with_the_window() -> None:
@@ -122,6 +146,12 @@ def test_imbalance_is_the_largest_over_the_mean() -> None:
     )
 
 
+def test_imbalance_of_numbers_whose_sum_their_type_cannot_hold() -> None:
+    found = imbalance(torch.tensor([[60000, 60000, 0, 0]], dtype=torch.float16), 2)
+    assert found.of_experts.tolist() == [2.0]
+    assert found.of_ranks.tolist() == [2.0]
+
+
 def test_what_was_measured_comes_true_when_experts_have_moved() -> None:
     """Route, count, place, route the same tokens again: ranks have what was foretold."""
     generator = torch.Generator().manual_seed(1)
@@ -152,6 +182,8 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "fractions": (lambda: LoadWindow(1, 1, 1).add(0, torch.ones(1)), "counts are torch.float32"),
     "negative": (lambda: LoadWindow(1, 1, 1).add(0, [-1]), "counts hold -1"),
     "ranks": (lambda: imbalance(torch.ones(1, 4), 3), r"\[1, 4\], but must have .* 3 ranks"),
+    "no number": (lambda: imbalance(torch.full((1, 4), math.nan), 2), "load holds nan, but"),
+    "less than nothing": (lambda: imbalance(-torch.ones(1, 4), 2), "load holds -1.0, but"),
     "slots": (
         lambda: logical_load(torch.ones(1, 4), torch.zeros(1, 3, dtype=torch.int64)),
         r"load has shape \[1, 4\], but physical_to_logical \[1, 3\]",

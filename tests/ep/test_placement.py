@@ -284,6 +284,7 @@ def test_tokens_take_the_replicas_in_turn(
     idx = torch.randint(-1, case.experts, (tokens, topk), generator=generator)
     got = to_physical(idx, l2p[0], counts[0], start)
     assert got.dtype == torch.int64
+    assert torch.equal(to_physical(idx.int(), l2p[0], counts[0], start), got)
     turn = [start] * case.experts
     for chosen, slot in zip(idx.flatten().tolist(), got.flatten().tolist(), strict=True):
         if chosen < 0:
@@ -303,6 +304,18 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "no load": (lambda: place_experts(LOAD[:0], 6, 1, 1, 2), r"load is \[0, 6\]"),
     "negative": (lambda: place_experts(-LOAD, 6, 1, 1, 2), "load holds -1.0, but"),
     "infinite": (lambda: place_experts(LOAD / 0, 6, 1, 1, 2), "load holds inf"),
+    "too large to be added up": (
+        lambda: place_experts(LOAD.double() * 1e308, 6, 1, 1, 2),
+        r"load holds 1e\+308, too much for a sum",
+    ),
+    "load of other layers": (
+        lambda: rank_loads(LOAD, CURRENT[:1], 2),
+        r"load has shape \[2, 6\], but physical_to_logical \[1, 8\]",
+    ),
+    "slots that ranks cannot share": (
+        lambda: rank_loads(LOAD, CURRENT, 3),
+        "8 slots cannot be shared equally by 3 ranks",
+    ),
     "few slots": (lambda: place_experts(LOAD, 4, 1, 1, 2), "num_slots is 4, but 6 experts"),
     "slots": (lambda: place_experts(LOAD, 7, 1, 1, 2), "num_slots is 7, .* multiple of 2 ranks"),
     "ranks": (lambda: place_experts(LOAD, 6, 1, 2, 3), "num_ranks is 3, .* multiple of 2 nodes"),

@@ -83,6 +83,27 @@ def test_tokens_come_only_where_an_expert_of_theirs_is() -> None:
         assert expected < 160
 
 
+def from_what_engines_hold(rank: RankContext) -> None:
+    """Choices that are a part of a wider table, and another device for what names none."""
+    experts = ExpertParallel(rank.exchange(), EXPERTS, _ignore)
+    hidden, ids, weights = _tokens(rank.rank, 9, torch.float32)
+    wide = torch.cat([ids, ids], dim=1).long()[:, :TOPK]
+    heavy = torch.cat([weights, weights], dim=1)[:, :TOPK]
+    assert not wide.is_contiguous()
+    with torch.device("meta"):
+        received = experts.dispatch(hidden, wide, heavy)
+    outputs = _applied(received.hidden, received.ids, received.weights, rank.rank * EXPERTS // 2)
+    with torch.device("meta"):
+        combined = experts.combine(received, outputs)
+    dense = _applied(hidden, ids, weights, 0)
+    torch.testing.assert_close(combined, dense, atol=1e-5, rtol=1e-5)
+    experts.destroy()
+
+
+def test_any_strides_and_any_default_device() -> None:
+    run_ranks(from_what_engines_hold, 2)
+
+
 def test_compacted_names_only_experts_that_a_token_has_chosen() -> None:
     ids = torch.tensor([[-1, 2, -1, 0], [3, -1, -1, -1]])
     weights = torch.tensor([[0.0, 0.2, 0.0, 0.4], [0.3, 0.0, 0.0, 0.0]])

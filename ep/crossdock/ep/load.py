@@ -61,9 +61,13 @@ class LoadWindow:
 
     def add_cumulative(self, layer: int, counts: Sequence[int] | torch.Tensor) -> None:
         """What has come since the last reading of ``cumulative_local_expert_recv_stats``, as one
-        step. Where a counter is lower than before, it has been set to 0 between the two.
+        step. Where a counter is lower than before, it has been set to 0 between the two. One in
+        int32 that has gone beyond 31 bits looks negative, and is read as if it had no sign.
         """
-        now = self._checked(layer, counts)
+        given = torch.as_tensor(counts, device="cpu")
+        if given.dtype == torch.int32:
+            given = given.to(torch.int64) & 0xFFFFFFFF
+        now = self._checked(layer, given)
         before = self._readings[layer]
         self.add(layer, torch.where(now < before, now, now - before))
         self._readings[layer] = now
@@ -86,9 +90,10 @@ class LoadWindow:
             raise ArgumentError(
                 f"counts are {new.dtype} {list(new.shape)}, but must be whole numbers [{experts}]"
             )
-        if new.numel() and int(new.min()) < 0:
+        new = new.to(torch.int64)  # first: not every kind of whole number has a least one in torch
+        if int(new.min()) < 0:
             raise ArgumentError(f"counts hold {int(new.min())}, but must not be negative")
-        return new.to(torch.int64)
+        return new
 
 
 def exact_counts(recv_topk_idx: torch.Tensor, num_local_experts: int) -> torch.Tensor:
@@ -184,8 +189,12 @@ def imbalance(load: torch.Tensor, num_ranks: int) -> Imbalance:
             f"load has shape {list(load.shape)}, but must have [layers, a multiple of "
             f"{num_ranks} ranks]"
         )
-    of_ranks = load.reshape(load.shape[0], num_ranks, -1).sum(2)
-    return Imbalance(*(_most_over_mean(one.to(torch.float64)) for one in (load, of_ranks)))
+    exact = load.to(torch.float64)  # before any sum: those of 16 bits soon are too large for them
+    wrong = exact[~exact.isfinite() | (exact < 0)]
+    if wrong.numel():
+        raise ArgumentError(f"load holds {wrong[0]}, but must hold finite numbers of at least 0")
+    of_ranks = exact.reshape(load.shape[0], num_ranks, -1).sum(2)
+    return Imbalance(_most_over_mean(exact), _most_over_mean(of_ranks))
 
 
 def _most_over_mean(load: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ The maps have the shapes of DeepSeek's EPLB; ``rebalance_experts`` takes its arg
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -138,6 +139,14 @@ def rank_loads(
     Returns:
         float64 [layers, ranks].
     """
+    slots = list(physical_to_logical.shape)
+    if len(slots) != 2 or load.dim() != 2 or len(load) != slots[0]:
+        raise ArgumentError(
+            f"load has shape {list(load.shape)}, but physical_to_logical {slots}; they must be "
+            "[layers, experts] and [layers, slots]"
+        )
+    if num_ranks < 1 or slots[1] % num_ranks:
+        raise ArgumentError(f"{slots[1]} slots cannot be shared equally by {num_ranks} ranks")
     placement = placement_of(physical_to_logical, load.shape[1])
     share = load.to(torch.float64) / placement.replica_counts
     of_slots = share.gather(1, physical_to_logical)
@@ -153,7 +162,7 @@ def to_physical(
     """The slots of the chosen experts: the tokens of an expert take its replicas in turn.
 
     Args:
-        topk_idx: int64 [tokens, topk] of logical experts, -1 for none, which stays.
+        topk_idx: [tokens, topk] of logical experts, -1 for none, which stays.
         logical_to_physical: int64 [experts, any], of one layer of a ``Placement``.
         replica_counts: int64 [experts], likewise.
         start: which replica comes first. With the number of the rank, ranks with few tokens do not
@@ -162,7 +171,7 @@ def to_physical(
     Returns:
         int64 [tokens, topk], on the device of ``topk_idx``; the maps must be there, too.
     """
-    flat = topk_idx.flatten()
+    flat = topk_idx.flatten().to(torch.int64)
     order = flat.argsort(stable=True)
     experts = flat[order]
     # An expert's first place among the sorted: the turn is how far a choice is behind it.
@@ -251,6 +260,9 @@ def _checked_load(load: torch.Tensor) -> Loads:
     if not np.isfinite(loads).all() or (loads < 0).any():
         wrong = loads[~np.isfinite(loads) | (loads < 0)][0]
         raise ArgumentError(f"load holds {wrong}, but must hold finite numbers of at least 0")
+    highest = float(loads.max())
+    if highest > sys.float_info.max / (2 * loads.shape[1]):
+        raise ArgumentError(f"load holds {highest}, too much for a sum; divide it by that")
     return loads
 
 

@@ -110,6 +110,7 @@ class ExpertParallel:
     def _send(
         self, rows: torch.Tensor, ids: torch.Tensor, weights: torch.Tensor, experts: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, DispatchHandle]:
+        ids = ids.contiguous()
         per_rank, per_node, per_expert, in_rank, _ = self.buffer.get_dispatch_layout(
             ids, experts or self.num_experts
         )
@@ -119,7 +120,7 @@ class ExpertParallel:
             num_tokens_per_rdma_rank=per_node,
             is_token_in_rank=in_rank,
             num_tokens_per_expert=per_expert,
-            topk_idx=ids.contiguous(),
+            topk_idx=ids,
             topk_weights=weights.contiguous(),
         )
         if isinstance(came, tuple) or came_ids is None or came_weights is None or handle is None:
@@ -129,15 +130,15 @@ class ExpertParallel:
     def _sum_of_returned(self, handle: DispatchHandle, outputs: torch.Tensor) -> torch.Tensor:
         """``Buffer.combine`` sums in bfloat16 only; other rows go home as they came."""
         size = self.buffer.group_size
-        counts = torch.tensor([end - start for start, end in itertools.pairwise(handle.first_row)])
-        home = torch.repeat_interleave(torch.arange(size), counts).unsqueeze(1)
-        rows, _, _, _ = self._send(
-            _as_bytes(outputs), home, torch.ones(home.shape, dtype=torch.float32), size
-        )
+        device = outputs.device
+        counts = [end - start for start, end in itertools.pairwise(handle.first_row)]
+        ranks = torch.arange(size, device=device)
+        home = ranks.repeat_interleave(torch.tensor(counts, device=device)).unsqueeze(1)
+        weights = torch.ones(home.shape, dtype=torch.float32, device=device)
+        rows, _, _, _ = self._send(_as_bytes(outputs), home, weights, size)
         back = rows.view(outputs.dtype)
-        summed = torch.zeros(
-            (handle.is_token_in_rank.shape[0], outputs.shape[1]), dtype=outputs.dtype
-        )
+        tokens = handle.is_token_in_rank.shape[0]
+        summed = torch.zeros((tokens, outputs.shape[1]), dtype=outputs.dtype, device=device)
         # Rows come ordered by rank, then by token: as the tokens were sent.
         came = 0
         for sent in handle.is_token_in_rank.unbind(1):

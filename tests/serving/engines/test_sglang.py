@@ -32,6 +32,7 @@ PACKAGES = (
 )
 _LAYER = "sglang.srt.layers.moe.fused_moe_triton.layer"
 _DEEPEP = "sglang.srt.layers.moe.token_dispatcher.deepep"
+_DEEP_GEMM = "sglang.srt.layers.deep_gemm_wrapper"
 EXPERTS = 4
 
 
@@ -41,7 +42,7 @@ def test_installed_version_is_the_one_that_was_tested(monkeypatch: pytest.Monkey
     assert CONTRACT.refusal() is None
 
 
-def pass_over_packages() -> None:
+def pass_over_packages(deep_gemm: bool = False) -> None:
     """SGLang's modules can be imported from their files, their packages do nothing."""
     for name in PACKAGES:
         package = types.ModuleType(name)
@@ -52,6 +53,8 @@ def pass_over_packages() -> None:
     deepep.__dict__.update(vars(base))
     exec(_classes("DeepEPNormalDispatchOutput", "DeepEPNormalCombineInput"), vars(deepep))  # noqa: S102
     sys.modules[_DEEPEP] = deepep
+    sys.modules[_DEEP_GEMM] = types.ModuleType(_DEEP_GEMM)
+    sys.modules[_DEEP_GEMM].__dict__["ENABLE_JIT_DEEPGEMM"] = deep_gemm
 
 
 def _classes(*names: str) -> types.CodeType:
@@ -78,9 +81,9 @@ def _tokens(rank: int) -> tuple[torch.Tensor, types.SimpleNamespace]:
     )
 
 
-def layer(rank: RankContext) -> None:
+def layer(rank: RankContext, deep_gemm: bool) -> None:
     """A layer that calls the dispatcher as SGLang's layers do, hooks included."""
-    pass_over_packages()
+    pass_over_packages(deep_gemm)
     base = sys.modules["sglang.srt.layers.moe.token_dispatcher.base"]
     deepep = sys.modules[_DEEPEP]
     from crossdock.serving.sglang.dispatcher import dispatcher_of
@@ -103,7 +106,9 @@ def layer(rank: RankContext) -> None:
     out = torch.zeros_like(came.hidden_states)
     for number in range(local):
         rows, slots = (came.topk_ids == number).nonzero(as_tuple=True)
-        assert len(rows) == came.num_recv_tokens_per_expert[number]
+        # As SGLang's own dispatcher asks DeepEP to count: in whole blocks of DeepGEMM.
+        blocks = -(-len(rows) // 128) * 128
+        assert came.num_recv_tokens_per_expert[number] == (blocks if deep_gemm else len(rows))
         weighted = came.topk_weights[rows, slots, None] * came.hidden_states[rows]
         out.index_add_(0, rows, _expert(rank.rank * local + number, weighted))
     given = deepep.DeepEPNormalCombineInput(out, came.topk_ids, came.topk_weights)
@@ -115,22 +120,39 @@ def layer(rank: RankContext) -> None:
     dispatcher._experts.destroy()
 
 
-def test_dispatcher_keeps_the_contract() -> None:
-    run_ranks(layer, 2)
+@pytest.mark.parametrize("deep_gemm", [False, True])
+def test_dispatcher_keeps_the_contract(deep_gemm: bool) -> None:
+    run_ranks(layer, 2, deep_gemm)
+
+
+def test_deep_gemm_takes_experts_from_multiples_of_its_block() -> None:
+    """What is said of it above, in the source of SGLang's own dispatcher and of its runner."""
+    own = (SOURCE / f"{_DEEPEP.replace('.', '/')}.py").read_text()
+    assert "expert_alignment=128 if deep_gemm_wrapper.ENABLE_JIT_DEEPGEMM else 1," in own
+    runner = (SOURCE / "sglang/kernels/ops/moe/ep_moe_kernels.py").read_text()
+    assert "assert m_indices.shape[0] % BLOCK_E == 0" in runner
+
+
+class Unquantized:
+    """Of experts that take rows as they are."""
+
+
+class Fp8:
+    """Of experts that do not."""
 
 
 def chosen(rank: RankContext) -> list[str]:
-    """What a hooked SGLang takes for two backends, with its own registry of hooks."""
+    """What a hooked SGLang takes for each case below, with its own registry of hooks."""
     pass_over_packages()
     own = types.ModuleType(_LAYER)
-    backend = types.SimpleNamespace(is_deepep=lambda: own.__dict__["deepep"])
     group = rank.exchange()
     own.__dict__.update(
         create_moe_dispatcher=lambda config, method: "own",
         _get_deepep_comm_group=lambda backend: group,
+        UnquantizedFusedMoEMethod=Unquantized,
     )
     sys.modules[_LAYER] = own
-    sys.modules["sglang.srt.layers.moe"].__dict__["get_moe_a2a_backend"] = lambda: backend
+    moe = sys.modules["sglang.srt.layers.moe"].__dict__
     sys.path.insert(0, str(SOURCE))
     sys.modules["sglang"].__spec__ = importlib.machinery.PathFinder.find_spec("sglang")
     from crossdock.serving.sglang import plugin
@@ -139,15 +161,23 @@ def chosen(rank: RankContext) -> list[str]:
     importlib.import_module("sglang.srt.plugins.hook_registry").HookRegistry.apply_hooks()
     config = types.SimpleNamespace(num_experts=EXPERTS)
     names = []
-    for own.__dict__["deepep"] in (False, True):
-        found = own.__dict__["create_moe_dispatcher"](config, None)
+    for deepep, two_batches, method in CASES:
+        moe["get_moe_a2a_backend"] = lambda: types.SimpleNamespace(is_deepep=lambda: deepep)  # noqa: B023
+        moe["is_tbo_enabled"] = lambda: two_batches  # noqa: B023
+        found = own.__dict__["create_moe_dispatcher"](config, method())
         names.append(found if isinstance(found, str) else type(found).__name__)
     return names
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"), [("", ["own", "own"]), ("1", ["own", "CrossdockDispatcher"])]
-)
-def test_hook_takes_effect_for_deepep_when_asked(asked: str, expected: list[str]) -> None:
+CASES: list[tuple[bool, bool, type]] = [
+    (False, False, Unquantized),
+    (True, False, Fp8),
+    (True, True, Unquantized),
+    (True, False, Unquantized),
+]
+
+
+@pytest.mark.parametrize(("asked", "last"), [("", "own"), ("1", "CrossdockDispatcher")])
+def test_hook_takes_effect_for_what_is_served_when_asked(asked: str, last: str) -> None:
     (found,) = run_ranks(chosen, 1, environment={"CROSSDOCK_SGLANG_EP": asked})
-    assert found == expected
+    assert found == ["own", "own", "own", last]

@@ -6,13 +6,18 @@ import logging
 from typing import Any
 
 import torch
+from sglang.srt.layers import deep_gemm_wrapper
 from sglang.srt.layers.moe.token_dispatcher.base import BaseDispatcher
 from sglang.srt.layers.moe.token_dispatcher.deepep import DeepEPNormalDispatchOutput
 
+from crossdock.ep.load import exact_counts
 from crossdock.proxy.errors import ArgumentError
 from crossdock.serving.experts import ExpertParallel, Received
 
 _log = logging.getLogger("sglang.srt.crossdock")
+_BLOCK_ROWS = 128
+"""Of DeepGEMM. SGLang lays experts out by the counts it is told and writes whole blocks of indices:
+with any other count those of the next expert, or what lies behind the last."""
 _shared: dict[tuple[int, int], tuple[object, ExpertParallel]] = {}
 
 
@@ -34,11 +39,10 @@ class CrossdockDispatcher(BaseDispatcher):
         )
         self._received = received
         local = self._experts.num_experts // self._experts.buffer.group_size
-        chosen = received.ids[received.ids >= 0].to(torch.int64)
-        counts: list[int] = torch.bincount(chosen, minlength=local).tolist()
-        return DeepEPNormalDispatchOutput(
-            received.hidden, None, received.ids.to(torch.int64), received.weights, counts
-        )
+        ids = received.ids.to(torch.int64)
+        block = _BLOCK_ROWS if deep_gemm_wrapper.ENABLE_JIT_DEEPGEMM else 1
+        counts = [-(-count // block) * block for count in exact_counts(ids, local).tolist()]
+        return DeepEPNormalDispatchOutput(received.hidden, None, ids, received.weights, counts)
 
     def combine(self, combine_input: Any) -> torch.Tensor:
         """What the experts made of this rank's own tokens, weighted and summed."""
