@@ -24,8 +24,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 NETWORK_TESTS := tests/proxy/test_communicator.py tests/proxy/test_failures.py \
                  tests/ep/test_buffer_normal.py tests/ep/test_buffer_low_latency.py
 
-# It leaves a core alone for most of its time; all others have ranks or a Ray of their own.
-SIDE_BY_SIDE := tests/decompile
+# These are in no hurry; ranks of the others wait for each other on all cores, with deadlines.
+SIDE_BY_SIDE := tests/decompile tests/workloads tests/bench tests/serving tests/deploy
 
 PARTS := proxy ep bench deploy serving workloads
 PORTIONS := proxy:ep:bench:deploy:serving:workloads
@@ -61,7 +61,7 @@ test-python: $(INSTALLED) $(SOURCES)
 		libpython3.11-testsuite
 ifeq ($(strip $(PYTEST_ARGS)),)
 	failed=0; \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(SIDE_BY_SIDE) || failed=1; \
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(SIDE_BY_SIDE) || failed=1; \
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%) || failed=1; \
 	exit $$failed
 else

@@ -12,6 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling, Scheduling
+
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
@@ -35,3 +39,14 @@ if _NETWORK in ("verbs", "efa") and not os.environ.keys() & {
     _devices = Path(tempfile.mkdtemp(prefix="crossdock-test-nics-"))
     atexit.register(shutil.rmtree, _devices, ignore_errors=True)
     use_for_all_ranks(_NETWORK, _devices)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """What one worker gets as a whole: a file, and all files that share one Ray."""
+
+    class FilesAndRay(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "Ray" if file.startswith("tests/workloads/") else file
+
+    return FilesAndRay(config, log)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from tests.ep import interpreted
 from tests.harness import RankContext
 from tests.networks import NETWORK
 
@@ -79,6 +80,8 @@ def build(
     if low_latency is not None and num_rdma_bytes is None:
         tokens, hidden, experts = low_latency
         num_rdma_bytes = Buffer.get_low_latency_rdma_size_hint(tokens, hidden, size, experts)
+    if device == "interpreter":
+        interpreted.hasten()
     return Buffer(
         exchange,
         num_nvl_bytes,

@@ -19,7 +19,6 @@ constexpr uint64_t kNapNs = 200'000;
 constexpr uint64_t kAttendedNs = 2'000'000;
 constexpr uint32_t kPollsOfABusyProgram = 8;
 constexpr uint32_t kFramesInARow = 256;
-constexpr uint64_t kBlockedNs = 50'000;
 
 uint64_t salt() {
     std::random_device random;

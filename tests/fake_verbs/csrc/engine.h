@@ -19,6 +19,9 @@
 
 namespace fake_verbs {
 
+// After how long a frame is tried again that found no room at its receiver.
+inline constexpr uint64_t kBlockedNs = 50'000;
+
 // What stands for the device: it moves frames while the program polls, and from a thread of its own
 // while the program does not. One lock guards everything.
 class Engine {

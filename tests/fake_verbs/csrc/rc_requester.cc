@@ -7,12 +7,6 @@
 #include "rnr_timer.h"
 
 namespace fake_verbs {
-namespace {
-
-constexpr uint64_t kBlockedNs = 50'000;
-constexpr uint8_t kRetryForEver = 7;
-
-}  // namespace
 
 void RcRequester::start() {
     psn_ = qp_.attr.sq_psn & kPsnMask;

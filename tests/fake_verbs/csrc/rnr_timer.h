@@ -5,6 +5,9 @@
 
 namespace fake_verbs {
 
+// The value of rnr_retry that sets no limit.
+inline constexpr uint8_t kRetryForEver = 7;
+
 // The five bits of min_rnr_timer as a time.
 inline uint64_t rnr_timer_ns(uint8_t code) {
     static constexpr std::array<uint32_t, 32> kHundredthsOfMs = {

@@ -1,10 +1,9 @@
+#include "rnr_timer.h"
 #include "srd_requester.h"
 #include "srd_responder.h"
 
 namespace fake_verbs {
 namespace {
-
-constexpr uint8_t kRetryForEver = 7;
 
 class Srd final : public Service {
   public:

@@ -4,13 +4,12 @@
 
 #include "engine.h"
 #include "futex.h"
+#include "rnr_timer.h"
 
 namespace fake_verbs {
 namespace {
 
-constexpr uint64_t kBlockedNs = 50'000;
 constexpr uint64_t kRnrWaitNs = 100'000;
-constexpr uint8_t kRetryForEver = 7;
 constexpr uint32_t kRepeats = 3;
 
 }  // namespace

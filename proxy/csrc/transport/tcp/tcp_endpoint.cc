@@ -13,7 +13,6 @@ using tcp::Connection;
 using tcp::Ending;
 using tcp::OwnedFd;
 
-constexpr uint32_t kNobody = ~0u;
 constexpr size_t kScratchBytes = 256 << 10;
 constexpr size_t kChangesPerWait = 256;
 constexpr uint32_t kTurnsPerPoll = 32;  // the caller has other work, too

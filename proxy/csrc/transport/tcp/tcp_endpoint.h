@@ -56,6 +56,8 @@ class TcpEndpoint final : public Endpoint {
     void leave(int32_t blame) override;
 
   private:
+    static constexpr uint32_t kNobody = ~0u;
+
     enum class PeerState : uint8_t { kOpen, kGone, kReported };
 
     struct Peer {
