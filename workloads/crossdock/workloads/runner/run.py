@@ -173,7 +173,9 @@ class Run:
             both = zip(keys, versions, strict=True)
             places = {key: f"{key} of {version}" for key, version in both}
         found: dict[str, Value | Failed] = {
-            key: value for key, place in places.items() if (value := self.kept.get(place)) is not None
+            key: value
+            for key, place in places.items()
+            if (value := self.kept.get(place)) is not None
         }
         self.record.resumed += len(found)
         left = [pair for pair in zip(keys, items, strict=True) if pair[0] not in found]
