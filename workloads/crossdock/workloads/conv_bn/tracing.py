@@ -99,7 +99,7 @@ class _Symbol(fx.Proxy):
 
 
 def _in_place(name: str) -> Any:
-    """What `x += y` does: ``torch.fx`` alone would take it for `x = x + y`, and lose the writing."""
+    """What `x += y` does; ``torch.fx`` alone takes it for `x = x + y`, and nothing is written."""
     target = getattr(operator, name)
 
     def write(self: _Symbol, other: Any) -> fx.Proxy:
