@@ -133,5 +133,5 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
 def test_labels_of_the_target_are_classes(tmp_path: Path, shift: float) -> None:
     labels = changed()["target_labels"] + shift
     path = save(tmp_path / "one.npz", changed(target_labels=labels))
-    with pytest.raises(ArgumentError, match="is not one of the . classes 0 to"):
+    with pytest.raises(ArgumentError, match=r"is not one of the . classes 0 to"):
         candidate.load(path)
