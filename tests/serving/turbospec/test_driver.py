@@ -180,3 +180,26 @@ def test_an_observer_that_fails_is_dropped_alone() -> None:
     assert len(kept) == len(policy.steps) == 2
     assert len(said) == 1
     assert "no space left" in said[0]
+
+
+def test_an_observer_that_cannot_be_closed_keeps_none_from_being_closed() -> None:
+    class Full:
+        def __call__(self, outcome: Outcome) -> None:
+            """Nothing is wrong yet."""
+
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    class Fine(Full):
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    asked, words = driver(Asked())
+    fine = Fine()
+    asked.observers = [Full(), fine]
+    asked.close()
+    assert fine.closed
+    assert [word for word in words if "No space left on device" in word]
+    assert asked.observers == []

@@ -129,8 +129,22 @@ class Looks(Base):
         return self.blocks(x) if x.shape[0] > 1 else x
 
 
+class AsksForGradients(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(x) if torch.is_grad_enabled() else -self.blocks(x)
+
+
+class SetsData(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.blocks(x)
+        y.data = y.data * 2
+        return y
+
+
 WORDS: dict[type[Base], str] = {
     AsksTraining: "asks whether it is training",
+    AsksForGradients: "takes gradients",
+    SetsData: r"sets an attribute of a value \(data\)",
     AsksChild: "asks whether it is training",
     PartWithoutGradient: "gradient mode",
     PartWithoutAutocast: "autocast",
@@ -225,3 +239,34 @@ def test_isinstance_is_put_back() -> None:
     with pytest.raises(tracing.Untraceable):
         tracing.graph_of(AsksClass())
     assert isinstance is before
+
+
+class WritesByOperators(Base):
+    """Each line writes into what `early` names, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.blocks(x)
+        early = y
+        y += 1
+        y *= 2
+        y -= x.sum()
+        y /= 3
+        y **= 2
+        return early * y
+
+
+def test_operators_that_write_in_place_do() -> None:
+    model = learnt(WritesByOperators())
+    tuned = tune_mode(model)
+    report = report_of(tuned)
+    assert report is not None
+    assert report.counts() == {"joined": 1}
+    with torch.no_grad():
+        x = drawn(2, 3, 4, 4)
+        torch.testing.assert_close(tuned(x), model(x))
+
+
+def test_a_graph_does_not_depend_on_the_gradient_mode_of_its_making() -> None:
+    for kind in (AsksForGradients, PartWithoutGradient, Decorated):
+        with torch.no_grad(), pytest.raises(tracing.Untraceable):
+            tracing.graph_of(learnt(kind()))

@@ -127,3 +127,11 @@ def test_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArgumentError, match=r"no file that ends in \.npz or \.safetensors"):
         candidate.files(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("shift", [1, -1, 0.5])
+def test_labels_of_the_target_are_classes(tmp_path: Path, shift: float) -> None:
+    labels = changed()["target_labels"] + shift
+    path = save(tmp_path / "one.npz", changed(target_labels=labels))
+    with pytest.raises(ArgumentError, match=r"is not one of the . classes 0 to"):
+        candidate.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -51,6 +52,22 @@ def test_good_candidates_are_ranked_by_all_selectors(
     assert choices["DEV"] == choices["BNM"] == choices["target labels"] == "good.npz"
     assert (tmp_path / "run" / "risks.png").stat().st_size > 1000
     assert "middling.npz" in capsys.readouterr().out
+
+
+def test_a_resumed_run_sees_a_candidate_that_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = folder_of(tmp_path / "models", one=arrays(quality=0.0), two=arrays(quality=6.0))
+    monkeypatch.chdir(tmp_path)
+    options = Options(candidates=Path("models"), output=tmp_path / "run", folds=2)
+    assert command.main(options) == 0
+    before = result(tmp_path / "run")
+    np.savez(models / "one.npz", allow_pickle=False, **arrays(quality=7.0))
+    assert command.main(dataclasses.replace(options, resume=True)) == 0
+    after = result(tmp_path / "run")
+    assert after["resumed"] == 1
+    assert before["result"]["choices"]["dev"] == "two.npz"
+    assert after["result"]["choices"]["dev"] == "one.npz"
 
 
 def test_the_ranking_is_that_of_the_plain_api(tmp_path: Path) -> None:

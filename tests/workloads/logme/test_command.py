@@ -112,6 +112,30 @@ def test_a_solver_that_is_asked_for_is_kept_to(tmp_path: Path) -> None:
     assert compat["good"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("changed", ["features", "labels"])
+def test_a_resumed_run_sees_files_that_have_changed(tmp_path: Path, changed: str) -> None:
+    given = options(tmp_path, {"good": GOOD, "noise": NOISE}, shards=3)
+    scored(given)
+    other = NOISE if changed == "features" else np.roll(LABELS, 1)
+    np.save(tmp_path / ("good.npy" if changed == "features" else "labels.npy"), other)
+    again = scored(Options(**{**vars(given), "resume": True}))
+    features, labels = (other, LABELS) if changed == "features" else (GOOD, other)
+    assert again["good"] == pytest.approx(LogME().fit(features, labels).score_, abs=1e-9)
+    assert given.output is not None
+    assert record.load(given.output).resumed == (3 if changed == "features" else 0)
+
+
+def test_names_of_files_are_those_of_the_folder_that_the_run_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "a folder \u6a21\u578b #1 100%"
+    here.mkdir()
+    options(here, {"good": GOOD})
+    monkeypatch.chdir(here)
+    given = Options(features=(Path("good.npy"),), labels=Path("labels.npy"), output=Path("run"))
+    assert scored(given).keys() == {"good"}
+
+
 def test_what_cannot_run_is_refused_before_it_does(tmp_path: Path) -> None:
     given = options(tmp_path, {"good": GOOD})
     for more, error, message in (

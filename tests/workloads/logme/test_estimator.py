@@ -314,3 +314,33 @@ def test_what_does_not_add_up_is_refused() -> None:
     with pytest.raises(TooFewSamples):
         one_class.score_  # noqa: B018
     assert one_class.partial_fit(F, Y).n_samples_ == 321
+
+
+def test_a_score_of_batches_tells_that_squares_do_not_tell() -> None:
+    features, labels = nearly_dependent(9)
+    batches = LogME(task="regression").partial_fit(features[:50], labels[:50])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batches.partial_fit(features[50:], labels[50:])
+    with pytest.warns(IllConditioned):
+        batches.score_  # noqa: B018
+    with pytest.warns(IllConditioned):
+        LogME(task="regression").merge(batches).score_  # noqa: B018
+
+
+@pytest.mark.parametrize("solver", ["gram", "root", "kernel"])
+@pytest.mark.parametrize("size", [1e-200, 1e-161, 1e160])
+def test_what_has_no_digits_left_is_refused(solver: Any, size: float) -> None:
+    dice = np.random.default_rng(0)
+    features, targets = dice.normal(size=(60, 4)), dice.normal(size=(60, 2))
+    with np.errstate(all="ignore"):
+        with pytest.raises(NotFinite, match="squares of features add up to"):
+            LogME(task="regression", solver=solver).fit(features * size, targets)
+        with pytest.raises(NotFinite, match="squares of column 1 of the targets add up to"):
+            LogME(task="regression", solver=solver).fit(features, targets * [1, size])
+
+
+def test_labels_that_are_no_whole_numbers_of_64_bits_are_refused() -> None:
+    features = np.random.default_rng(0).normal(size=(60, 4))
+    with pytest.raises(ArgumentError, match=r"label 2e\+30 is too large"):
+        LogME().fit(features, np.array([1.0, 1e30, 2e30])[np.arange(60) % 3])

@@ -175,3 +175,16 @@ def test_more_workers_than_examples_are_refused(tmp_path: Path) -> None:
     one = task(SAN(), recipe=recipe(batch=1))
     with pytest.raises(ArgumentError, match="a batch of 1 is too small for 2 workers"):
         distributed.fit(one, tmp_path / "run", Place(workers=2, cpus=CPUS))
+
+
+def test_a_checkpoint_that_goes_while_it_is_looked_for_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept" / distributed.FILE
+    kept.parent.mkdir()
+    kept.touch()
+    gone = tmp_path / "gone" / distributed.FILE
+    monkeypatch.setattr(Path, "rglob", lambda *_: iter([gone, kept]))
+    assert distributed._written(tmp_path, 7.0) == 7.0
+    monkeypatch.undo()
+    assert distributed._written(tmp_path, 7.0) == kept.stat().st_mtime

@@ -126,6 +126,7 @@ def test_a_backbone_of_ones_own_is_left_as_it_was() -> None:
         ({"steps": 0}, "steps is 0, but 1 is the least"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be above 0"),
         ({"warm_up": 1.0}, "warm_up is 1.0; give 0 to below 1"),
+        ({"warm_up": 0.9, "steps": 4}, "warm_up 0.9 takes all 4 steps"),
         ({"momentum": 0.0}, "momentum is 0, and Nesterov's needs some"),
         ({"bottleneck": -1}, "bottleneck is -1, but 0 is the least"),
     ],

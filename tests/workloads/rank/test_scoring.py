@@ -83,3 +83,11 @@ def test_what_does_not_fit_is_refused() -> None:
         score_features(own.features, own.labels[1:])
     with pytest.raises(ModelFailed, match="shape"):
         score_features(own.features[:, :0], own.labels)
+
+
+def test_targets_of_a_regression_are_no_labels() -> None:
+    features = np.random.default_rng(0).normal(size=(40, 3))
+    with pytest.raises(ArgumentError, match="labels are fractions; is it a regression"):
+        score_features(features, features[:, 0])
+    with pytest.raises(ArgumentError, match="labels hold nan in row 3"):
+        score_features(features, np.where(np.arange(40) == 3, np.nan, np.arange(40) % 2))

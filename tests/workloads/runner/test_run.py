@@ -84,6 +84,18 @@ def test_resumed_run_computes_only_what_is_missing(tmp_path: Path) -> None:
     assert (read.resumed, read.result["sum"]) == (3, 30.0)
 
 
+def test_a_value_of_other_data_is_computed_anew(tmp_path: Path) -> None:
+    given = Options(output=tmp_path / "run")
+    with Run.start("squares", given) as run:
+        for versions, resumed in ((["a", "a"], 0), (["a", "b"], 1), (["a", "a"], 2), ([], 0)):
+            run.record.resumed = 0
+            found = run.map(
+                squares.square, [2, 3], keys=["2", "3"], versions=versions, shared=(given,)
+            )
+            assert [one["square"] for one in found if isinstance(one, dict)] == [4.0, 9.0]
+            assert run.record.resumed == resumed
+
+
 def test_resumed_run_must_be_the_same(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     squares.main(Options(output=folder, numbers=(1,)))

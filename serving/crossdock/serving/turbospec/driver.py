@@ -178,8 +178,12 @@ class Driver:
         self.end()
         for observer in self.observers:
             close = getattr(observer, "close", None)
-            if close is not None:
+            if close is None:
+                continue
+            try:
                 close()
+            except Exception as error:  # noqa: BLE001 - as when it is told of a step
+                self._warn(f"{_text(error)}; what it was told last is lost")
         self.observers = []
 
     def _land(self) -> None:

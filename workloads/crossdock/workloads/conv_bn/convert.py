@@ -41,7 +41,8 @@ def tune_mode(
     """`model` in Tune mode wherever a BN is in eval mode (``bn.training`` is False), at run time.
 
     As ``convert(model, mode="tune")``, but no BN is set to eval mode: in training mode it does what
-    it always did, and switches with ``train()`` and ``eval()``.
+    it always did, and switches with ``train()`` and ``eval()``. A module may change afterwards: its
+    forward follows its own attributes and children, but not what other objects hold that it asked.
     """
     _expect_norms(model)
     model = model if inplace else _copied(model)

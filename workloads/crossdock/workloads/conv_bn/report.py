@@ -15,7 +15,8 @@ Outcome = Literal["joined", "at run time", "folded", "left", "set"]
 """joined: one operation with its convolution; at run time: as soon as its input turns out to be a
 convolution's output; folded: into the convolution's weight; left: as it was; set: to the mode."""
 
-_ATTRIBUTE = "conv_bn_report"
+ATTRIBUTE = "conv_bn_report"
+"""Of a model, which has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +62,17 @@ class Report:
 
 def attach(model: nn.Module, report: Report) -> None:
     """Keep the report with the model."""
-    model.__dict__[_ATTRIBUTE] = report
+    model.__dict__[ATTRIBUTE] = report
 
 
 def detach(model: nn.Module) -> None:
     """Forget it."""
-    model.__dict__.pop(_ATTRIBUTE, None)
+    model.__dict__.pop(ATTRIBUTE, None)
 
 
 def report_of(model: nn.Module) -> Report | None:
     """What ``convert`` did to this model, with what was seen at run time since; None if nothing."""
-    kept = model.__dict__.get(_ATTRIBUTE)
+    kept = model.__dict__.get(ATTRIBUTE)
     if not isinstance(kept, Report):
         return None
     modules = dict(model.named_modules(remove_duplicate=False))

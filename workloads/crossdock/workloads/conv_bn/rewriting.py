@@ -1,30 +1,40 @@
-"""A module whose forward was rewritten: pairs are one operation, all else is as it was."""
+"""A module whose forward was rewritten: pairs are one operation, all else is as it was.
+
+A rewritten forward is that of the moment when it was written. So it is written again where the
+module has changed since: a number that the forward reads, a layer that was added.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import fx, nn
 
-from crossdock.workloads.conv_bn import fused, pairs, swap, tracing
+from crossdock.workloads.conv_bn import fused, pairs, report, swap, tracing
 from crossdock.workloads.conv_bn.fused import Way
 
-_FORWARD, _WAYS = "_conv_bn_forward", "_conv_bn_ways"
+_FORWARD, _WAYS, _ASKED = "_conv_bn_forward", "_conv_bn_ways", "_conv_bn_asked"
 
 
 class Rewritten(swap.Swapped):
     """A module with a forward that was written for it."""
 
-    _own = (_FORWARD, _WAYS)
+    _own = (_FORWARD, _WAYS, _ASKED)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__[_FORWARD](self, *args, **kwargs)
+        if not torch.compiler.is_compiling():
+            _renew(self)
+        written = self.__dict__.get(_FORWARD)
+        if written is None:
+            return super().forward(*args, **kwargs)
+        return written(self, *args, **kwargs)
 
     def __getstate__(self) -> Any:
         """Without the function, which no pickle can hold: it is written again."""
         state: Any = super().__getstate__()  # type: ignore[no-untyped-call]
-        return {name: value for name, value in state.items() if name != _FORWARD}
+        return {name: value for name, value in state.items() if name not in (_FORWARD, _ASKED)}
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -32,6 +42,21 @@ class Rewritten(swap.Swapped):
             _write(self, self.__dict__.get(_WAYS, {}))
         except tracing.Untraceable:  # its code is another than it was when it was pickled
             swap.undo(self)
+
+
+def _renew(module: nn.Module) -> None:
+    """Write the forward again where it is not the module's any more.
+
+    A part of a ``Sequential`` is made of the same class, and was never written.
+    """
+    asked = module.__dict__.get(_ASKED)
+    if asked is None or asked.holds(module):
+        return
+    try:
+        _write(module, module.__dict__[_WAYS])
+    except tracing.Untraceable:
+        for name in (_FORWARD, _ASKED):
+            del module.__dict__[name]
 
 
 def rewrite(module: nn.Module, ways: Mapping[str, Way]) -> None:
@@ -58,6 +83,7 @@ def _write(module: nn.Module, ways: Mapping[str, Way]) -> None:
         module.__class__ = kind
     module.__dict__[_WAYS] = dict(ways)
     module.__dict__[_FORWARD] = forward
+    module.__dict__[_ASKED] = tracing.Asked(module, (*Rewritten._own, report.ATTRIBUTE))
 
 
 def _join(graph: fx.Graph, pair: pairs.Found, way: Way) -> None:

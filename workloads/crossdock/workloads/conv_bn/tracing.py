@@ -11,8 +11,10 @@ import builtins
 import contextlib
 import copy
 import inspect
+import operator
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +28,12 @@ _OWN_FRAMES = (
 )  # fmt: skip
 _CHECKPOINT = "torch.utils.checkpoint"
 _CONTAINERS = (list, dict, set)
+_IN_PLACE = (
+    "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and",
+    "xor", "or",
+)  # fmt: skip
+_ALONE = threading.RLock()
+"""A trace changes what all threads see: the flags of modules, and ``isinstance``."""
 
 
 class Untraceable(Exception):  # never leaves this package
@@ -41,18 +49,22 @@ def graph_of(module: nn.Module) -> fx.Graph:
     _expect_plain(module)
     flags = {each: each.training for each in module.modules()}
     graphs = []
-    try:
-        for training in (True, False):
-            for each in flags:
-                each.training = training
-            with _nothing_left_behind(module):
-                graphs.append(_traced(module))
-    finally:
-        for each, flag in flags.items():
-            each.training = flag
+    with _ALONE:
+        try:
+            for asked in (True, False):  # as in training with gradients, and as without both
+                for each in flags:
+                    each.training = asked
+                with torch.set_grad_enabled(asked), _nothing_left_behind(module):
+                    graphs.append(_traced(module))
+        finally:
+            for each, flag in flags.items():
+                each.training = flag
     sources = {graph.python_code("self").src for graph in graphs}
     if len(sources) > 1:
-        raise Untraceable("its forward asks whether it is training, or changes from call to call")
+        raise Untraceable(
+            "its forward asks whether it is training or takes gradients, or changes from call to"
+            " call"
+        )
     return graphs[0]
 
 
@@ -79,6 +91,25 @@ def _traced(module: nn.Module) -> fx.Graph:
 
 class _Symbol(fx.Proxy):
     """A value to come."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("tracer", "node"):
+            raise Untraceable(f"its forward sets an attribute of a value ({name})")
+        super().__setattr__(name, value)
+
+
+def _in_place(name: str) -> Any:
+    """What `x += y` does; ``torch.fx`` alone takes it for `x = x + y`, and nothing is written."""
+    target = getattr(operator, name)
+
+    def write(self: _Symbol, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+    return write
+
+
+for _name in _IN_PLACE:
+    setattr(_Symbol, f"__i{_name}__", _in_place(f"i{_name}"))
 
 
 @contextlib.contextmanager
@@ -177,6 +208,55 @@ def _nothing_left_behind(module: nn.Module) -> Iterator[None]:
 
 
 _ABSENT = object()
+
+
+class Asked:
+    """What a forward may have asked of its module when it was traced.
+
+    That is its own attributes, the contents of its lists, dictionaries and sets, and which children
+    it has, of which class; of other objects nothing is known.
+    """
+
+    _LEFT_OUT = ("training", "_modules", "_parameters", "_buffers")
+
+    def __init__(self, module: nn.Module, own: tuple[str, ...]) -> None:
+        """`own`: attributes that have nothing to do with it."""
+        self._left_out = {*self._LEFT_OUT, *own}
+        self._values = self._of(module)
+        self._contents = [
+            (value, copy.copy(value))
+            for name, value in self._values.items()
+            if isinstance(value, _CONTAINERS) and not name.startswith("_")  # hooks are torch's
+        ]
+        self._children = _children(module)
+        self._absent = _absent(module)
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether all of it is still so."""
+        own = module.__dict__
+        return (
+            all(own.get(name, _ABSENT) is value for name, value in self._values.items())
+            and not any(
+                name not in self._values and name[0] != "_" and name not in self._left_out
+                for name in own
+            )
+            and all(_same_contents(value, was) for value, was in self._contents)
+            and _children(module) == self._children
+            and _absent(module) == self._absent
+        )
+
+    def _of(self, module: nn.Module) -> dict[str, Any]:
+        return {k: value for k, value in module.__dict__.items() if k not in self._left_out}
+
+
+def _children(module: nn.Module) -> list[tuple[str, type]]:
+    return [(name, type(child)) for name, child in module._modules.items()]
+
+
+def _absent(module: nn.Module) -> list[str]:
+    """Parameters and buffers that could be there, and are not."""
+    both = (module._parameters, module._buffers)
+    return [name for own in both for name, value in own.items() if value is None]
 
 
 def _same_contents(value: Any, was: Any) -> bool:

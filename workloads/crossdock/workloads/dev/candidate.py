@@ -81,6 +81,8 @@ def load(path: Path, loss: Loss = "cross-entropy") -> Candidate:
     validation, target = len(features[parts[1]]), len(features[parts[2]])
     probabilities = arrays.get("target_probabilities")
     labels = arrays.get("target_labels")
+    if labels is not None and probabilities is not None:
+        _expect_classes(_vector("target_labels", labels, target), probabilities.shape[-1])
     return Candidate(
         **features,
         source_validation_losses=_losses(path, arrays, validation, loss),
@@ -130,16 +132,20 @@ def losses_of(probabilities: Floats, labels: np.ndarray, loss: Loss) -> Floats:
     Raises:
         ArgumentError: a label that is no class.
     """
-    classes = probabilities.shape[1]
-    whole = labels.astype(np.int64)
-    wrong = (whole != labels) | (whole < 0) | (whole >= classes)
+    whole = _expect_classes(labels, probabilities.shape[1])
+    if loss == "zero-one":
+        return np.asarray(probabilities.argmax(axis=1) != whole, dtype=np.float64)
+    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(whole)), whole], _SMALLEST)))
+
+
+def _expect_classes(labels: np.ndarray, classes: int) -> np.ndarray:
+    """The labels (n,) as whole numbers; ArgumentError for one that is no class."""
+    wrong = ~np.isin(labels, np.arange(classes))
     if wrong.any():
         raise ArgumentError(
             f"label {labels[wrong][0]} is not one of the {classes} classes 0 to {classes - 1}"
         )
-    if loss == "zero-one":
-        return np.asarray(probabilities.argmax(axis=1) != whole, dtype=np.float64)
-    return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(whole)), whole], _SMALLEST)))
+    return labels.astype(np.int64)
 
 
 def _probabilities(name: str, values: np.ndarray, samples: int) -> Floats:

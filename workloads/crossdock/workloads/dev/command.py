@@ -14,6 +14,7 @@ from crossdock.workloads.dev.estimator import DECAYS, DEV
 from crossdock.workloads.dev.risk import EFFECTIVE_MIN
 from crossdock.workloads.dev.selectors import SELECTORS
 from crossdock.workloads.runner import Failed, Run, RunOptions, Value
+from crossdock.workloads.runner.values import version_of
 
 Table = tuple[list[str], list[list[Any]]]
 """Columns and rows."""
@@ -67,8 +68,9 @@ def main(options: Options) -> int:
     with Run.start("dev", options) as run:
         found = run.map(
             judged,
-            paths,
+            [path.absolute() for path in paths],  # workers may have been started elsewhere
             keys=[path.name for path in paths],
+            versions=[version_of(path) for path in paths],
             shared=(options,),
             what="candidates",
             gpus=0.0 if options.device == "cpu" else 1.0,

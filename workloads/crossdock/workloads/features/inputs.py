@@ -14,6 +14,7 @@ from crossdock.workloads.features.errors import EmptyClass, NotFinite, WrongShap
 
 Floats = NDArray[np.float64]
 Task = Literal["classification", "regression", "multilabel"]
+_MOST_LABEL = 2.0**63
 TASKS = ("classification", "regression", "multilabel")
 
 
@@ -149,5 +150,10 @@ def _labels(given: Any) -> NDArray[Any]:
         expect_finite(found[:, None], "labels")
         if (found != np.round(found)).any():
             raise ArgumentError("labels are fractions; is it a regression?")
+        if (np.abs(found) >= _MOST_LABEL).any():
+            raise ArgumentError(
+                f"label {found[np.abs(found).argmax()]:g} is too large for a whole number; give"
+                " numbers of classes, or names"
+            )
         found = found.astype(np.int64)
     return found

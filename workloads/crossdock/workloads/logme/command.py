@@ -19,6 +19,7 @@ from crossdock.workloads.logme.kernels import Kernel
 from crossdock.workloads.logme.solution import Mode
 from crossdock.workloads.logme.warnings import IllConditioned
 from crossdock.workloads.runner import Failed, Run, RunOptions, Value
+from crossdock.workloads.runner.values import version_of
 
 Way = Literal["gram", "root", "kernel"]
 
@@ -144,11 +145,13 @@ class _Scorer:
     def _by(self, way: Way, name: str, path: Path, shape: tuple[int, int]) -> LogME | Failed:
         size, pieces = shape[way == "kernel"], self._options.shards
         cuts = sorted({round(size * i / pieces) for i in range(pieces + 1)})
+        path = path.absolute()  # workers may have been started elsewhere
         parts = [Part(path, self._options.features_name, a, b, way) for a, b in pairwise(cuts)]
         values = self._run.map(
             summed,
             parts,
             keys=[f"{name} {way} {part.start}-{part.stop}" for part in parts],
+            versions=[version_of(path, self._labels)] * len(parts),
             shared=(self._labels, self._options.task),
             what=f"shards of {name}",
         )

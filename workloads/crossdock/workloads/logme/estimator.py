@@ -62,6 +62,8 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """
 
     _source: Sums | Wide | None
+    _late: bool
+    """Whether there were batches, whose score is computed when it is asked for."""
     _solution: Solution | None
     _means: Floats | None
     _interval: tuple[float, float] | None
@@ -136,6 +138,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         found, wanted = self._checked(features, targets)
         batch = Statistics.of(found, wanted, root=self.solver == "root")
         self._sums().add(batch)
+        self._late = True
         self._forget()
         return self
 
@@ -144,6 +147,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         check_is_fitted(other)
         for shard in other._sums().shards:
             self._sums().add(shard)
+        self._late = True
         self._forget()
         return self
 
@@ -228,6 +232,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _begin(self) -> None:
         self._expect_parameters()
         self._source = None
+        self._late = False
         self._forget()
 
     def _forget(self) -> None:
@@ -261,12 +266,7 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _finish(self) -> Self:
         if not self.resolved_:
-            warnings.warn(
-                "squares do not tell all features from sums of others, or the rest that they leave "
-                "of the labels from rounding; solver='root' does",
-                IllConditioned,
-                stacklevel=3,
-            )
+            _warn(stacklevel=4)
         return self
 
     def _solve(self) -> Solution:
@@ -274,6 +274,8 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if self._solution is None:
             assert self._source is not None
             self._solution = self._source.solve(self.mode)
+            if self._late and not self._solution.spectrum.resolved:
+                _warn(stacklevel=4)
         return self._solution
 
     def _targets(self, targets: Any) -> Targets:
@@ -296,3 +298,12 @@ class LogME(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             raise ArgumentError(f"jackknife is {self.jackknife}; give 0, or 2 shards or more")
         if not 0 < self.confidence < 1:
             raise ArgumentError(f"confidence is {self.confidence}; it lies between 0 and 1")
+
+
+def _warn(stacklevel: int) -> None:
+    warnings.warn(
+        "squares do not tell all features from sums of others, or the rest that they leave "
+        "of the labels from rounding; solver='root' does",
+        IllConditioned,
+        stacklevel=stacklevel,
+    )

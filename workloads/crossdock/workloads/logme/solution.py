@@ -52,6 +52,7 @@ def of_statistics(statistics: Statistics, mode: Mode) -> Solution:
     Raises TooFewSamples, EmptyClass, OneClass, ZeroVariance, NotFinite.
     """
     expect_telling(statistics)
+    spectrum.expect_size_of_targets(statistics.squares)
     expect_varied(statistics.varies, statistics.count)
     of = spectrum.of_gram if statistics.root is None else spectrum.of_root
     seen = of(statistics)
@@ -64,7 +65,10 @@ def of_kernel(kernel: Kernel, targets: Targets, mode: Mode) -> Solution:
         raise WrongShape(f"a kernel of {len(kernel.matrix)} samples has {len(targets)} labels")
     expect_telling(targets)
     expect_varied(kernel.varies, len(targets))
-    seen = spectrum.of_kernel(kernel.matrix, targets.rows(0, len(targets)), kernel.dimension)
+    columns = targets.rows(0, len(targets))
+    with np.errstate(over="ignore"):
+        spectrum.expect_size_of_targets((columns**2).sum(axis=0))
+    seen = spectrum.of_kernel(kernel.matrix, columns, kernel.dimension)
     return Solution(seen, METHODS[mode](seen), targets.classes)
 
 

@@ -12,6 +12,8 @@ from crossdock.workloads.features.inputs import Floats
 _EPS = float(np.finfo(np.float64).eps)
 RESOLVED = 1e-10
 """A square matrix tells eigenvalues apart from 0 that are this much of the greatest."""
+_LEAST, _MOST = 1e-280, 1e300
+"""Sums of squares within which their parts, down to rounding, are numbers of full precision."""
 RESIDUE = 1e-5
 """What labels leave beside features is known well enough from F'F where it is this much of them."""
 
@@ -90,7 +92,8 @@ def of_root(statistics: Statistics) -> Spectrum:
     root, size = statistics.root, statistics.dimension
     over = min(len(root), size)
     left, singular, right = np.linalg.svd(root[:over, :size], full_matrices=False)
-    _expect_size(float(singular[0]) ** 2)
+    greatest = float(singular[0])
+    _expect_size(greatest * greatest)  # a power would raise an error of its own
     kept = singular > _cut(size) * singular[0]
     upper = root[:over, size:]
     along = left[:, kept].T @ upper
@@ -144,9 +147,19 @@ def _eigen(square: Floats) -> tuple[Floats, Floats]:
 
 
 def _expect_size(square: float) -> None:
-    if not 0 < square < np.inf:
+    if not _LEAST < square < _MOST:
         raise NotFinite(
             f"squares of features add up to {square}; scale the features, which changes no score"
+        )
+
+
+def expect_size_of_targets(squares: Floats) -> None:
+    """NotFinite where squares of a column of targets lose digits, or are no numbers."""
+    wrong = np.flatnonzero(~((squares > _LEAST) & (squares < _MOST)))
+    if len(wrong):
+        raise NotFinite(
+            f"squares of column {wrong[0]} of the targets add up to {squares[wrong[0]]}; scale it,"
+            " which adds the logarithm of the scale to minus its evidence"
         )
 
 

@@ -19,6 +19,7 @@ from crossdock.workloads.lr_decay.trial import Trial
 from crossdock.workloads.rank import data as data_sets
 from crossdock.workloads.rank.data import Data
 from crossdock.workloads.runner import Failed, Point, Run, RunOptions, Value, grid
+from crossdock.workloads.runner.values import version_of
 
 METHOD = "lr-decay"
 PATTERNS = "patterns"
@@ -169,7 +170,8 @@ def main(options: Options) -> int:
     if data is not None:  # what is wrong with the data is wrong before the cluster is asked for
         _problem(points[0], options, data)
     with Run.start(METHOD, options) as run:
-        found = run.study(tried, points, shared=(options, data))
+        version = "" if data is None else version_of(data.inputs, data.labels)
+        found = run.study(tried, points, version=version, shared=(options, data))
         good = [
             (point, value)
             for point, value in zip(points, found, strict=True)

@@ -100,7 +100,7 @@ def _awaited(reference: Any, folder: Path, deadline_s: float) -> tuple[str, Cros
                 return ray.get(reference)  # type: ignore[no-any-return]
             except ray.exceptions.RayError as error:
                 raise AdaptationFailed(f"the training was lost: {error}") from error
-        written = max((path.stat().st_mtime for path in folder.rglob(FILE)), default=0.0)
+        written = _written(folder, newest)
         if written > newest:
             newest, since = written, time.monotonic()
         if time.monotonic() - since > deadline_s:
@@ -110,6 +110,14 @@ def _awaited(reference: Any, folder: Path, deadline_s: float) -> tuple[str, Cros
                 f" {ray.available_resources().get('CPU', 0):g} CPUs free; what is there stays for"
                 " --resume"
             )
+
+
+def _written(folder: Path, before: float) -> float:
+    """When the newest checkpoint was; as before where Ray takes an old one away meanwhile."""
+    try:
+        return max((path.stat().st_mtime for path in folder.rglob(FILE)), default=before)
+    except FileNotFoundError:
+        return before
 
 
 def _fit(task: Task, folder: Path, place: Place) -> tuple[str, CrossdockError | None]:

@@ -52,8 +52,16 @@ class Recipe:
         for name in ("momentum", "warm_up"):
             if not 0 <= getattr(self, name) < 1:
                 raise ArgumentError(f"{name} is {getattr(self, name)}; give 0 to below 1")
+        self._expect_adaptation()
         if self.momentum == 0:
             raise ArgumentError("momentum is 0, and Nesterov's needs some; give 0.9")
+
+    def _expect_adaptation(self) -> None:
+        if self.warm_up and self.warm_steps() >= self.steps:
+            raise ArgumentError(
+                f"warm_up {self.warm_up} takes all {self.steps} steps, so that nothing is adapted;"
+                " give more steps, or a smaller part"
+            )
 
     def rate(self, step: int) -> float:
         """Learning rate of the backbone: l (1 + 10 p)^-0.75, p the part that is over."""

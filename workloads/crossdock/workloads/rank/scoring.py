@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossdock.proxy.errors import ArgumentError, CrossdockError
+from crossdock.workloads.features.inputs import targets_of
 from crossdock.workloads.rank.jackknife import half_width, without_each
 from crossdock.workloads.rank.scores import SCORES, Score
 from crossdock.workloads.rank.summary import Summary, merge, summarise
@@ -52,7 +53,9 @@ def score_features(
         ModelFailed: for features or probabilities that cannot be scored.
     """
     names = known(scores)
-    classes, codes = np.unique(np.asarray(labels), return_inverse=True)
+    given = targets_of(labels, "classification")
+    classes, codes = given.classes, given.codes
+    assert codes is not None
     f, theta = np.asarray(features), None if probabilities is None else np.asarray(probabilities)
     numbers = np.arange(len(codes))
     if len(f) != len(codes):

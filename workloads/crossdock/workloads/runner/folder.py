@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,42 @@ def prepare(method: str, options: RunOptions) -> Path:
     Raises:
         FolderRefused: it holds something else; nothing in it was touched.
     """
-    folder = options.output or Path("runs") / f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     job = {"method": method, "options": options.decisive()}
+    folder = options.output or Path("runs")
     try:
+        if options.output is None:
+            folder = _fresh(method)
         folder.mkdir(parents=True, exist_ok=True)
-        empty = not any(folder.iterdir())
+        begun = not any(folder.iterdir()) and _begin(folder, job)
     except OSError as error:
         raise FolderRefused(f"{folder} cannot be used: {error.strerror}") from error
-    if empty:
-        (folder / JOB).write_text(json.dumps(job, indent=1) + "\n")
-    elif not options.resume:
+    if begun:
+        return folder
+    if not options.resume:
         raise FolderRefused(f"{folder} is not empty; name another one, or go on with --resume")
-    else:
-        _expect_same(folder, job)
+    _expect_same(folder, job)
     return folder
+
+
+def _fresh(method: str) -> Path:
+    """A new folder under runs/; of runs that begin in the same second each gets its own."""
+    name = f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _begin(folder: Path, job: dict[str, Any]) -> bool:
+    """Write down what runs here; False where another run has begun here just now."""
+    try:
+        with (folder / JOB).open("x") as file:
+            file.write(json.dumps(job, indent=1) + "\n")
+    except FileExistsError:
+        return False
+    return True
 
 
 def _expect_same(folder: Path, job: dict[str, Any]) -> None:

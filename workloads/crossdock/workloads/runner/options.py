@@ -37,6 +37,8 @@ class RunOptions:
             raise ArgumentError(f"--cpus {self.cpus} is too few; give 1 or more")
         if not 0 <= self.seed < 1 << 32:
             raise ArgumentError(f"--seed {self.seed} is out of range; give 0 to {(1 << 32) - 1}")
+        if self.resume and self.output is None:
+            raise ArgumentError("--resume goes on with a folder; name it with --output")
         if not self.deadline_s > 0:
             raise ArgumentError(f"--deadline-s {self.deadline_s} is not a time; give seconds > 0")
 

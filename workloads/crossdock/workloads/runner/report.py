@@ -70,4 +70,4 @@ def write(record: Record, folder: Path) -> None:
     environment = Environment(autoescape=True, trim_blocks=True)
     environment.filters["cell"] = cell
     page = environment.from_string(_PAGE).render(record=record, images=images)
-    (folder / FILE).write_text(page)
+    (folder / FILE).write_text(page, encoding="utf-8", errors="replace")

@@ -74,6 +74,7 @@ class Run:
         items: Sequence[Any],
         *,
         keys: Sequence[str],
+        versions: Sequence[str] = (),
         shared: Sequence[Any] = (),
         what: str = "parts",
         cpus: float = 1.0,
@@ -88,6 +89,8 @@ class Run:
         Args:
             function: importable on every node; its value is a dictionary that can be kept.
             keys: a name for each item, all different: under it the value is kept.
+            versions: for each item what tells apart the data that its value comes from, see
+                ``values.version_of``: a run that is resumed with other data computes it anew.
             shared: further arguments, sent to each node once.
             what: the plural by which the progress bar calls the items.
 
@@ -108,13 +111,14 @@ class Run:
             ):
                 told(key, given)
 
-        return self._gathered(keys, items, what, compute)
+        return self._gathered(keys, items, what, compute, versions)
 
     def study(
         self,
         function: Callable[..., Value],
         points: Sequence[Point],
         *,
+        version: str = "",
         shared: Sequence[Any] = (),
         what: str = "trials",
         cpus: float = 1.0,
@@ -128,6 +132,7 @@ class Run:
         Args:
             function: importable on every node; its value is a dictionary that can be kept.
             points: all different; ``grid.grid`` makes those of a product.
+            version: of the data that all values come from; see ``map``.
             shared: further arguments, sent to each node once.
             what: the plural by which the progress bar calls the trials.
 
@@ -149,7 +154,8 @@ class Run:
                 deadline_s=self.options.deadline_s,
             )
 
-        return self._gathered([name_of(point) for point in points], points, what, compute)
+        versions = [version] * len(points) if version else ()
+        return self._gathered([name_of(one) for one in points], points, what, compute, versions)
 
     def _gathered(
         self,
@@ -157,19 +163,26 @@ class Run:
         items: Sequence[Any],
         what: str,
         compute: Callable[[Sequence[tuple[str, Any]], Told], None],
+        versions: Sequence[str] = (),
     ) -> list[Value | Failed]:
         """What is kept, and what `compute` tells of the rest, in the order of `keys`."""
         if len(keys) != len(items) or len(set(keys)) != len(keys):
             raise ArgumentError(f"{len(items)} items need as many different keys, not {keys!r}")
+        places = dict(zip(keys, keys, strict=True))
+        if versions:
+            both = zip(keys, versions, strict=True)
+            places = {key: f"{key} of {version}" for key, version in both}
         found: dict[str, Value | Failed] = {
-            key: value for key in keys if (value := self.kept.get(key)) is not None
+            key: value
+            for key, place in places.items()
+            if (value := self.kept.get(place)) is not None
         }
         self.record.resumed += len(found)
         left = [pair for pair in zip(keys, items, strict=True) if pair[0] not in found]
         with self.progress(what, len(keys), len(found)) as advance:
 
             def told(key: str, given: Value | Exception) -> None:
-                found[key] = self._taken(key, given)
+                found[key] = self._taken(key, places[key], given)
                 advance()
 
             compute(left, told)
@@ -219,10 +232,10 @@ class Run:
         figure.savefig(self.folder / file, dpi=120)
         self.record.plots[name] = file
 
-    def _taken(self, key: str, value: Value | Exception) -> Value | Failed:
+    def _taken(self, key: str, place: str, value: Value | Exception) -> Value | Failed:
         if isinstance(value, Exception):
             return self.fail(key, f"{type(value).__name__}: {value}")
-        self.kept.put(key, value)
+        self.kept.put(place, value)
         return value
 
     def _finish(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crossdock.proxy.errors import ArgumentError
 from crossdock.workloads.runner.errors import KeptUnreadable
@@ -20,6 +21,22 @@ Value = dict[str, Any]
 _REST = "__json__"
 _READABLE = 40
 _DIGEST = 16
+
+
+def version_of(*parts: Path | NDArray[Any]) -> str:
+    """What changes where a file or an array does.
+
+    Of a file its size and the time of its last change stand for what it holds, which may be large.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            seen = part.stat()
+            digest.update(f"{seen.st_size} {seen.st_mtime_ns}".encode())
+        else:
+            digest.update(f"{part.dtype} {part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:_DIGEST]
 
 
 class Store:
