@@ -60,6 +60,12 @@ def test_each_kernel_of_the_normal_mode_compiles(target: str, tmp_path: Path) ->
         expect_wide_moves(tmp_path, NORMAL_MOVERS)
 
 
+def test_each_kernel_compiles_with_numbers_that_are_one() -> None:
+    done = run("cuda:90", "ones")
+    assert done.returncode == 0, done.stderr
+    assert {line.split(":")[0] for line in done.stdout.splitlines()} == KERNELS | NORMAL_KERNELS
+
+
 def expect_wide_moves(folder: Path, names: Collection[str]) -> None:
     for name in names:
         text = (folder / f"{name}.txt").read_text()
