@@ -42,31 +42,12 @@ def row_command(region, source, from_, to, round_, HIDDEN: tl.constexpr, LOGFMT:
 
 @triton.jit
 def give_back(
-    view,
-    state,
-    x,
-    log2_of,
-    round_in,
-    excused_in,
-    count,
-    origin,
-    half_bytes,
-    region_at,
-    results_at,
-    results_per_token,
-    out_results_at,
-    max_tokens,
-    SHARE: tl.constexpr,
-    RANKS: tl.constexpr,
-    RANK_LANES: tl.constexpr,
-    LOCAL: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    LOGFMT: tl.constexpr,
-    CHUNK: tl.constexpr,
-    RINGS: tl.constexpr,
-    CAPACITY: tl.constexpr,
-    FENCE_BY: tl.constexpr,
-):
+    view, state, x, log2_of, round_in, excused_in, count, origin,
+    half_bytes, region_at, results_at, results_per_token, out_results_at, max_tokens,
+    SHARE: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr, LOCAL: tl.constexpr,
+    HIDDEN: tl.constexpr, LOGFMT: tl.constexpr, CHUNK: tl.constexpr, RINGS: tl.constexpr,
+    CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr,
+):  # fmt: skip
     """SHARE programs an expert: each row into its place at its source.
 
     With LOGFMT rows travel in that format; `log2_of` is its table. A row that a proxy carries is
