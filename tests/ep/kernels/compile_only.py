@@ -2,6 +2,9 @@
 
     python -m tests.ep.kernels.compile_only cuda:90 fp8 [FOLDER]
     python -m tests.ep.kernels.compile_only cuda:90 normal [FOLDER]
+    python -m tests.ep.kernels.compile_only cuda:90 ones
+
+`ones`: with 1 for each number that is an argument, which Triton then compiles in.
 
 Prints a line for each kernel, with the size of its binary; writes the assembly into the folder.
 """
@@ -57,6 +60,12 @@ Launch = tuple[JITFunction[Any], tuple[Any, ...], dict[str, Any]]
 
 def launches(target: GPUTarget, form: str) -> list[Launch]:
     """What a dispatch and its combine launch, on 8 ranks with 64 experts."""
+    if form == "ones":
+        every = launches(target, "normal") + launches(target, "fp8")
+        return _different(
+            (fn, tuple(a if isinstance(a, torch.Tensor) else 1 for a in args), kwargs)
+            for fn, args, kwargs in every
+        )
     if form == "normal":
         return _different(
             launch
@@ -163,7 +172,7 @@ def _recorded(backend: str, shape: _native.LowLatencyShape) -> Iterator[Launch]:
         launcher.send(begun, x, idx)
         rows = x if shape.format == 0 else x.view(torch.uint8)[:, : shape.hidden].contiguous()
         scales = None if shape.format == 0 else weights
-        launcher.receive(begun, rows, scales, counted, words, counted, words)
+        launcher.receive(begun, rows, scales, counted, counted, words, counted, words)
         for use_logfmt in (False, True):
             launcher.give_back(begun, x, use_logfmt)
             launcher.reduce(begun, idx, weights, x, words, use_logfmt)
@@ -180,6 +189,9 @@ def compiled(launch: Launch, target: GPUTarget) -> Any:
         value = values[name]
         if parameter.is_constexpr:
             signature[name] = "constexpr"
+            constants[(index,)] = value
+        elif not isinstance(value, torch.Tensor) and value == 1:
+            signature[name] = "constexpr"  # as a launch does
             constants[(index,)] = value
         elif isinstance(value, torch.Tensor):
             signature[name] = _POINTERS[value.dtype]

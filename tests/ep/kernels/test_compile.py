@@ -19,6 +19,7 @@ KERNELS = {
     *("give_back logfmt", "reduce logfmt"),
 }
 MOVERS = ("send", "unpack", "give_back")
+READERS = ("place", "reduce", "give_back logfmt")
 NORMAL_KERNELS = {
     *("count_tokens", "begin", "plan", "announce", "read_headers", "grant", "read_grants"),
     *("await_counters", "send_rows", "tell_near", "unpack_rows", "return_rows", "sum_rows"),
@@ -49,6 +50,11 @@ def test_each_kernel_compiles(target: str, form: str, tmp_path: Path) -> None:
     assert {line.split(":")[0] for line in done.stdout.splitlines()} == KERNELS
     if target == "cuda:90":
         expect_wide_moves(tmp_path, MOVERS)
+        for name in READERS:
+            text = (tmp_path / f"{name}.txt").read_text()
+            assert "ld.global.v4.b32" in text, f"{name} reads in pieces of less than 16 bytes"
+        text = (tmp_path / "reduce.txt").read_text()
+        assert "bra" not in text, "a row waits for the one before it"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -58,6 +64,12 @@ def test_each_kernel_of_the_normal_mode_compiles(target: str, tmp_path: Path) ->
     assert {line.split(":")[0] for line in done.stdout.splitlines()} == NORMAL_KERNELS
     if target == "cuda:90":
         expect_wide_moves(tmp_path, NORMAL_MOVERS)
+
+
+def test_each_kernel_compiles_with_numbers_that_are_one() -> None:
+    done = run("cuda:90", "ones")
+    assert done.returncode == 0, done.stderr
+    assert {line.split(":")[0] for line in done.stdout.splitlines()} == KERNELS | NORMAL_KERNELS
 
 
 def expect_wide_moves(folder: Path, names: Collection[str]) -> None:

@@ -21,6 +21,9 @@ class GpuEvent(EventHandle):
     def current_stream_wait(self) -> None:
         """Let the current stream wait, not the host."""
         self._event.wait()
+        # In a graph that is being captured nothing has happened yet, and nobody may ask.
+        if torch.cuda.is_current_stream_capturing():
+            return
         if self._check is not None and self._event.query():
             self._check()
 

@@ -19,6 +19,10 @@ from crossdock.ep.kernels import (
 
 _PROGRAMS = 264
 """Two on each multiprocessor of the largest GPUs."""
+_ROWS = 32
+"""That a program places at once, at most."""
+_LOGFMT_WORDS = 2048
+"""Of a row to encode at once, at most: what registers hold."""
 _ATOMIC = "atomic"
 # Products are rounded before they are added, as on the CPU.
 _EXACT = {"enable_fp_fusion": False}
@@ -37,6 +41,11 @@ class Round:
     excused: torch.Tensor
     origin: torch.Tensor
     count: torch.Tensor
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All of them."""
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
 class Launcher:
@@ -118,6 +127,7 @@ class Launcher:
         begun: Round,
         rows: torch.Tensor,
         scales: torch.Tensor | None,
+        count: torch.Tensor,
         src_info: torch.Tensor,
         layout_range: torch.Tensor,
         statistics: torch.Tensor | None,
@@ -127,13 +137,16 @@ class Launcher:
         device, shape, layout = self._device, self._shape, self._layout
         formats = {"HIDDEN": shape.hidden, "FORMAT": shape.format, "K": shape.topk}
         self._await(begun.index, begun, _native.TOKEN_COUNTER, wait_us=wait_us)
+        tokens = min(power_of_two(shape.max_tokens), TILE // self._k_lanes)
+        sources = min(self._rank_lanes, TILE // (tokens * self._k_lanes))
         low_latency_receive.place[(self._local,)](
-            device.view, begun.index, begun.arrived, begun.count, layout_range, src_info,
+            device.view, begun.index, begun.arrived, begun.count, count, layout_range, src_info,
             begun.origin, begun.count if statistics is None else statistics,
             self._half_bytes, layout.headers, layout.tokens, layout.slot_bytes, shape.max_tokens,
             shape.num_experts,
             COUNTED=statistics is not None, RANK=self._rank, RANKS=self._ranks, LOCAL=self._local,
-            **formats, K_LANES=self._k_lanes, TOKENS=tokens_at_once(self._k_lanes), num_warps=8,
+            **formats, K_LANES=self._k_lanes, SOURCES=sources, TOKENS=tokens,
+            ROWS=min(_ROWS, tokens_at_once(self._k_lanes)), num_warps=8,
         )  # fmt: skip
         low_latency_receive.unpack[(self._local * self._share,)](
             device.view, device.state, begun.index, begun.excused, begun.count, begun.origin,
@@ -148,13 +161,15 @@ class Launcher:
     def give_back(self, begun: Round, x: torch.Tensor, use_logfmt: bool) -> None:
         """The sending part of a combine."""
         device, shape, layout = self._device, self._shape, self._layout
+        chunk = chunk_of(2 * shape.hidden)
         low_latency_combine.give_back[(self._local * self._share,)](
             device.view, device.state, x, self._log2_of(x, use_logfmt), begun.index,
             begun.excused, begun.count, begun.origin,
             self._half_bytes, device.carried_at, layout.results, layout.results_per_token,
             layout.out_results, shape.max_tokens,
             SHARE=self._share, **self._common, LOCAL=self._local, HIDDEN=shape.hidden,
-            LOGFMT=use_logfmt, CHUNK=chunk_of(2 * shape.hidden), **self._rings, FENCE_BY=_ATOMIC,
+            LOGFMT=use_logfmt, CHUNK=min(chunk, _LOGFMT_WORDS) if use_logfmt else chunk,
+            **self._rings, FENCE_BY=_ATOMIC,
         )  # fmt: skip
 
     def reduce(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from crossdock.ep import _native
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.gpu.launch import Launcher, Round
+from crossdock.ep.gpu.rows import aligned
+from crossdock.ep.gpu.side import Side
 from crossdock.ep.gpu.watch import Watch
 from crossdock.ep.low_latency import Combined, Dispatched, Hook, Received, expect_room, once
 from crossdock.ep.low_latency_arguments import (
@@ -39,7 +41,7 @@ class GpuLowLatencyMode:
         self._tokens_end = 0
         self._rounds = 0
         self._live: list[weakref.ref[LowLatencyRound] | LowLatencyRound | None] = [None, None]
-        self._stream: torch.cuda.Stream | None = None
+        self._side = Side(device.platform)
 
     def dispatch(
         self, arguments: DispatchArguments, async_finish: bool, return_recv_hook: bool
@@ -64,10 +66,9 @@ class GpuLowLatencyMode:
 
         def receive() -> None:
             launcher.receive(
-                kernels, results.rows, results.scales, results.handle[0], results.handle[1],
+                kernels, results.rows, results.scales, results.count, *results.handle[:2],
                 arguments.statistics, arguments.wait_us,
             )  # fmt: skip
-            results.count.copy_(kernels.count)
             begun.received = True
             self._live[half] = weakref.ref(begun)
             self._raise_now(begun)
@@ -75,6 +76,11 @@ class GpuLowLatencyMode:
         event, hook = self._in_two_parts(
             lambda: launcher.send(kernels, arguments.x, begun.topk_idx),
             receive,
+            [
+                *(arguments.x, begun.topk_idx, arguments.statistics, arguments.wait_us),
+                *kernels.tensors,
+                *results.tensors,
+            ],
             async_finish,
             return_recv_hook,
         )
@@ -96,6 +102,7 @@ class GpuLowLatencyMode:
         launcher = self._launcher(begun.shape)
         kernels: Round = begun.kernels
         use_logfmt = arguments.use_logfmt
+        arguments.x = aligned(arguments.x)
         begun.combined = True
 
         def receive() -> None:
@@ -114,6 +121,11 @@ class GpuLowLatencyMode:
         event, hook = self._in_two_parts(
             lambda: launcher.give_back(kernels, arguments.x, use_logfmt),
             receive,
+            [
+                *(arguments.x, begun.topk_idx, arguments.topk_weights),
+                *(arguments.out, arguments.wait_us),
+                *kernels.tensors,
+            ],
             async_finish,
             return_recv_hook,
         )
@@ -180,22 +192,18 @@ class GpuLowLatencyMode:
         self,
         send: Callable[[], None],
         receive: Callable[[], None],
+        used: Sequence[torch.Tensor | None],
         async_finish: bool,
         return_recv_hook: bool,
     ) -> tuple[EventOverlap, Hook | None]:
+        """Launch both parts, or the first, and the second by the hook; `used` are their tensors."""
         if return_recv_hook:
             self._launch(send)
             return EventOverlap(), once(lambda: self._launch(receive))
         if not async_finish:
             self._launch(send, receive)
             return EventOverlap(), None
-        if self.device.platform.backend == "interpreter":
-            self._launch(send, receive)
-            return self._event(), None
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device.platform.device)
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        with self._side.behind(*used):
             self._launch(send, receive)
             return self._event(), None
 
@@ -236,3 +244,8 @@ class _Results:
             device.communicator,
             arguments.topk_idx,
         )
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """All of them."""
+        return (self.rows, self.scales, self.count, *self.handle[:2])

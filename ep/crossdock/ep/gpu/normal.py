@@ -14,6 +14,7 @@ from crossdock.ep.gpu.arena import Arena
 from crossdock.ep.gpu.device import Device
 from crossdock.ep.gpu.normal_launch import Agreed, NormalCall, Places, Ways, count_tokens
 from crossdock.ep.gpu.route import Route
+from crossdock.ep.gpu.rows import ALIGNMENT, aligned
 from crossdock.ep.gpu.side import Side
 from crossdock.ep.gpu.watch import Watch
 from crossdock.ep.normal import Combined, Dispatched
@@ -30,7 +31,6 @@ from crossdock.proxy.errors import ArgumentError, CapacityError
 
 T = TypeVar("T")
 _NOWHERE = Places()
-_ALIGNMENT = 16
 
 
 class GpuNormalMode:
@@ -207,7 +207,7 @@ class GpuNormalMode:
         """
         row, meta = agreed.hidden_bytes, agreed.meta_bytes
         inbox = self._device.inbox
-        inbox_meta = -(-came * row // _ALIGNMENT) * _ALIGNMENT
+        inbox_meta = -(-came * row // ALIGNMENT) * ALIGNMENT
         uses_inbox = inbox is not None and inbox_meta + came * meta <= inbox.size
         far = 0 if uses_inbox and all(self._device.inboxes) else came
         out_rows, out_meta, rows_at, meta_at = self._arena.parts(
@@ -311,8 +311,3 @@ def _agreed(args: DispatchArguments) -> Agreed:
         args.num_experts,
         args.x.element_size(),
     )
-
-
-def aligned(x: torch.Tensor) -> torch.Tensor:
-    """The same rows, from an address that kernels can read 16 bytes from at once."""
-    return x if x.data_ptr() % _ALIGNMENT == 0 else x.clone()

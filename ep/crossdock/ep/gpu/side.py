@@ -1,4 +1,5 @@
-"""The stream of the normal mode, on which its calls follow one another whoever makes them."""
+"""A stream of a mode beside the caller's, on which its calls follow one another whoever makes
+them: all calls of the normal mode, and those of the low-latency mode with ``async_finish``."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _scale(magnitude, log2_of):
 @triton.jit
 def encode_row(source, target, log2_of, HIDDEN: tl.constexpr, BLOCKS: tl.constexpr):
     """Write a row of bf16 in the format; `log2_of` holds the logarithm of each magnitude."""
-    channels = source.to(tl.pointer_type(tl.int16))
+    channels = tl.multiple_of(source.to(tl.pointer_type(tl.int16)), 16)
     for start in range(0, HIDDEN // 128, BLOCKS):
         block = start + tl.arange(0, BLOCKS)
         inside = block < HIDDEN // 128
@@ -73,10 +73,11 @@ def encode_row(source, target, log2_of, HIDDEN: tl.constexpr, BLOCKS: tl.constex
 
 
 @triton.jit
-def decode_blocks(source, start, HIDDEN: tl.constexpr, BLOCKS: tl.constexpr):
-    """BLOCKS blocks of a row in the format, from block `start` on, as float32 [BLOCKS, 32, 4]."""
+def decode_blocks(source, start, known, HIDDEN: tl.constexpr, BLOCKS: tl.constexpr):
+    """BLOCKS blocks of a row in the format, from block `start` on, as float32 [BLOCKS, 32, 4];
+    0 where the row is not `known`."""
     block = start + tl.arange(0, BLOCKS)
-    inside = block < HIDDEN // 128
+    inside = known & (block < HIDDEN // 128)
     head = source + block.to(tl.int64) * BLOCK_BYTES
     floats = head.to(tl.pointer_type(tl.float32))
     low = tl.load(floats, mask=inside, other=0.0)
@@ -84,8 +85,8 @@ def decode_blocks(source, start, HIDDEN: tl.constexpr, BLOCKS: tl.constexpr):
     byte = tl.arange(0, 8)[None, None, :]
     quad = tl.arange(0, 32)[None, :, None]
     from_ = (head + _HEAD_BYTES).to(tl.pointer_type(tl.uint8))[:, None, None] + 5 * quad + byte
-    known = inside[:, None, None] & (byte < 5)
-    packed = tl.sum(tl.load(from_, mask=known, other=0).to(tl.int64) << (8 * byte).to(tl.int64), 2)
+    there = inside[:, None, None] & (byte < 5)
+    packed = tl.sum(tl.load(from_, mask=there, other=0).to(tl.int64) << (8 * byte).to(tl.int64), 2)
     shift = (10 * tl.arange(0, 4)).to(tl.int64)
     value = ((packed[:, :, None] >> shift[None, None, :]) & 0x3FF).to(tl.int32)
     code = value & _CODE

@@ -42,31 +42,12 @@ def row_command(region, source, from_, to, round_, HIDDEN: tl.constexpr, LOGFMT:
 
 @triton.jit
 def give_back(
-    view,
-    state,
-    x,
-    log2_of,
-    round_in,
-    excused_in,
-    count,
-    origin,
-    half_bytes,
-    region_at,
-    results_at,
-    results_per_token,
-    out_results_at,
-    max_tokens,
-    SHARE: tl.constexpr,
-    RANKS: tl.constexpr,
-    RANK_LANES: tl.constexpr,
-    LOCAL: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    LOGFMT: tl.constexpr,
-    CHUNK: tl.constexpr,
-    RINGS: tl.constexpr,
-    CAPACITY: tl.constexpr,
-    FENCE_BY: tl.constexpr,
-):
+    view, state, x, log2_of, round_in, excused_in, count, origin,
+    half_bytes, region_at, results_at, results_per_token, out_results_at, max_tokens,
+    SHARE: tl.constexpr, RANKS: tl.constexpr, RANK_LANES: tl.constexpr, LOCAL: tl.constexpr,
+    HIDDEN: tl.constexpr, LOGFMT: tl.constexpr, CHUNK: tl.constexpr, RINGS: tl.constexpr,
+    CAPACITY: tl.constexpr, FENCE_BY: tl.constexpr,
+):  # fmt: skip
     """SHARE programs an expert: each row into its place at its source.
 
     With LOGFMT rows travel in that format; `log2_of` is its table. A row that a proxy carries is
@@ -80,8 +61,9 @@ def give_back(
     number = tl.load(count + local)
     size: tl.constexpr = 2 * HIDDEN
     zero = tl.full((), 0, tl.int64)
-    for row in range(tl.program_id(0) % SHARE, number, SHARE):
-        packed = tl.load(origin + first_row + row)
+    start = tl.program_id(0) % SHARE
+    packed = tl.load(origin + first_row + start, mask=start < number, other=0)
+    for row in range(start, number, SHARE):
         source = packed & 0xFFF
         token = packed >> TOKEN_INDEX
         result = (packed >> RESULT) & 0xFF
@@ -89,6 +71,8 @@ def give_back(
         staged = half + out_results_at + (first_row + row) * size
         direct = tl.load(view + PEERS + source)
         to = tl.where(direct != 0, direct + there, tl.load(view + STAGED) + staged)
+        # Of the next row, so that it need not wait for it.
+        packed = tl.load(origin + first_row + row + SHARE, mask=row + SHARE < number, other=0)
         given = x.to(tl.int64) + (first_row + row) * size
         if LOGFMT:
             encode_row(given, to, log2_of, HIDDEN, CHUNK // 64)
@@ -109,6 +93,30 @@ def give_back(
         told = known & (excused == 0) & (direct_to(view, lane, known) != 0)
         low = signal_low(zero + ADD, lane.to(tl.int64), RESULT_ROWS + (round_ & 1), zero + 1)
         push(view, state, (round_ % RINGS).to(tl.int32), low, low * 0, told, CAPACITY, FENCE_BY)
+
+
+@triton.jit
+def weighted(
+    view, half, entry, token, channel, first, topk_idx, topk_weights, result_slot, arrived_in,
+    results_at, results_per_token,
+    HIDDEN: tl.constexpr, LOCAL: tl.constexpr, LOGFMT: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """Channels of the row that came for one entry of the top-k choice, times its weight; 0 where
+    none came. In LogFMT `first` is their first block."""
+    slot = tl.load(result_slot + entry)
+    weight = tl.load(topk_weights + entry)
+    rank = (tl.load(topk_idx + entry, mask=slot >= 0, other=0) // LOCAL).to(tl.int32)
+    came = (slot >= 0) & (tl.load(arrived_in + rank) != 0)
+    row = results_at + (token.to(tl.int64) * results_per_token + slot) * 2 * HIDDEN
+    source = base_from(view, rank, True) + half + row
+    if LOGFMT:
+        blocks = decode_blocks(source, first, came, HIDDEN, CHUNK // 128)
+        values = tl.reshape(blocks, (CHUNK,))
+    else:
+        address = tl.multiple_of(source.to(tl.pointer_type(tl.bfloat16)), 16)
+        given = tl.load(address + channel, mask=came & (channel < HIDDEN), other=0.0)
+        values = given.to(tl.float32)
+    return tl.where(came, weight * values, 0.0)
 
 
 @triton.jit
@@ -135,24 +143,23 @@ def reduce(
     """
     token = tl.program_id(0)
     channel = tl.program_id(1) * CHUNK + tl.arange(0, CHUNK)
-    inside = channel < HIDDEN
+    first = tl.program_id(1) * (CHUNK // 128)
     half = (tl.load(round_in) & 1) * half_bytes
     total = tl.zeros((CHUNK,), tl.float32)
-    for k in range(K):
-        slot = tl.load(result_slot + token * K + k)
-        if slot >= 0:
-            rank = (tl.load(topk_idx + token * K + k) // LOCAL).to(tl.int32)
-            if tl.load(arrived_in + rank) != 0:
-                weight = tl.load(topk_weights + token * K + k)
-                row = results_at + (token.to(tl.int64) * results_per_token + slot) * 2 * HIDDEN
-                source = base_from(view, rank) + half + row
-                if LOGFMT:
-                    first = tl.program_id(1) * (CHUNK // 128)
-                    blocks = decode_blocks(source, first, HIDDEN, CHUNK // 128)
-                    values = tl.reshape(blocks, (CHUNK,))
-                else:
-                    address = tl.multiple_of(source.to(tl.pointer_type(tl.bfloat16)), 16)
-                    given = tl.load(address + channel, mask=inside, other=0.0)
-                    values = given.to(tl.float32)
-                total += weight * values
-    tl.store(out + token.to(tl.int64) * HIDDEN + channel, bf16_bits(total), mask=inside)
+    if LOGFMT:
+        for k in range(K):
+            total += weighted(
+                view, half, token * K + k, token, channel, first, topk_idx, topk_weights,
+                result_slot, arrived_in, results_at, results_per_token, HIDDEN, LOCAL, LOGFMT,
+                CHUNK,
+            )  # fmt: skip
+    else:
+        # Without branches: no row waits for the one before it.
+        for k in tl.static_range(K):
+            total += weighted(
+                view, half, token * K + k, token, channel, first, topk_idx, topk_weights,
+                result_slot, arrived_in, results_at, results_per_token, HIDDEN, LOCAL, LOGFMT,
+                CHUNK,
+            )  # fmt: skip
+    to = out + token.to(tl.int64) * HIDDEN + channel
+    tl.store(to, bf16_bits(total), mask=channel < HIDDEN)

@@ -163,7 +163,7 @@ def load_payload(x, token, start, HIDDEN: tl.constexpr, FORMAT: tl.constexpr, BL
     """BLOCKS blocks of a token's channels from block `start` on, in the format; their scales."""
     block = start + tl.arange(0, BLOCKS)
     at = block[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
-    values = tl.load(x + token * HIDDEN + at, mask=at < HIDDEN, other=0.0)
+    values = tl.load(x + token.to(tl.int64) * HIDDEN + at, mask=at < HIDDEN, other=0.0)
     if FORMAT == BF16:
         scale = tl.zeros((BLOCKS,), tl.float32)
         cast = values
@@ -227,16 +227,16 @@ def send(
     mine = half + tokens_at + tl.full((), RANK, tl.int64) * max_tokens * slot_bytes
     lane = tl.arange(0, RANK_LANES)
     known = lane < RANKS
-    places = tl.load(place_of + token * RANKS + lane, mask=known, other=-1)
+    places = tl.load(place_of + token * RANKS + lane, mask=known, other=-1).to(tl.int64)
     by_proxy = (places >= 0) & (direct_to(view, lane, known) == 0)
     uses_proxy = tl.max(by_proxy.to(tl.int32), 0) != 0
-    staged = half + out_tokens_at + token * slot_bytes
+    staged = half + out_tokens_at + token.to(tl.int64) * slot_bytes
     for start in range(0, (HIDDEN + BLOCK - 1) // BLOCK, BLOCKS):
         cast, scale = load_payload(x, token, start, HIDDEN, FORMAT, BLOCKS)
         for rank in range(RANKS + 1):
             # The last turn is that of the slot from which proxies send.
             if rank < RANKS:
-                place = tl.load(place_of + token * RANKS + rank)
+                place = tl.load(place_of + token * RANKS + rank).to(tl.int64)
                 base = tl.load(view + PEERS + rank)
                 address = base + mine + place * slot_bytes
                 goes = (place >= 0) & (base != 0)

@@ -110,11 +110,8 @@ def inbox_of(view, rank, active, RANKS: tl.constexpr):
 
 
 @triton.jit
-def base_from(view, rank):
+def base_from(view, rank, active):
     """Where what a rank sends to this one arrives."""
-    direct = tl.load(view + PEERS + rank)
-    if direct != 0:
-        base = tl.load(view + DIRECT)
-    else:
-        base = tl.load(view + STAGED)
-    return base
+    # No load waits for another.
+    mine = tl.load(view + DIRECT)
+    return tl.where(direct_to(view, rank, active) != 0, mine, tl.load(view + STAGED))
