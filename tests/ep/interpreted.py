@@ -6,12 +6,17 @@ from typing import Any
 
 
 def hasten() -> None:
-    """Leave out what Triton does for each device function that a kernel calls: it puts functions of
-    the interpreter into its language, which it has done for the kernel already.
+    """Do once what Triton does at each call of a device function: it puts functions of the
+    interpreter into its language, where they stay, or where the kernel has put them as well.
     """
-    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime import interpreter
+
+    known = set()
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.fn not in known:
+            known.add(self.fn)
+            interpreter._patch_lang(self.fn)
         return self.rewrite()(*args, **kwargs)
 
-    InterpretedFunction.__call__ = call
+    interpreter.InterpretedFunction.__call__ = call

@@ -58,6 +58,40 @@ def test_the_stream_beside_knows_all_that_its_kernels_use() -> None:
     run_ranks(what_kernels_use, SIZE, environment=INTERPRETED)
 
 
+def one_after_another(rank: RankContext) -> list[str]:
+    """Which streams wait for which, and when kernels run, in a round whose event nobody waits for,
+    and one with hooks."""
+    buffer = interpreted(rank)
+    behind, run = Side.behind, GridExecutor.__call__
+    seen: list[str] = []
+
+    def noted(side: Side, *given: torch.Tensor | None) -> Any:
+        seen.append("beside")
+        return behind(side, *given)
+
+    def watched(self: GridExecutor, *args: Any, **kwargs: Any) -> None:
+        if seen[-1] != "kernels":
+            seen.append("kernels")
+        run(self, *args, **kwargs)
+
+    with patched() as patch:
+        patch.setattr(Side, "behind", noted)
+        patch.setattr(Side, "join", lambda side: seen.append("joined"))
+        patch.setattr(GridExecutor, "__call__", watched)
+        for ways in (("async", "plain"), ("hook", "plain")):
+            spec = dataclasses.replace(SPEC, dispatch_way=ways[0], combine_way=ways[1])
+            case = LowLatencyCase(spec)
+            check_combine(buffer, case, check_dispatch(buffer, case))
+    buffer.destroy()
+    return seen
+
+
+def test_calls_follow_one_another_whichever_stream_they_are_on() -> None:
+    beside, here = ["beside", "kernels"], ["joined", "kernels"]
+    for seen in run_ranks(one_after_another, SIZE, environment=INTERPRETED):
+        assert seen == beside + here + here + here + here
+
+
 def odd_rows(rank: RankContext) -> None:
     """Kernels read rows 16 bytes at a time, and experts may leave theirs anywhere."""
     buffer = interpreted(rank)

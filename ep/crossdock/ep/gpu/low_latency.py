@@ -198,14 +198,20 @@ class GpuLowLatencyMode:
     ) -> tuple[EventOverlap, Hook | None]:
         """Launch both parts, or the first, and the second by the hook; `used` are their tensors."""
         if return_recv_hook:
-            self._launch(send)
-            return EventOverlap(), once(lambda: self._launch(receive))
+            self._launch_here(send)
+            return EventOverlap(), once(lambda: self._launch_here(receive))
         if not async_finish:
-            self._launch(send, receive)
+            self._launch_here(send, receive)
             return EventOverlap(), None
         with self._side.behind(*used):
             self._launch(send, receive)
             return self._event(), None
+
+    def _launch_here(self, *parts: Callable[[], None]) -> None:
+        """On the caller's stream, behind a call with ``async_finish`` that nobody has waited for."""
+        if not self.device.platform.is_capturing():  # a graph knows only the streams that it forked
+            self._side.join()
+        self._launch(*parts)
 
     def _launch(self, *parts: Callable[[], None]) -> None:
         with self.device.launching():
