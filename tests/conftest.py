@@ -12,10 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling, Scheduling
-
 _ROOT = str(Path(__file__).parents[1])
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
@@ -23,6 +19,8 @@ if _ROOT not in sys.path:
 # What tests compute is too small to gain by several threads; waiting for each other they take the
 # cores from all that runs beside, and sums depend on their number.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+pytest_plugins = ["tests.rays"]
 
 if "CROSSDOCK_DUMP_DIR" not in os.environ:
     os.environ["CROSSDOCK_DUMP_DIR"] = tempfile.mkdtemp(prefix="crossdock-test-dumps-")
@@ -39,14 +37,3 @@ if _NETWORK in ("verbs", "efa") and not os.environ.keys() & {
     _devices = Path(tempfile.mkdtemp(prefix="crossdock-test-nics-"))
     atexit.register(shutil.rmtree, _devices, ignore_errors=True)
     use_for_all_ranks(_NETWORK, _devices)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """What one worker gets as a whole: a file, and all files that share one Ray."""
-
-    class FilesAndRay(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0]
-            return "Ray" if file.startswith("tests/workloads/") else file
-
-    return FilesAndRay(config, log)

@@ -14,7 +14,7 @@ from crossdock.decompile.dynamo.index import load
 from crossdock.deploy.decompile import on_ray, run
 from crossdock.deploy.decompile.run import Options
 
-pytestmark = [pytest.mark.usefixtures("ray_of_two"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(300)]
 
 
 def launched(folder: Path, *words: str, **options: float) -> tuple[int, record.Record]:

@@ -16,7 +16,9 @@ from tests.harness import RankContext, run_ranks
 from triton.runtime.interpreter import GridExecutor
 
 from crossdock.ep.gpu import launch
+from crossdock.ep.gpu.platform import InterpreterPlatform
 from crossdock.ep.gpu.side import Side
+from crossdock.proxy.errors import ArgumentError
 
 MANY = LowLatencySpec((6, 5, 4), 6, 128, local_experts=2, topk=32, routing="any", statistics=True)
 
@@ -119,6 +121,29 @@ def odd_rows(rank: RankContext) -> None:
 
 def test_rows_of_experts_are_read_from_where_they_can_be() -> None:
     run_ranks(odd_rows, SIZE, environment=INTERPRETED)
+
+
+def logfmt_in_a_graph(rank: RankContext, known: bool) -> None:
+    """Nothing can be copied to the device while a graph is captured: not the table of LogFMT."""
+    buffer = interpreted(rank)
+    if known:
+        round_of(buffer)
+    case = LowLatencyCase(dataclasses.replace(SPEC, returned="logfmt"))
+    with patched() as patch:
+        patch.setattr(InterpreterPlatform, "is_capturing", lambda platform: True)
+        patch.setattr(launch, "_log2_table", lambda device: pytest.fail("copied"))
+        dispatched = check_dispatch(buffer, case)
+        if known:
+            check_combine(buffer, case, dispatched)
+        else:
+            with pytest.raises(ArgumentError, match="dispatch once with this shape before"):
+                check_combine(buffer, case, dispatched)
+    buffer.communicator.abort()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_logfmt_in_a_graph(known: bool) -> None:
+    run_ranks(logfmt_in_a_graph, SIZE, known, environment=INTERPRETED)
 
 
 def few_at_once(rank: RankContext, tile: int) -> None:

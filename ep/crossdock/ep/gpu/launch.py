@@ -16,6 +16,7 @@ from crossdock.ep.kernels import (
     low_latency_receive,
     waiting,
 )
+from crossdock.proxy.errors import ArgumentError
 
 _PROGRAMS = 264
 """Two on each multiprocessor of the largest GPUs."""
@@ -65,7 +66,8 @@ class Launcher:
         self._rank_lanes = power_of_two(self._ranks)
         interpreted = device.platform.backend == "interpreter"
         self._share = 2 if interpreted else max(1, -(-_PROGRAMS // self._local))
-        self._table: torch.Tensor | None = None
+        # Not when it is wanted: then a graph may be captured, in which nothing is copied.
+        self._table = None if device.platform.is_capturing() else _log2_table(device)
         self._common = {"RANKS": self._ranks, "RANK_LANES": self._rank_lanes}
         self._rings = {
             "RINGS": device.num_rings,
@@ -215,12 +217,21 @@ class Launcher:
         )  # fmt: skip
 
     def _log2_of(self, x: torch.Tensor, use_logfmt: bool) -> torch.Tensor:
-        """The table for LogFMT: of each bf16 magnitude its logarithm, rounded once; 0 of 0."""
         if not use_logfmt:
             return x
         if self._table is None:
-            bits = torch.arange(1 << 15, dtype=torch.int32, device="cpu").to(torch.int16)
-            table = bits.view(torch.bfloat16).double().log2().float()
-            table[0] = 0
-            self._table = table.to(x.device)
+            if self._device.platform.is_capturing():
+                raise ArgumentError(
+                    "use_logfmt in a graph whose shape was never dispatched before: dispatch once "
+                    "with this shape before the graph is captured"
+                )
+            self._table = _log2_table(self._device)
         return self._table
+
+
+def _log2_table(device: Device) -> torch.Tensor:
+    """The table for LogFMT: of each bf16 magnitude its logarithm, rounded once; 0 of 0."""
+    bits = torch.arange(1 << 15, dtype=torch.int32, device="cpu").to(torch.int16)
+    table = bits.view(torch.bfloat16).double().log2().float()
+    table[0] = 0
+    return table.to(device.platform.device)

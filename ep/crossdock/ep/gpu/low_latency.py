@@ -208,7 +208,7 @@ class GpuLowLatencyMode:
             return self._event(), None
 
     def _launch_here(self, *parts: Callable[[], None]) -> None:
-        """On the caller's stream, behind a call with ``async_finish`` that nobody has waited for."""
+        """On the caller's stream, behind an ``async_finish`` that nobody has waited for."""
         if not self.device.platform.is_capturing():  # a graph knows only the streams that it forked
             self._side.join()
         self._launch(*parts)
