@@ -61,7 +61,7 @@ test-python: $(INSTALLED) $(SOURCES)
 		libpython3.11-testsuite
 ifeq ($(strip $(PYTEST_ARGS)),)
 	failed=0; \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(SIDE_BY_SIDE) || failed=1; \
+	$(BIN)/python -m pytest -n $(JOBS) $(SIDE_BY_SIDE) || failed=1; \
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE:%=--ignore=%) || failed=1; \
 	exit $$failed
 else
@@ -85,7 +85,7 @@ test-rdma: $(INSTALLED)
 # vLLM for CPUs serves through crossdock; SGLang's source is held against what is written for it.
 test-engines: $(ENGINES_INSTALLED)
 	$(VENV_ENGINES)/bin/python -m pytest -rP \
-	    $(or $(strip $(PYTEST_ARGS)),-n $(JOBS) --dist loadfile) tests/serving/engines
+	    $(or $(strip $(PYTEST_ARGS)),-n $(JOBS)) tests/serving/engines
 
 # The decompiler with another torch than the one that is pinned: make test-torch TORCH=2.14.1
 test-torch: $(TORCH_INSTALLED)

@@ -90,7 +90,9 @@ def _device(backend: str) -> Any:
     """Rank 1 of 8."""
     words = torch.zeros(256, dtype=torch.int64)
     return types.SimpleNamespace(
-        platform=types.SimpleNamespace(backend=backend, device=torch.device("cpu")),
+        platform=types.SimpleNamespace(
+            backend=backend, device=torch.device("cpu"), is_capturing=lambda: False
+        ),
         communicator=types.SimpleNamespace(rank=1, size=8),
         num_rings=4,
         ring_slots=4096,

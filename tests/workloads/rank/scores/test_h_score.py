@@ -57,6 +57,19 @@ def test_it_does_not_depend_on_scale_or_origin() -> None:
     assert other == pytest.approx(plain, rel=1e-6)
 
 
+@pytest.mark.parametrize("far", [1.0, 1e2, 1e3, 1e4, 1e5, 1e7])
+def test_features_far_from_zero_have_the_right_shrinkage_or_none(far: float) -> None:
+    own = problem()
+    shrinkage = LedoitWolf().fit(own.features).shrinkage_
+    moved = far * own.features.std() + own.features
+    summary = summarise(moved, own.labels, classes=own.classes)
+    if far < 1e4:
+        assert ledoit_wolf(summary) == pytest.approx(shrinkage, abs=1e-3)
+    else:
+        with pytest.raises(NotAvailable, match="too far from 0"):
+            regularised_h_score(summary)
+
+
 @pytest.mark.parametrize("score", [h_score, regularised_h_score])
 def test_constant_features_have_none(score: object) -> None:
     assert callable(score)

@@ -13,6 +13,7 @@ from crossdock.workloads.rank.models import Model
 from crossdock.workloads.rank.scoring import Scored, score_folds
 from crossdock.workloads.rank.shards import Plan, Shard
 from crossdock.workloads.runner import Failed, Run, Value
+from crossdock.workloads.runner.values import version_of
 
 _DIGEST = 16
 
@@ -57,7 +58,7 @@ def features(
 
 def keys_of(models: Sequence[Model], data: Data) -> dict[str, str]:
     """By name of the model; another checkpoint, or other data, has another key."""
-    given = hashlib.sha256(data.inputs.tobytes() + data.labels.tobytes()).digest()
+    given = version_of(data.inputs, data.labels).encode()
     keys = {}
     for model in models:
         said = (model.factory, sorted(model.arguments.items()), model.head, model.shape)

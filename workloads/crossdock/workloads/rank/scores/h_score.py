@@ -8,6 +8,11 @@ from crossdock.workloads.features.inputs import Floats
 from crossdock.workloads.rank.errors import NotAvailable
 from crossdock.workloads.rank.summary import Summary
 
+_ROUNDING = 16 * float(np.finfo(float).eps)
+"""Of a sum of fourth powers: of 2000 rows some ten times less was seen."""
+_UNSURE = 0.01
+"""How unsure a shrinkage may be."""
+
 
 def h_score(summary: Summary) -> float:
     """tr(cov(f)^-1 cov(E[f|y])): 0 to min(C - 1, D), larger is better.
@@ -30,7 +35,7 @@ def regularised_h_score(summary: Summary) -> float:
     the shrinkage a is Ledoit and Wolf's (2004). Both covariances are divided by N.
 
     Raises:
-        NotAvailable: if no feature varies.
+        NotAvailable: if no feature varies, or all vary by far too little beside their means.
     """
     values, vectors = _spectrum(summary)
     shrinkage = ledoit_wolf(summary)
@@ -45,6 +50,9 @@ def ledoit_wolf(summary: Summary) -> float:
     Ledoit and Wolf, *A well-conditioned estimator for large-dimensional covariance matrices*
     (2004), lemma 3.2 and following. Beside the covariance it needs the mean of |f - m|^4, which is
     expanded into sums over rows of |f|^2, |f|^4 and |f|^2 f.
+
+    Raises:
+        NotAvailable: where nothing but rounding would be left of these sums.
     """
     covariance, mean, rows = summary.covariance, summary.mean, summary.rows
     squares, fourths, cross = summary.norms[0], summary.norms[1], summary.norms[2:]
@@ -59,6 +67,11 @@ def ledoit_wolf(summary: Summary) -> float:
     size = float((covariance**2).sum())
     scale = float(np.trace(covariance)) / width
     distance = size - width * scale**2  # all three times D
+    if distance > 0 and _ROUNDING * own**2 / rows > _UNSURE * distance:
+        raise NotAvailable(
+            f"the root mean square of means, {np.sqrt(own / width):.3g}, is too far from 0 for"
+            f" features that vary by {np.sqrt(scale):.3g}; subtract a constant from each"
+        )
     error = min(max((fourth - size) / rows, 0.0), distance)
     return 0.0 if error == 0 else error / distance
 
