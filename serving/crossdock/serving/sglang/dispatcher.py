@@ -10,7 +10,6 @@ from sglang.srt.layers import deep_gemm_wrapper
 from sglang.srt.layers.moe.token_dispatcher.base import BaseDispatcher
 from sglang.srt.layers.moe.token_dispatcher.deepep import DeepEPNormalDispatchOutput
 
-from crossdock.ep.load import exact_counts
 from crossdock.proxy.errors import ArgumentError
 from crossdock.serving.experts import ExpertParallel, Received
 
@@ -41,7 +40,8 @@ class CrossdockDispatcher(BaseDispatcher):
         local = self._experts.num_experts // self._experts.buffer.group_size
         ids = received.ids.to(torch.int64)
         block = _BLOCK_ROWS if deep_gemm_wrapper.ENABLE_JIT_DEEPGEMM else 1
-        counts = [-(-count // block) * block for count in exact_counts(ids, local).tolist()]
+        exact = torch.bincount(ids[ids >= 0], minlength=local).tolist()
+        counts = [-(-count // block) * block for count in exact]
         return DeepEPNormalDispatchOutput(received.hidden, None, ids, received.weights, counts)
 
     def combine(self, combine_input: Any) -> torch.Tensor:
