@@ -42,7 +42,8 @@ def tune_mode(
 
     As ``convert(model, mode="tune")``, but no BN is set to eval mode: in training mode it does what
     it always did, and switches with ``train()`` and ``eval()``. A module may change afterwards: its
-    forward follows its own attributes and children, but not what other objects hold that it asked.
+    forward follows its own attributes and children, but not what other objects hold that it asked,
+    nor any of them once it is compiled.
     """
     _expect_norms(model)
     model = model if inplace else _copied(model)
