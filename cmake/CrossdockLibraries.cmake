@@ -38,7 +38,7 @@ file(GLOB proxy_sources CONFIGURE_DEPENDS
      "${PROJECT_SOURCE_DIR}/proxy/csrc/transport/*/*.cc")
 list(FILTER proxy_sources EXCLUDE REGEX "/bindings[^/]*\\.cc$")
 add_core_library(crossdock_proxy crossdock_options ${proxy_sources})
-# Tests compile it in a few pieces, which takes a third of the time; what is installed file by file, so
+# Tests compile it in a few pieces, which takes half of the time; what is installed file by file, so
 # that each file is seen to include what it needs.
 if(CROSSDOCK_BUILD_TESTS OR CROSSDOCK_FUZZ)
     set_target_properties(crossdock_proxy PROPERTIES UNITY_BUILD ON)

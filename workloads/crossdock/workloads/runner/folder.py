@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -41,12 +39,14 @@ def prepare(method: str, options: RunOptions) -> Path:
 def _fresh(method: str) -> Path:
     """A new folder under runs/; of runs that begin in the same second each gets its own."""
     name = f"{method}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    for number in itertools.count(1):
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
-        with contextlib.suppress(FileExistsError):
+    folder, number = Path("runs") / name, 1
+    while True:
+        try:
             folder.mkdir(parents=True)
             return folder
-    raise AssertionError("unreachable")
+        except FileExistsError:
+            number += 1
+            folder = folder.with_name(f"{name}-{number}")
 
 
 def _begin(folder: Path, job: dict[str, Any]) -> bool:
